@@ -1,0 +1,71 @@
+// How a pod gets onto a network: through CNI plugins, or by the embedded bridge.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "runtime/base/id.h"
+#include "runtime/base/status.h"
+
+namespace berth::network {
+
+enum class Protocol { kTcp, kUdp, kSctp };
+
+struct PortMapping {
+  Protocol protocol = Protocol::kTcp;
+  int container_port = 0;
+  int host_port = 0;  // mappings without one are not passed on
+  std::string host_ip;
+};
+
+struct PodRequest {
+  PodId pod;
+  std::string pod_name;
+  std::string pod_namespace;
+  std::string pod_uid;
+  std::string netns_path;  // bind of the pod's network namespace; empty when it is gone (Detach only)
+  std::string cgroup_parent;
+  std::vector<PortMapping> ports;
+  std::vector<std::string> dns_servers, dns_searches, dns_options;
+  std::map<std::string, std::string> annotations;
+};
+
+struct PodAddresses {
+  std::vector<std::string> ips;  // primary first, without prefix length
+  std::vector<std::string> dns_servers, dns_searches;  // what the network suggests; may be empty
+};
+
+// Thread-safe; Attach and Detach of one pod are not called at the same time. Both block for as long as plugins take,
+// bounded by the network's own timeouts.
+class PodNetwork {
+ public:
+  virtual ~PodNetwork() = default;
+  // Loopback is up and the pod has its addresses, or an error and nothing left behind.
+  virtual absl::StatusOr<PodAddresses> Attach(const PodRequest& request) = 0;
+  // Idempotent: OK when there is nothing to undo, also after a restart of the daemon and without the namespace.
+  virtual absl::Status Detach(const PodRequest& request) = 0;
+  // OK, or why pods cannot be attached; for the NetworkReady condition.
+  virtual absl::Status Ready() = 0;
+  // For Status's verbose info.
+  virtual std::string Describe() = 0;
+};
+
+struct CniOptions {
+  std::vector<std::string> conf_dirs = {"/etc/cni/net.d"};
+  std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
+  std::string cache_dir = "/var/lib/cni";  // results, so that DEL works after a restart
+};
+std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options);
+
+struct EmbeddedOptions {
+  std::string bridge = "berth0";
+  std::string subnet = "10.89.0.0/16";
+  std::string state_dir;  // leases, durable; made when missing
+};
+absl::StatusOr<std::unique_ptr<PodNetwork>> NewEmbeddedNetwork(EmbeddedOptions options);
+
+}  // namespace berth::network

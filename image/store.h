@@ -1,0 +1,118 @@
+// The image store: what the daemon asks of it. Everything below image/ is reached through this header.
+// All functions are thread-safe and may block on disk or network.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "runtime/base/id.h"
+#include "runtime/base/status.h"
+#include "runtime/sys/unique_fd.h"
+
+namespace berth::image {
+
+// The part of an image's config that a container is made from (OCI image-spec, config.md).
+struct ImageConfig {
+  std::string user;
+  std::vector<std::string> env;
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> cmd;
+  std::string working_dir;
+  std::string stop_signal;
+  std::map<std::string, std::string> labels;
+  std::vector<std::string> volumes;
+  std::vector<std::string> exposed_ports;
+  std::string architecture;
+  std::string os;
+  absl::Time created;
+};
+
+struct Image {
+  ImageId id;                             // "sha256:…" of the config
+  std::vector<std::string> repo_tags;     // normalised: docker.io/library/busybox:1
+  std::vector<std::string> repo_digests;  // normalised: docker.io/library/busybox@sha256:…
+  uint64_t size = 0;                      // bytes on disk of its layers (shared ones counted in full), > 0
+  bool pinned = false;
+  std::vector<std::string> layers;        // diffIDs, bottom first
+  ImageConfig config;
+};
+
+// One of CRI's AuthConfig forms; all empty = anonymous. Never logged.
+struct Credentials {
+  std::string username;
+  std::string password;
+  std::string identity_token;  // OAuth2 refresh token
+  std::string registry_token;  // bearer token, sent as it is
+};
+
+struct LayerProgress {
+  std::string digest;
+  uint64_t done = 0;   // compressed bytes received
+  uint64_t total = 0;
+  bool unpacked = false;
+  bool already_there = false;
+};
+
+struct PullRequest {
+  std::string reference;  // as the user wrote it
+  Credentials credentials;
+  // Called from worker threads, one call at a time; may be empty.
+  std::function<void(const std::vector<LayerProgress>&)> progress;
+  // Asked often; true ends the pull with Cancelled and nothing left behind. May be empty.
+  std::function<bool()> cancelled;
+};
+
+struct DiskUsage {
+  std::string mountpoint;  // a real directory on the file system
+  uint64_t bytes = 0;
+  uint64_t inodes = 0;
+};
+
+class Store {
+ public:
+  struct Options {
+    std::string root;  // e.g. /var/lib/berth; made when missing, 0700
+    std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
+    std::vector<std::string> pinned;  // normalised references
+    int parallel_layers = 4;
+  };
+  // Opens or makes the store; removes what an interrupted pull left.
+  static absl::StatusOr<std::unique_ptr<Store>> Open(Options options);
+  virtual ~Store() = default;
+
+  // InvalidArgument: the reference or a document of the registry is malformed. NotFound: no such image, or none for
+  // this platform. Unauthenticated / PermissionDenied: the registry refused. Unavailable (message starts with
+  // "RegistryUnavailable: "): it cannot be reached or fails. DataLoss: a digest or size is not what was promised.
+  // After OK the image survives a power cut.
+  virtual absl::StatusOr<Image> Pull(const PullRequest& request) = 0;
+  // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.
+  virtual absl::StatusOr<Image> Find(absl::string_view reference_or_id) = 0;
+  virtual std::vector<Image> List() = 0;
+  // Removes the image that the reference names, with all its references. Layers in use by a snapshot stay until that
+  // is removed. OK when there is no such image.
+  virtual absl::Status Remove(absl::string_view reference_or_id) = 0;
+  virtual DiskUsage Usage() = 0;       // layers and metadata
+  virtual DiskUsage SnapshotsUsage() = 0;  // writable layers
+
+  // The writable layer of a container over the layers of `image`. AlreadyExists / NotFound as one expects.
+  virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) = 0;
+  // A detached overlay mount of it. The mount lives as long as descriptors or attachments of it.
+  virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) = 0;
+  // OK when there is none. The mount must be gone.
+  virtual absl::Status RemoveSnapshot(const ContainerId& id) = 0;
+  // Of the writable layer alone: a walk, so not for a hot path.
+  virtual absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) = 0;
+  virtual std::vector<ContainerId> Snapshots() = 0;
+};
+
+// "busybox" → "docker.io/library/busybox:latest". InvalidArgument names what is wrong.
+absl::StatusOr<std::string> NormalizeReference(absl::string_view reference);
+
+}  // namespace berth::image

@@ -1,0 +1,85 @@
+// The daemon's side of the low-level runtime: one ShimLauncher (which owns the zygote process) and one PodShim for
+// each live pod. Wire: docs/formats/shim.md.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "runtime/base/id.h"
+#include "runtime/base/status.h"
+#include "runtime/sys/unique_fd.h"
+#include "shim/v1/shim.pb.h"
+
+namespace berth::client {
+
+// Receives what a shim says of itself. Called from the launcher's own thread, one call at a time; must not block,
+// and must not call back into the PodShim that it came from.
+struct ShimEvents {
+  std::function<void(const PodId&, const shim::v1::ExitRecord&)> on_exit;
+  // The shim is gone (killed, crashed): its containers are dead or dying. Not called after a Shutdown that was asked for.
+  std::function<void(const PodId&)> on_shim_gone;
+};
+
+struct ExecOutcome {
+  int exit_code = 0;  // 128 + signal for a signal
+  bool timed_out = false;
+};
+
+// One pod's shim. Thread-safe; calls on it run in the order in which the shim receives them. Every call fails with
+// Unavailable when the shim is gone and DeadlineExceeded when it did not answer in time (the operation may then
+// still happen: ask State).
+class PodShim {
+ public:
+  virtual ~PodShim() = default;
+  virtual const PodId& id() const = 0;
+  virtual int pid() const = 0;  // of the shim, in the host's pid namespace
+  // Of the pod's network namespace, opened from the shim; the host's when the pod shares it.
+  virtual absl::StatusOr<sys::UniqueFd> OpenNetns() = 0;
+
+  // `fds` are what the plan's *_fd fields index. They stay the caller's. Steps: see StepTime in the reply.
+  virtual absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan, absl::Span<const int> fds) = 0;
+  // FailedPrecondition unless CREATED. On failure to execute (NotFound, PermissionDenied, …) the container is EXITED with
+  // code 128 and the error in its record.
+  virtual absl::StatusOr<shim::v1::StartReply> Start(const ContainerId& id) = 0;
+  // OK when the container has exited already. NotFound when the shim does not know it.
+  virtual absl::Status Signal(const ContainerId& id, int signal, bool all) = 0;
+  // Runs to its end or until `timeout` (InfiniteDuration = none); the whole tree of the exec is killed then.
+  // `done` is called exactly once from the launcher's thread, also with an error when the shim dies meanwhile.
+  virtual absl::StatusOr<uint64_t> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
+                                        std::function<void(absl::StatusOr<ExecOutcome>)> done) = 0;
+  virtual absl::Status KillExec(uint64_t exec_id) = 0;
+  virtual absl::Status ReopenLog(const ContainerId& id) = 0;
+  virtual absl::Status Remove(const ContainerId& id) = 0;
+  virtual absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() = 0;
+  // Kills what still runs, waits for it, and ends the shim. OK when it is gone already. Bounded: 10 s, after which
+  // the shim itself is killed.
+  virtual absl::Status Shutdown() = 0;
+};
+
+class ShimLauncher {
+ public:
+  struct Options {
+    std::string shim_binary;  // the static berth-shim; copied into a sealed memfd once
+    ShimEvents events;
+  };
+  // Starts the zygote. Unavailable when it cannot be.
+  static absl::StatusOr<std::unique_ptr<ShimLauncher>> Start(Options options);
+
+  virtual ~ShimLauncher() = default;
+  // Starts the shim of a pod: when it returns, the shim listens at STATE_DIR/shim.sock and its namespaces exist.
+  // `state_dir` exists, mode 0700, owned by us. `fds` are what the plan's fields index; state_dir_fd and
+  // listen_fd are filled in by this function.
+  virtual absl::StatusOr<std::shared_ptr<PodShim>> Launch(shim::v1::SandboxPlan plan, absl::string_view state_dir,
+                                                          absl::Span<const int> fds) = 0;
+  // Connects to the shim that a former daemon left. NotFound when none lives there.
+  virtual absl::StatusOr<std::shared_ptr<PodShim>> Reconnect(const PodId& id, absl::string_view state_dir) = 0;
+  // The exit records that a dead shim left in its state directory.
+  static std::vector<shim::v1::ExitRecord> ReadExitRecords(absl::string_view state_dir);
+};
+
+}  // namespace berth::client
