@@ -43,10 +43,21 @@ def merge(sources):
     return merged
 
 
+def directories_of(names):
+    """Spring finds a package's classes only through an entry of the package's directory."""
+    found = set()
+    for name in names:
+        while name := os.path.dirname(name):
+            found.add(name + "/")
+    return found
+
+
 def main(out, main_class, sources):
+    merged = merge(sources)
+    merged.update({name: b"" for name in directories_of(merged)})
+    manifest = MANIFEST.format(main_class).encode()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as jar:
-        manifest = MANIFEST.format(main_class).encode()
-        for name, content in [("META-INF/MANIFEST.MF", manifest), *sorted(merge(sources).items())]:
+        for name, content in [("META-INF/MANIFEST.MF", manifest), *sorted(merged.items())]:
             info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             jar.writestr(info, content)

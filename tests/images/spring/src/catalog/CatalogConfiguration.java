@@ -51,7 +51,8 @@ public class CatalogConfiguration {
     public LocalContainerEntityManagerFactoryBean entityManagerFactory(DataSource dataSource) {
         LocalContainerEntityManagerFactoryBean factory = new LocalContainerEntityManagerFactoryBean();
         factory.setDataSource(dataSource);
-        factory.setPackagesToScan(getClass().getPackage().getName());
+        factory.setPackagesToScan("catalog");
+        factory.setPersistenceUnitRootLocation("classpath:catalog/");  // the top of a jar has no address
         factory.setJpaVendorAdapter(new EclipseLinkJpaVendorAdapter());
         Map<String, String> properties = new HashMap<>();
         properties.put(PersistenceUnitProperties.WEAVING, "false");  // weaving would need a Java agent
