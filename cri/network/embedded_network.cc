@@ -166,7 +166,11 @@ absl::Status EmbeddedNetwork::Connect(const Lease& lease, const Bridge& bridge, 
   }
   ASSIGN_OR_RETURN(Link inside, pod->Find(kPodInterface));
   RETURN_IF_ERROR(pod->AddAddress(inside.index, ip, spec_.subnet));
-  return pod->AddDefaultRoute(inside.index, spec_.subnet.gateway());
+  RETURN_IF_ERROR(pod->SetUp(inside.index));
+  RETURN_IF_ERROR(pod->AddDefaultRoute(inside.index, spec_.subnet.gateway()));
+  RETURN_IF_ERROR(pod->WaitOperational(kPodInterface));
+  RETURN_IF_ERROR(host.WaitOperational(lease.link));
+  return host.WaitOperational(spec_.name);
 }
 
 absl::Status EmbeddedNetwork::ReplaceTable() { return nft_.Run(TableText(spec_.name, spec_.subnet, Leases())).status(); }

@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 
+#include "absl/time/clock.h"
+
 namespace berth::network {
 namespace {
 
@@ -82,6 +84,7 @@ Link ParseLink(const nlmsghdr* header) {
       case IFLA_MASTER: link.master = static_cast<int>(mnl_attr_get_u32(attr)); break;
       case IFLA_MTU: link.mtu = static_cast<int>(mnl_attr_get_u32(attr)); break;
       case IFLA_LINKINFO: link.kind = KindOf(attr); break;
+      case IFLA_OPERSTATE: link.operational = mnl_attr_get_u8(attr) == IF_OPER_UP; break;
       default: break;
     }
   });
@@ -173,8 +176,7 @@ absl::Status RtNetlink::AddVeth(const VethSpec& spec) {
     message.PutString(IFLA_INFO_KIND, "veth");
     message.Nest(IFLA_INFO_DATA, [&] {
       message.Nest(VETH_INFO_PEER, [&] {
-        auto* peer = message.Body<ifinfomsg>();
-        peer->ifi_flags = peer->ifi_change = IFF_UP;
+        message.Body<ifinfomsg>();  // not up: the kernel has not yet paired the two when it would open the peer
         message.PutString(IFLA_IFNAME, spec.peer_name);
         message.PutU32(IFLA_MTU, static_cast<uint32_t>(spec.mtu));
         message.Put(IFLA_ADDRESS, spec.peer_mac.data(), spec.peer_mac.size());
@@ -203,6 +205,15 @@ absl::Status RtNetlink::DisablePort(int port) {
 absl::Status RtNetlink::SetUp(int link) {
   Message message = LinkMessage(RTM_NEWLINK, 0, link, true);
   return Annotate(Request(message.header()), absl::StrCat("bring up link ", link));
+}
+
+absl::Status RtNetlink::WaitOperational(absl::string_view name) {
+  for (int tries = 0; tries < 100; ++tries) {
+    ASSIGN_OR_RETURN(Link link, Find(name));  // since Linux 6.8 the question itself runs the pending work
+    if (link.operational) break;
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RtNetlink::Delete(int link) {

@@ -23,6 +23,7 @@ struct Link {
   std::string kind;  // "bridge", "veth", …; empty for hardware
   int master = 0;    // index of the bridge that it is a port of
   int mtu = 0;
+  bool operational = false;  // IF_OPER_UP: sends and receives
 };
 
 struct VethSpec {
@@ -53,7 +54,7 @@ class RtNetlink {
   absl::StatusOr<std::vector<Route>> Routes();
 
   absl::Status AddBridge(absl::string_view name, const Mac& mac, int mtu);
-  // Both ends are up when it returns. EEXIST when a link of that name is there.
+  // The end that stays is up, the peer is not. EEXIST when a link of that name is there.
   absl::Status AddVeth(const VethSpec& spec);
   // Lets a bridge port send a frame back to where it came from: a pod that reaches itself through the host.
   absl::Status SetHairpin(int port);
@@ -61,6 +62,10 @@ class RtNetlink {
   // takes.
   absl::Status DisablePort(int port);
   absl::Status SetUp(int link);
+  // The kernel lets a link that was brought up transmit a little later, in a worker; until then it drops packets, and a
+  // dropped first ARP request costs the pod a second. Waits for that for up to 0.1 s; a link that takes longer (a bridge
+  // with spanning tree) is no error.
+  absl::Status WaitOperational(absl::string_view name);
   // Waits for RCU grace periods: 10 to 30 ms. Not for the hot path.
   absl::Status Delete(int link);
   // Nothing happens when the link has it.
