@@ -131,7 +131,7 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   flags.config_given = file->count() > 0;
 
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("berthd"));
+  spdlog::set_default_logger(spdlog::stderr_color_mt("berthd"));
   spdlog::set_pattern(getenv("JOURNAL_STREAM") ? "%l %v" : "%Y-%m-%dT%H:%M:%S.%e %l %v");
   auto config = Configure(flags);
   if (!config.ok()) {
