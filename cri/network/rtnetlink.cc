@@ -5,7 +5,7 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
-#include <net/if.h>
+#include <linux/if.h>
 
 #include <array>
 #include <cerrno>
