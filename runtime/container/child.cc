@@ -1,9 +1,9 @@
 #include "runtime/container/child.h"
 
 #include <fcntl.h>
-#include <linux/keyctl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,7 +13,6 @@
 #include <cerrno>
 
 #include "runtime/container/child_report.h"
-#include "runtime/container/console.h"
 #include "runtime/container/execute.h"
 #include "runtime/rootfs/apply.h"
 #include "runtime/security/credentials.h"
@@ -29,7 +28,7 @@ namespace {
 struct Child {
   ChildContext& context;
   StepTimer timer;
-  sys::UniqueFd master;  // of the terminal, for the shim
+  rootfs::Terminal terminal;
 };
 
 struct Step {
@@ -82,26 +81,17 @@ absl::Status SetStreams(Child& child) {
   return absl::OkStatus();
 }
 
-// An exec's terminal is its stdin; it is stdout and stderr too.
-absl::Status SetExecStreams(Child& child) {
-  if (!child.context.process->tty()) return SetStreams(child);
-  const int slave = child.context.stdin_fd;
-  RETURN_IF_ERROR(TakeTerminal(slave));
+// Makes `slave` the session's terminal and all three standard streams.
+absl::Status TakeTerminal(int slave) {
+  if (ioctl(slave, TIOCSCTTY, 0) != 0) return ErrnoError(errno, "TIOCSCTTY");
   for (int i = 0; i < 3; ++i) {
     if (dup2(slave, i) < 0) return ErrnoError(errno, "dup2");
   }
   return absl::OkStatus();
 }
 
-absl::Status SetContainerConsole(Child& child) {
-  if (!child.context.process->tty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(Console console, MakeConsole(child.context.process->uid()));
-  RETURN_IF_ERROR(TakeTerminal(console.slave.get()));
-  for (int i = 0; i < 3; ++i) {
-    if (dup2(console.slave.get(), i) < 0) return ErrnoError(errno, "dup2");
-  }
-  child.master = std::move(console.master);
-  return absl::OkStatus();
+absl::Status SetExecStreams(Child& child) {
+  return child.context.process->tty() ? TakeTerminal(child.context.stdin_fd) : SetStreams(child);
 }
 
 // The cwd that a read-only rootfs will not let anyone make later; below a volume it is made after the mounts.
@@ -113,12 +103,13 @@ absl::Status MakeWorkingDirectoryEarly(Child& child) {
 }
 
 absl::Status BuildRootfs(Child& child) {
-  return rootfs::Apply(*child.context.plan, child.context.fds, child.timer);
+  return rootfs::Apply(*child.context.plan, child.context.fds, child.timer, &child.terminal);
 }
 
-// A session keyring of its own, so that the host's keys are not in reach. Best effort: keys have quotas.
-absl::Status NewKeyring(Child&) {
-  syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+absl::Status SetContainerTerminal(Child& child) {
+  if (!child.context.process->tty()) return absl::OkStatus();
+  RETURN_IF_ERROR(TakeTerminal(child.terminal.slave.get()));
+  child.terminal.slave.Reset();
   return absl::OkStatus();
 }
 
@@ -147,7 +138,6 @@ absl::Status ChangeDirectory(Child& child) {
   char where[4096];
   if (syscall(SYS_getcwd, where, sizeof where) < 0) return ErrnoError(errno, absl::StrCat("getcwd of '", cwd, "'"));
   if (where[0] != '/') return absl::PermissionDeniedError(absl::StrCat("'", cwd, "' is outside of the container"));
-  umask(static_cast<mode_t>(child.context.process->umask()));
   return absl::OkStatus();
 }
 
@@ -188,11 +178,10 @@ constexpr Step kContainerSteps[] = {
     {"cgroup namespace", NewCgroupNamespace},
     {"session", NewSession},
     {"streams", SetStreams},
-    {"keyring", NewKeyring},
     {"oom score", SetOomScore},
     {"working directory", MakeWorkingDirectoryEarly},
     {"rootfs", BuildRootfs},
-    {"console", SetContainerConsole},
+    {"terminal", SetContainerTerminal},
     {"working directory", ChangeDirectory},
 };
 
@@ -226,8 +215,9 @@ void RunContainerChild(ChildContext& context) {
   Child child{context, {}, {}};
   RunSteps(child, kContainerSteps);
   child.timer.End();
-  SendReport(context.control, MakeReport(ChildReport::kReady, child.timer, absl::OkStatus()), child.master.get());
-  child.master.Reset();
+  SendReport(context.control, MakeReport(ChildReport::kReady, child.timer, absl::OkStatus()),
+             child.terminal.master.get());
+  child.terminal.master.Reset();
   char go = 0;
   ssize_t n;
   while ((n = recv(context.control, &go, 1, 0)) < 0 && errno == EINTR) {

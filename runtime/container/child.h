@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "absl/types/span.h"
+#include "runtime/base/status.h"
 #include "runtime/container/fd_list.h"
 #include "shim/v1/shim.pb.h"
 

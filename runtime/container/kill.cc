@@ -124,7 +124,9 @@ void KillTree(int procfs, pid_t leader) {
     // All are stopped before the first is killed: a parent's death hands its children over, not away.
     for (const auto& [pid, pidfd] : found) sys::SignalPidfd(pidfd.get(), SIGSTOP).IgnoreError();
     for (const auto& [pid, pidfd] : found) sys::SignalPidfd(pidfd.get(), SIGKILL).IgnoreError();
-    for (const auto& [pid, pidfd] : found) sys::WaitPidfdExited(pidfd.get(), 50);
+    for (const auto& [pid, pidfd] : found) {
+      if (!sys::WaitPidfdExited(pidfd.get(), 20)) break;  // one that waits for a disk keeps nobody else waiting
+    }
   }
   kill(-leader, SIGKILL);
   kill(leader, SIGKILL);
