@@ -36,6 +36,7 @@ class EmbeddedNetwork : public PodNetwork {
 
  private:
   absl::StatusOr<Bridge> Prepared();
+  absl::Status CheckAndRepair();
   absl::StatusOr<Bridge> Start();
   void Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge);
   absl::StatusOr<Lease> Reserve(const PodRequest& request);
