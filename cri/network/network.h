@@ -64,8 +64,11 @@ std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options);
 struct EmbeddedOptions {
   std::string bridge = "berth0";
   std::string subnet = "10.89.0.0/16";
-  std::string state_dir;  // leases, durable; made when missing
+  std::string state_dir;  // leases; made when missing; must outlive the daemon, need not outlive the machine
+  int mtu = 0;            // 0: that of the interface of the default route, or 1500 when there is none
 };
+// Serves the network namespace of the calling thread. InvalidArgument for options that cannot work, or the errno of
+// state_dir. What the kernel refuses is reported by Ready and Attach, which try again.
 absl::StatusOr<std::unique_ptr<PodNetwork>> NewEmbeddedNetwork(EmbeddedOptions options);
 
 }  // namespace berth::network
