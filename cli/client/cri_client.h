@@ -119,7 +119,7 @@ class CriClient {
   absl::StatusOr<DaemonInfo> Info();
 
   absl::StatusOr<std::vector<PodInfo>> ListPods();
-  absl::StatusOr<std::string> RunPod(const runtime::v1::PodSandboxConfig& config);
+  absl::StatusOr<std::string> RunPod(const runtime::v1::PodSandboxConfig& config, const std::string& handler);
   // Primary address first; none with the host's network.
   absl::StatusOr<std::vector<std::string>> PodIps(const std::string& id);
   absl::Status StopPod(const std::string& id);

@@ -51,9 +51,11 @@ absl::StatusOr<std::vector<PodInfo>> CriClient::ListPods() {
   return pods;
 }
 
-absl::StatusOr<std::string> CriClient::RunPod(const cri::PodSandboxConfig& config) {
+absl::StatusOr<std::string> CriClient::RunPod(const cri::PodSandboxConfig& config,
+                                              const std::string& handler) {
   cri::RunPodSandboxRequest request;
   *request.mutable_config() = config;
+  request.set_runtime_handler(handler);
   cri::RunPodSandboxResponse response;
   RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::RunPodSandbox, request, &response));
   return response.pod_sandbox_id();
