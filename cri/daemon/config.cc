@@ -1,0 +1,209 @@
+#include "cri/daemon/config.h"
+
+#include <algorithm>
+#include <functional>
+#include <toml++/toml.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "runtime/sys/file.h"
+
+namespace berth::daemon {
+namespace {
+
+// One key of the file: where it stands, what it means, how it is read and printed. The table is the only list of keys.
+struct Key {
+  absl::string_view name;  // "table.key" or "key"
+  absl::string_view help;
+  std::function<absl::Status(const toml::node&, Config&)> set;
+  std::function<std::string(const Config&)> get;
+};
+
+std::string Quote(absl::string_view s) {
+  std::string out = "\"";
+  for (char c : s) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+template <typename Field>
+Key StringKey(absl::string_view name, absl::string_view help, Field field) {
+  return {name, help,
+          [field](const toml::node& n, Config& c) {
+            auto v = n.value<std::string>();
+            if (!n.is_string()) return absl::InvalidArgumentError("expected a string");
+            field(c) = *v;
+            return absl::OkStatus();
+          },
+          [field](const Config& c) { return Quote(field(const_cast<Config&>(c))); }};
+}
+
+template <typename Field>
+Key PathKey(absl::string_view name, absl::string_view help, Field field) {
+  Key key = StringKey(name, help, field);
+  key.set = [set = key.set, field](const toml::node& n, Config& c) -> absl::Status {
+    RETURN_IF_ERROR(set(n, c));
+    if (!absl::StartsWith(field(c), "/")) return absl::InvalidArgumentError("expected an absolute path");
+    return absl::OkStatus();
+  };
+  return key;
+}
+
+template <typename Field>
+Key ListKey(absl::string_view name, absl::string_view help, Field field) {
+  return {name, help,
+          [field](const toml::node& n, Config& c) {
+            const toml::array* list = n.as_array();
+            if (!list) return absl::InvalidArgumentError("expected a list of strings");
+            std::vector<std::string> values;
+            for (const toml::node& item : *list) {
+              if (!item.is_string()) return absl::InvalidArgumentError("expected a list of strings");
+              values.push_back(*item.value<std::string>());
+            }
+            field(c) = std::move(values);
+            return absl::OkStatus();
+          },
+          [field](const Config& c) {
+            auto append = [](std::string* out, const std::string& s) { *out += Quote(s); };
+            return absl::StrCat("[", absl::StrJoin(field(const_cast<Config&>(c)), ", ", append), "]");
+          }};
+}
+
+Key ChoiceOfNetwork() {
+  return {"network.mode", "\"cni\" (plugins, for clusters) or \"embedded\" (a bridge of our own, needs no configuration)",
+          [](const toml::node& n, Config& c) {
+            auto v = n.value<std::string>();
+            if (v == "cni") {
+              c.network.mode = NetworkMode::kCni;
+            } else if (v == "embedded") {
+              c.network.mode = NetworkMode::kEmbedded;
+            } else {
+              return absl::InvalidArgumentError("expected \"cni\" or \"embedded\"");
+            }
+            return absl::OkStatus();
+          },
+          [](const Config& c) { return Quote(c.network.mode == NetworkMode::kCni ? "cni" : "embedded"); }};
+}
+
+Key LogLevel() {
+  Key key = StringKey("log_level", "trace, debug, info, warn or error", [](Config& c) -> auto& { return c.log_level; });
+  key.set = [set = key.set](const toml::node& n, Config& c) -> absl::Status {
+    RETURN_IF_ERROR(set(n, c));
+    for (const char* level : {"trace", "debug", "info", "warn", "error"}) {
+      if (c.log_level == level) return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError("expected trace, debug, info, warn or error");
+  };
+  return key;
+}
+
+Key ParallelLayers() {
+  return {"image.parallel_layers", "layers of one image that are fetched and unpacked at the same time, 1 to 32",
+          [](const toml::node& n, Config& c) {
+            auto v = n.value<int64_t>();
+            if (!n.is_integer() || *v < 1 || *v > 32) return absl::InvalidArgumentError("expected an integer from 1 to 32");
+            c.image.parallel_layers = static_cast<int>(*v);
+            return absl::OkStatus();
+          },
+          [](const Config& c) { return absl::StrCat(c.image.parallel_layers); }};
+}
+
+const std::vector<Key>& Keys() {
+  static const auto* keys = new std::vector<Key>{
+      PathKey("root", "images and records; survives a reboot", [](Config& c) -> auto& { return c.root; }),
+      PathKey("state", "live pods; on a tmpfs", [](Config& c) -> auto& { return c.state; }),
+      PathKey("socket", "where CRI is served", [](Config& c) -> auto& { return c.socket; }),
+      StringKey("shim_binary", "empty: berth-shim beside berthd, then /usr/libexec/berth/berth-shim",
+                [](Config& c) -> auto& { return c.shim_binary; }),
+      LogLevel(),
+      PathKey("cgroup_parent", "of pods that name none", [](Config& c) -> auto& { return c.cgroup_parent; }),
+      ChoiceOfNetwork(),
+      ListKey("network.cni_conf_dirs", "CNI network configurations, the lexically first is used",
+              [](Config& c) -> auto& { return c.network.cni_conf_dirs; }),
+      ListKey("network.cni_bin_dirs", "CNI plugins", [](Config& c) -> auto& { return c.network.cni_bin_dirs; }),
+      PathKey("network.cni_cache_dir", "results of ADD, needed for DEL",
+              [](Config& c) -> auto& { return c.network.cni_cache_dir; }),
+      StringKey("network.bridge", "embedded: the bridge's name", [](Config& c) -> auto& { return c.network.bridge; }),
+      StringKey("network.subnet", "embedded: where pods get their addresses",
+                [](Config& c) -> auto& { return c.network.subnet; }),
+      ListKey("image.hosts_dirs", "HOST/hosts.toml: mirrors, certificates; first match wins",
+              [](Config& c) -> auto& { return c.image.hosts_dirs; }),
+      ListKey("image.pinned", "images that a kubelet must not remove", [](Config& c) -> auto& { return c.image.pinned; }),
+      ParallelLayers(),
+  };
+  return *keys;
+}
+
+absl::Status ErrorAt(absl::string_view file, const toml::source_region& where, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(file, ":", where.begin.line, ": ", what));
+}
+
+absl::Status ApplyTable(const toml::table& table, const std::string& prefix, absl::string_view file, Config& config) {
+  for (const auto& [key, node] : table) {
+    std::string name = absl::StrCat(prefix, std::string(key.str()));
+    auto known = std::find_if(Keys().begin(), Keys().end(), [&](const Key& k) { return k.name == name; });
+    if (known != Keys().end()) {
+      if (absl::Status s = known->set(node, config); !s.ok()) {
+        return ErrorAt(file, node.source(), absl::StrCat(name, ": ", s.message()));
+      }
+      continue;
+    }
+    bool is_table = std::any_of(Keys().begin(), Keys().end(), [&](const Key& k) { return absl::StartsWith(k.name, name + "."); });
+    if (!is_table) return ErrorAt(file, key.source(), absl::StrCat("unknown key '", name, "'"));
+    const toml::table* sub = node.as_table();
+    if (!sub) return ErrorAt(file, node.source(), absl::StrCat(name, ": expected a table"));
+    RETURN_IF_ERROR(ApplyTable(*sub, name + ".", file, config));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ApplyToml(absl::string_view text, absl::string_view file, Config& config) {
+  try {
+    toml::table table = toml::parse(std::string_view(text.data(), text.size()));
+    return ApplyTable(table, "", file, config);
+  } catch (const toml::parse_error& e) {
+    return ErrorAt(file, e.source(), std::string(e.description()));
+  }
+}
+
+absl::StatusOr<Config> LoadConfig(const std::string& file, bool required, const std::string& dropin_dir) {
+  Config config;
+  auto text = sys::ReadFile(file);
+  if (text.ok()) {
+    RETURN_IF_ERROR(ApplyToml(*text, file, config));
+  } else if (required || ErrnoOf(text.status()) != ENOENT) {
+    return text.status();
+  }
+  auto dir = sys::Open(dropin_dir, O_RDONLY | O_DIRECTORY);
+  if (!dir.ok()) return config;
+  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir->get()));
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    if (!absl::EndsWith(name, ".toml")) continue;
+    std::string path = absl::StrCat(dropin_dir, "/", name);
+    ASSIGN_OR_RETURN(std::string dropin, sys::ReadFile(path));
+    RETURN_IF_ERROR(ApplyToml(dropin, path, config));
+  }
+  return config;
+}
+
+std::string FormatConfig(const Config& config) {
+  std::string out, table;
+  for (const Key& key : Keys()) {
+    absl::string_view name = key.name;
+    size_t dot = name.find('.');
+    if (dot != absl::string_view::npos && name.substr(0, dot) != table) {
+      table = std::string(name.substr(0, dot));
+      absl::StrAppend(&out, "\n[", table, "]\n");
+    }
+    if (dot != absl::string_view::npos) name.remove_prefix(dot + 1);
+    absl::StrAppend(&out, "# ", key.help, "\n", name, " = ", key.get(config), "\n");
+  }
+  return out;
+}
+
+}  // namespace berth::daemon

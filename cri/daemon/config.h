@@ -1,0 +1,46 @@
+// The daemon's configuration: /etc/berth/config.toml, then /etc/berth/config.d/*.toml in lexical order, then flags.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "runtime/base/status.h"
+
+namespace berth::daemon {
+
+enum class NetworkMode { kCni, kEmbedded };
+
+struct Config {
+  std::string root = "/var/lib/berth";       // images, records: survives a reboot
+  std::string state = "/run/berth";          // live pods: does not
+  std::string socket = "/run/berth/berth.sock";
+  std::string shim_binary;                   // empty: berth-shim beside the daemon, then /usr/libexec/berth
+  std::string log_level = "info";            // trace debug info warn error
+  std::string cgroup_parent = "/berth";      // for pods that name none
+  struct {
+    NetworkMode mode = NetworkMode::kCni;
+    std::vector<std::string> cni_conf_dirs = {"/etc/cni/net.d"};
+    std::vector<std::string> cni_bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
+    std::string cni_cache_dir = "/var/lib/cni";
+    std::string bridge = "berth0";
+    std::string subnet = "10.89.0.0/16";
+  } network;
+  struct {
+    std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
+    std::vector<std::string> pinned;
+    int parallel_layers = 4;
+  } image;
+};
+
+// Applies the TOML text of one file on top of `config`. InvalidArgument "FILE:LINE: …" for what is not TOML, an unknown
+// key, a wrong type or a value out of range; `config` is then partly changed and of no use.
+absl::Status ApplyToml(absl::string_view text, absl::string_view file, Config& config);
+
+// Reads `file` (its absence is an error only when `required`) and the *.toml files of `dropin_dir` (which may be missing).
+absl::StatusOr<Config> LoadConfig(const std::string& file, bool required, const std::string& dropin_dir);
+
+// The whole configuration as TOML with a comment for each key: what `berthd config` prints.
+std::string FormatConfig(const Config& config);
+
+}  // namespace berth::daemon

@@ -1,0 +1,77 @@
+#include "cri/daemon/config.h"
+
+#include <cstdlib>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "runtime/sys/file.h"
+
+namespace berth::daemon {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+TEST(Config, EveryKeyThatIsPrintedIsRead) {
+  Config changed;
+  changed.root = "/r\"x";
+  changed.network.mode = NetworkMode::kEmbedded;
+  changed.image.pinned = {"a", "b"};
+  changed.image.parallel_layers = 9;
+  Config read;
+  ASSERT_TRUE(ApplyToml(FormatConfig(changed), "f", read).ok());
+  EXPECT_EQ(FormatConfig(read), FormatConfig(changed));
+  EXPECT_EQ(read.root, "/r\"x");
+  EXPECT_THAT(read.image.pinned, ElementsAre("a", "b"));
+}
+
+struct Bad {
+  const char* text;
+  const char* message;
+};
+
+class BadConfig : public testing::TestWithParam<Bad> {};
+
+TEST_P(BadConfig, NamesFileLineAndKey) {
+  Config config;
+  absl::Status s = ApplyToml(GetParam().text, "config.toml", config);
+  EXPECT_EQ(s.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(s.message()), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadConfig,
+    testing::Values(Bad{"\n\nrooot = \"/x\"\n", "config.toml:3: unknown key 'rooot'"},
+                    Bad{"[network]\nmod = 1\n", "config.toml:2: unknown key 'network.mod'"},
+                    Bad{"[nets]\nmode = 1\n", "config.toml:1: unknown key 'nets'"},
+                    Bad{"root = 5\n", "config.toml:1: root: expected a string"},
+                    Bad{"root = \"rel\"\n", "config.toml:1: root: expected an absolute path"},
+                    Bad{"network = 1\n", "config.toml:1: network: expected a table"},
+                    Bad{"[network]\nmode = \"bridge\"\n", "config.toml:2: network.mode: expected"},
+                    Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
+                    Bad{"[image]\npinned = [1]\n", "image.pinned: expected a list of strings"},
+                    Bad{"log_level = \"loud\"\n", "log_level: expected"},
+                    Bad{"root = \n", "config.toml:1"}));
+
+TEST(Config, DropInsComeLaterInLexicalOrder) {
+  char path[] = "/tmp/berth-config-test-XXXXXX";
+  ASSERT_NE(mkdtemp(path), nullptr);
+  std::string dir = path;
+  std::ofstream(dir + "/config.toml") << "root = \"/a\"\nstate = \"/s\"\n";
+  ASSERT_TRUE(sys::MakeDirs(dir + "/config.d", 0755).ok());
+  std::ofstream(dir + "/config.d/20.toml") << "root = \"/c\"\n";
+  std::ofstream(dir + "/config.d/10.toml") << "root = \"/b\"\n";
+  std::ofstream(dir + "/config.d/99.bak") << "root = 1\n";
+  auto config = LoadConfig(dir + "/config.toml", true, dir + "/config.d");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->root, "/c");
+  EXPECT_EQ(config->state, "/s");
+  EXPECT_TRUE(LoadConfig(dir + "/none.toml", false, dir + "/none.d").ok());
+  EXPECT_FALSE(LoadConfig(dir + "/none.toml", true, dir + "/none.d").ok());
+  EXPECT_TRUE(sys::RemoveTreeAt(AT_FDCWD, dir).ok());
+}
+
+}  // namespace
+}  // namespace berth::daemon

@@ -1,0 +1,172 @@
+#include "cri/spec/validate.h"
+
+#include <set>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "cri/spec/process.h"
+#include "runtime/base/id.h"
+
+namespace berth::spec {
+namespace {
+
+using state::v1::Namespaces;
+
+template <typename... Parts>
+absl::Status Invalid(const Parts&... parts) {
+  return absl::InvalidArgumentError(absl::StrCat(parts...));
+}
+
+bool HasControlBytes(absl::string_view s) {
+  for (unsigned char c : s) {
+    if (c < 0x20 || c == 0x7f) return true;
+  }
+  return false;
+}
+
+bool HasDotDot(absl::string_view path) {
+  for (absl::string_view part : absl::StrSplit(path, '/')) {
+    if (part == "..") return true;
+  }
+  return false;
+}
+
+absl::Status ValidatePath(absl::string_view field, absl::string_view path) {
+  if (!absl::StartsWith(path, "/")) return Invalid(field, ": '", path, "' is not an absolute path");
+  if (path.find('\0') != absl::string_view::npos) return Invalid(field, ": holds a NUL byte");
+  if (path.size() > 4095) return Invalid(field, ": longer than 4095 bytes");
+  return absl::OkStatus();
+}
+
+// Sysctls that are namespaced, and by what: anything else would change the host.
+absl::Status ValidateSysctl(absl::string_view key, absl::string_view value, const Namespaces& ns) {
+  for (char c : key) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && !absl::StrContains("._-/", c)) {
+      return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
+    }
+  }
+  if (HasDotDot(key) || absl::StrContains(key, "..")) return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
+  if (HasControlBytes(value) && !absl::StrContains(value, '\t')) return Invalid("linux.sysctls: the value of ", key, " holds control characters");
+  static const std::set<std::string> kIpc = {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
+                                             "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"};
+  if (absl::StartsWith(key, "net.")) {
+    if (ns.network() == state::v1::NODE) return Invalid("linux.sysctls: ", key, " with the host's network would change the host");
+  } else if (absl::StartsWith(key, "fs.mqueue.") || kIpc.count(std::string(key))) {
+    if (ns.ipc() == state::v1::NODE) return Invalid("linux.sysctls: ", key, " with the host's IPC would change the host");
+  } else {
+    return Invalid("linux.sysctls: ", key, " is not namespaced");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidatePorts(const state::v1::PodSpec& spec) {
+  std::set<std::tuple<int, int, std::string>> seen;
+  for (const auto& p : spec.ports()) {
+    if (p.host_port() <= 0) continue;
+    if (p.host_port() > 65535) return Invalid("port_mappings.host_port: ", p.host_port(), " is not a port");
+    if (p.container_port() < 1 || p.container_port() > 65535) {
+      return Invalid("port_mappings.container_port: ", p.container_port(), " is not a port");
+    }
+    if (!seen.insert({p.protocol(), p.host_port(), p.host_ip()}).second) {
+      return Invalid("port_mappings.host_port: ", p.host_port(), " is given twice");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateIdentity(const state::v1::Security& s) {
+  constexpr int64_t kMax = 0x7fffffff;
+  bool has_user = s.has_run_as_user() || !s.run_as_username().empty();
+  if (s.has_run_as_user() && !s.run_as_username().empty()) return Invalid("run_as_username: given together with run_as_user");
+  if (s.has_run_as_group() && !has_user) return Invalid("run_as_group: given without run_as_user or run_as_username");
+  if (s.has_run_as_user() && (s.run_as_user() < 0 || s.run_as_user() > kMax)) return Invalid("run_as_user: ", s.run_as_user(), " is out of range");
+  if (s.has_run_as_group() && (s.run_as_group() < 0 || s.run_as_group() > kMax)) {
+    return Invalid("run_as_group: ", s.run_as_group(), " is out of range");
+  }
+  for (int64_t g : s.supplemental_groups()) {
+    if (g < 0 || g > kMax) return Invalid("supplemental_groups: ", g, " is out of range");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateMounts(const state::v1::ContainerSpec& spec) {
+  for (const auto& m : spec.mounts()) {
+    RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
+    RETURN_IF_ERROR(ValidatePath("mounts.host_path", m.host_path()));
+    if (m.recursive_readonly() && !m.readonly()) {
+      return Invalid("mounts.recursive_read_only: '", m.container_path(), "' is not readonly");
+    }
+    if (m.recursive_readonly() && m.propagation() != state::v1::Mount::PRIVATE) {
+      return Invalid("mounts.recursive_read_only: '", m.container_path(), "' needs private propagation");
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status ValidatePod(const state::v1::PodSpec& spec) {
+  if (spec.name().empty()) return Invalid("metadata.name: is empty");
+  for (const auto& [field, value] : {std::pair<const char*, absl::string_view>{"metadata.name", spec.name()},
+                                     {"metadata.namespace", spec.namespace_()},
+                                     {"metadata.uid", spec.uid()},
+                                     {"hostname", spec.hostname()}}) {
+    if (HasControlBytes(value) || absl::StrContains(value, '/')) return Invalid(field, ": holds '/' or control characters");
+  }
+  if (spec.hostname().size() > 64) return Invalid("hostname: longer than 64 bytes");
+  if (!spec.log_directory().empty()) {
+    RETURN_IF_ERROR(ValidatePath("log_directory", spec.log_directory()));
+    if (HasDotDot(spec.log_directory())) return Invalid("log_directory: holds '..'");
+  }
+  const Namespaces& ns = spec.namespaces();
+  if (ns.network() != state::v1::POD && ns.network() != state::v1::NODE) return Invalid("namespace_options.network: must be POD or NODE");
+  if (ns.pid() == state::v1::TARGET) return Invalid("namespace_options.pid: TARGET is for containers");
+  if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
+  for (const auto& [key, value] : spec.sysctls()) RETURN_IF_ERROR(ValidateSysctl(key, value, ns));
+  const std::string& parent = spec.cgroup_parent();
+  if (absl::EndsWith(parent, ".slice")) {
+    return Invalid("linux.cgroup_parent: '", parent, "' is a systemd slice, but the cgroup driver is cgroupfs");
+  }
+  if (!parent.empty() && (!absl::StartsWith(parent, "/") || HasDotDot(parent))) {
+    return Invalid("linux.cgroup_parent: '", parent, "' is not an absolute path");
+  }
+  for (const auto* list : {&spec.dns().servers(), &spec.dns().searches(), &spec.dns().options()}) {
+    for (const std::string& s : *list) {
+      if (HasControlBytes(s)) return Invalid("dns_config: '", s, "' holds control characters");
+    }
+  }
+  return ValidatePorts(spec);
+}
+
+absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state::v1::PodSpec& pod) {
+  if (spec.name().empty()) return Invalid("metadata.name: is empty");
+  if (HasControlBytes(spec.name()) || absl::StrContains(spec.name(), '/')) return Invalid("metadata.name: holds '/' or control characters");
+  if (spec.image().empty()) return Invalid("image.image: is empty");
+  const state::v1::Security& s = spec.security();
+  if (s.privileged() && !pod.privileged()) {
+    return Invalid("security_context.privileged: the pod sandbox was not made privileged");
+  }
+  RETURN_IF_ERROR(ValidateIdentity(s));
+  RETURN_IF_ERROR(ValidateMounts(spec));
+  if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
+    return Invalid("namespace_options.target_id: is empty with pid TARGET");
+  }
+  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
+    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
+  } else if (!s.seccomp().path().empty()) {
+    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
+  }
+  if (!spec.working_dir().empty()) RETURN_IF_ERROR(ValidatePath("working_dir", spec.working_dir()));
+  if (!spec.log_path().empty() && (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {
+    return Invalid("log_path: '", spec.log_path(), "' is not a path beneath the log directory");
+  }
+  for (const auto& e : spec.envs()) {
+    if (e.key().empty() || absl::StrContains(e.key(), '=') || absl::StrContains(e.key(), '\0')) return Invalid("envs.key: '", e.key(), "' is not a name");
+    if (absl::StrContains(e.value(), '\0')) return Invalid("envs.value: of ", e.key(), " holds a NUL byte");
+  }
+  RETURN_IF_ERROR(ParseSignal(spec.stop_signal()));
+  return absl::OkStatus();
+}
+
+}  // namespace berth::spec

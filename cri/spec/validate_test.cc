@@ -1,0 +1,128 @@
+#include "cri/spec/validate.h"
+
+#include <functional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace berth::spec {
+namespace {
+
+using state::v1::ContainerSpec;
+using state::v1::PodSpec;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+PodSpec GoodPod() {
+  PodSpec pod;
+  pod.set_name("web");
+  pod.set_namespace_("default");
+  pod.set_log_directory("/var/log/pods/x");
+  pod.set_cgroup_parent("/kubepods/pod1");
+  (*pod.mutable_sysctls())["net.core.somaxconn"] = "1024";
+  auto* p = pod.add_ports();
+  p->set_container_port(80);
+  p->set_host_port(8080);
+  return pod;
+}
+
+ContainerSpec GoodContainer() {
+  ContainerSpec c;
+  c.set_name("app");
+  c.set_image("busybox");
+  c.set_log_path("app/0.log");
+  return c;
+}
+
+struct PodCase {
+  const char* field;
+  std::function<void(PodSpec&)> spoil;
+};
+class BadPod : public testing::TestWithParam<PodCase> {};
+
+TEST_P(BadPod, IsRefusedByField) {
+  PodSpec pod = GoodPod();
+  ASSERT_TRUE(ValidatePod(pod).ok()) << ValidatePod(pod);
+  GetParam().spoil(pod);
+  absl::Status s = ValidatePod(pod);
+  EXPECT_EQ(s.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(s.message()), StartsWith(GetParam().field));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadPod,
+    testing::Values(
+        PodCase{"metadata.name", [](PodSpec& p) { p.clear_name(); }},
+        PodCase{"metadata.namespace", [](PodSpec& p) { p.set_namespace_("a/b"); }},
+        PodCase{"hostname", [](PodSpec& p) { p.set_hostname("a\nb"); }},
+        PodCase{"hostname", [](PodSpec& p) { p.set_hostname(std::string(65, 'h')); }},
+        PodCase{"log_directory", [](PodSpec& p) { p.set_log_directory("/var/log/../../etc"); }},
+        PodCase{"linux.cgroup_parent", [](PodSpec& p) { p.set_cgroup_parent("kubepods-pod1.slice"); }},
+        PodCase{"linux.cgroup_parent", [](PodSpec& p) { p.set_cgroup_parent("/a/../.."); }},
+        PodCase{"namespace_options.network", [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::TARGET); }},
+        PodCase{"namespace_options.pid", [](PodSpec& p) { p.mutable_namespaces()->set_pid(state::v1::TARGET); }},
+        PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["kernel.core_pattern"] = "|/x"; }},
+        PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["kernel.shm_rmid_forced=1+kernel.core_pattern"] = "x"; }},
+        PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["net.../../x"] = "x"; }},
+        PodCase{"linux.sysctls", [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::NODE); }},
+        PodCase{"dns_config", [](PodSpec& p) { p.mutable_dns()->add_searches("a\nnameserver 1.2.3.4"); }},
+        PodCase{"port_mappings.host_port", [](PodSpec& p) { p.mutable_ports(0)->set_host_port(70000); }},
+        PodCase{"port_mappings.container_port", [](PodSpec& p) { p.mutable_ports(0)->set_container_port(0); }},
+        PodCase{"port_mappings.host_port", [](PodSpec& p) { *p.add_ports() = p.ports(0); }}));
+
+struct ContainerCase {
+  const char* field;
+  std::function<void(ContainerSpec&)> spoil;
+};
+class BadContainer : public testing::TestWithParam<ContainerCase> {};
+
+TEST_P(BadContainer, IsRefusedByField) {
+  ContainerSpec c = GoodContainer();
+  ASSERT_TRUE(ValidateContainer(c, GoodPod()).ok()) << ValidateContainer(c, GoodPod());
+  GetParam().spoil(c);
+  absl::Status s = ValidateContainer(c, GoodPod());
+  EXPECT_EQ(s.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(s.message()), StartsWith(GetParam().field));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadContainer,
+    testing::Values(
+        ContainerCase{"metadata.name", [](ContainerSpec& c) { c.set_name("../x"); }},
+        ContainerCase{"image.image", [](ContainerSpec& c) { c.clear_image(); }},
+        ContainerCase{"security_context.privileged", [](ContainerSpec& c) { c.mutable_security()->set_privileged(true); }},
+        ContainerCase{"run_as_group", [](ContainerSpec& c) { c.mutable_security()->set_run_as_group(1); }},
+        ContainerCase{"run_as_user", [](ContainerSpec& c) { c.mutable_security()->set_run_as_user(-1); }},
+        ContainerCase{"run_as_user", [](ContainerSpec& c) { c.mutable_security()->set_run_as_user(1LL << 32); }},
+        ContainerCase{"run_as_username",
+                      [](ContainerSpec& c) {
+                        c.mutable_security()->set_run_as_user(1);
+                        c.mutable_security()->set_run_as_username("x");
+                      }},
+        ContainerCase{"supplemental_groups", [](ContainerSpec& c) { c.mutable_security()->add_supplemental_groups(-5); }},
+        ContainerCase{"mounts.container_path", [](ContainerSpec& c) { c.add_mounts()->set_host_path("/x"); }},
+        ContainerCase{"mounts.host_path", [](ContainerSpec& c) { c.add_mounts()->set_container_path("/x"); }},
+        ContainerCase{"mounts.recursive_read_only",
+                      [](ContainerSpec& c) {
+                        auto* m = c.add_mounts();
+                        m->set_container_path("/x");
+                        m->set_host_path("/y");
+                        m->set_recursive_readonly(true);
+                      }},
+        ContainerCase{"namespace_options.target_id",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_namespaces()->set_pid(state::v1::TARGET); }},
+        ContainerCase{"seccomp.localhost_ref",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_seccomp()->set_path("/p.json"); }},
+        ContainerCase{"working_dir", [](ContainerSpec& c) { c.set_working_dir("rel"); }},
+        ContainerCase{"log_path", [](ContainerSpec& c) { c.set_log_path("../../etc/passwd"); }},
+        ContainerCase{"envs.key", [](ContainerSpec& c) { c.add_envs()->set_key("A=B"); }},
+        ContainerCase{"envs.value",
+                      [](ContainerSpec& c) {
+                        auto* e = c.add_envs();
+                        e->set_key("A");
+                        e->set_value(std::string("a\0b", 3));
+                      }},
+        ContainerCase{"stop_signal", [](ContainerSpec& c) { c.set_stop_signal("SIGNOPE"); }}));
+
+}  // namespace
+}  // namespace berth::spec
