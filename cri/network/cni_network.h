@@ -26,7 +26,6 @@ class CniNetwork : public PodNetwork {
   std::string Describe() override;
 
  private:
-  absl::Status CheckPlugins();
   absl::StatusOr<std::string> FindPlugin(absl::string_view type);
   absl::StatusOr<std::string> Run(const CniConfig& config, const CniPlugin& plugin, const PluginCall& call,
                                   const Json& capabilities, const Json& result);

@@ -152,7 +152,7 @@ INSTANTIATE_TEST_SUITE_P(Versions, RealPluginsTest, testing::Values("0.3.1", "0.
 
 TEST_F(CniNetworkTest, WithoutConfigurationItIsNotReady) {
   absl::Status status = network_->Ready();
-  EXPECT_EQ(status.message(), "Network plugin returns error: no CNI configuration in " + dir_ + "/conf");
+  EXPECT_EQ(status.message(), "no CNI configuration in " + dir_ + "/conf");
   EXPECT_FALSE(network_->Attach(pod_).ok());
   EXPECT_TRUE(network_->Detach(pod_).ok()) << "nothing can be attached";
   EXPECT_THAT(network_->Describe(), HasSubstr("no CNI configuration"));
@@ -245,7 +245,7 @@ TEST_F(CniNetworkTest, StatusIsAskedFromVersion11On) {
   EXPECT_EQ(Calls(), "one STATUS netns=\ntwo STATUS netns=");
   Script("two.STATUS", R"(echo '{"code":50,"msg":"controller is away"}'; exit 1)");
   absl::Status status = network_->Ready();
-  EXPECT_EQ(status.message(), "Network plugin returns error: CNI plugin two failed (STATUS): controller is away");
+  EXPECT_EQ(status.message(), "CNI plugin two failed (STATUS): controller is away");
   UseScripts("1.0.0");
   Calls();
   EXPECT_TRUE(network_->Ready().ok());

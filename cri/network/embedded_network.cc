@@ -21,7 +21,6 @@ namespace {
 
 constexpr absl::string_view kLinkPrefix = "bv";
 constexpr char kPodInterface[] = "eth0";
-constexpr absl::string_view kNotReady = "Network plugin returns error";
 
 // 48 bits of the pod's id: unique enough, and found again without a record.
 std::string LinkName(const PodId& pod) { return absl::StrCat(kLinkPrefix, pod.Short()); }
@@ -245,9 +244,7 @@ absl::Status EmbeddedNetwork::Detach(const PodRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status EmbeddedNetwork::Ready() { return Annotate(CheckAndRepair(), kNotReady); }
-
-absl::Status EmbeddedNetwork::CheckAndRepair() {
+absl::Status EmbeddedNetwork::Ready() {
   ASSIGN_OR_RETURN(Bridge bridge, Prepared());
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
   if (auto link = rt.Find(spec_.name); !link.ok() || link->index != bridge.index) {
