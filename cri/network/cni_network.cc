@@ -140,6 +140,8 @@ std::string CniNetwork::Describe() {
   return DumpJson(out);
 }
 
-std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options) { return std::make_unique<CniNetwork>(std::move(options)); }
+std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options) {
+  return std::make_unique<CniNetwork>(std::move(options));
+}
 
 }  // namespace berth::network

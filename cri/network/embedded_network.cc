@@ -183,7 +183,9 @@ absl::Status EmbeddedNetwork::Connect(const Lease& lease, const Bridge& bridge, 
   return host.WaitOperational(spec_.name);
 }
 
-absl::Status EmbeddedNetwork::ReplaceTable() { return nft_.Run(TableText(spec_.name, spec_.subnet, Leases())).status(); }
+absl::Status EmbeddedNetwork::ReplaceTable() {
+  return nft_.Run(TableText(spec_.name, spec_.subnet, Leases())).status();
+}
 
 absl::Status EmbeddedNetwork::Publish(const Lease& lease) {
   if (lease.ports.empty()) return absl::OkStatus();

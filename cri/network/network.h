@@ -36,7 +36,7 @@ struct PodRequest {
 };
 
 struct PodAddresses {
-  std::vector<std::string> ips;  // primary first, without prefix length
+  std::vector<std::string> ips;                        // primary first, without prefix length
   std::vector<std::string> dns_servers, dns_searches;  // what the network suggests; may be empty
 };
 

@@ -1,12 +1,11 @@
 #include "runtime/sys/spawn.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
-
-#include <gmock/gmock.h>
 
 #include "absl/time/clock.h"
 #include "runtime/sys/unique_fd.h"
