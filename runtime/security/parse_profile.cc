@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
@@ -128,13 +129,17 @@ absl::StatusOr<Filter> ParseFilter(const Json& rule, const char* key, uint64_t c
   ASSIGN_OR_RETURN(std::string kernel, StringField(*it, "minKernel"), "seccomp profile: syscalls.", key);
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const uint64_t bit, ParseCapability(name), "seccomp profile: syscalls.", key);
-    (caps & bit ? out.any_cap : out.caps) = (caps & bit) != 0;
+    if (caps & bit) {
+      out.any_cap = true;
+    } else {
+      out.caps = false;
+    }
   }
   out.any = !names.empty() || !arches.empty() || !kernel.empty();
   if (!arches.empty()) {
     out.arches = false;
     for (const std::string& arch : arches) out.arches |= arch == GoArch();
-  } 
+  }
   out.kernel = KernelAtLeast(kernel);
   return out;
 }
