@@ -38,7 +38,9 @@ using ::testing::HasSubstr;
 int64_t Microseconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                               start)
+      .count();
 }
 
 bool Load(int fd) {
@@ -66,10 +68,14 @@ int Under(const SeccompProgram& program, const std::function<int()>& body) {
 int Errno(long result) { return result >= 0 ? 0 : errno; }
 
 // Calls the kernel as a 32-bit program does. -ENOSYS without support for them.
-long Call32([[maybe_unused]] long nr, [[maybe_unused]] long a = 0, [[maybe_unused]] long b = 0, [[maybe_unused]] long c = 0) {
+long Call32([[maybe_unused]] long nr, [[maybe_unused]] long a = 0, [[maybe_unused]] long b = 0,
+            [[maybe_unused]] long c = 0) {
 #ifdef __x86_64__
   long result;
-  asm volatile("int $0x80" : "=a"(result) : "a"(nr), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
+  asm volatile("int $0x80"
+               : "=a"(result)
+               : "a"(nr), "b"(a), "c"(b), "d"(c)
+               : "memory", "r8", "r9", "r10", "r11");
   return static_cast<int>(result);
 #else
   return -ENOSYS;
@@ -87,7 +93,9 @@ class RuntimeDefaultTest : public ::testing::Test {
 };
 
 TEST_F(RuntimeDefaultTest, OrdinaryProgramsWork) {
-  EXPECT_EQ(Under(Program(), [] {
+  EXPECT_EQ(
+      Under(Program(),
+            [] {
               int steps = 0;
               if (socket(AF_INET, SOCK_STREAM, 0) >= 0) ++steps;
               if (socket(AF_UNIX, SOCK_STREAM, 0) >= 0) ++steps;
@@ -97,17 +105,20 @@ TEST_F(RuntimeDefaultTest, OrdinaryProgramsWork) {
               if (pid == 0) _exit(0);
               if (waitpid(pid, nullptr, 0) == pid) ++steps;
               if (open("/dev/null", O_RDWR) >= 0) ++steps;
-              if (mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) ++steps;
+              if (mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
+                ++steps;
               if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0) ++steps;
               if (personality(0xffffffff) >= 0) ++steps;
               return steps;
             }),
-            9);
+      9);
   EXPECT_EQ(Under(Program(), [] { return execl("/bin/true", "true", nullptr); }), 0);
 }
 
 TEST_F(RuntimeDefaultTest, WhatContainersNeedNotDoIsRefused) {
-  const auto refused = [&](const std::function<long()>& call) { return Under(Program(), [&] { return Errno(call()); }); };
+  const auto refused = [&](const std::function<long()>& call) {
+    return Under(Program(), [&] { return Errno(call()); });
+  };
   EXPECT_EQ(refused([] { return unshare(CLONE_NEWUSER); }), EPERM);
   EXPECT_EQ(refused([] { return syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0); }), EPERM);
   EXPECT_EQ(refused([] { return syscall(SYS_clone, CLONE_NEWNET | SIGCHLD, 0, 0, 0, 0); }), EPERM);
@@ -139,7 +150,11 @@ TEST_F(RuntimeDefaultTest, SocketFamilies) {  // CVE-2026-31431
 }
 
 TEST_F(RuntimeDefaultTest, PersonalityIgnoresHighBitsToo) {
-  EXPECT_EQ(Under(Program(), [] { return Errno(syscall(SYS_personality, (uint64_t{1} << 32) | ADDR_NO_RANDOMIZE)); }), EPERM);
+  EXPECT_EQ(Under(Program(),
+                  [] {
+                    return Errno(syscall(SYS_personality, (uint64_t{1} << 32) | ADDR_NO_RANDOMIZE));
+                  }),
+            EPERM);
 }
 
 TEST_F(RuntimeDefaultTest, NewerCallsThanLibseccompKnowsDoNotExist) {
@@ -152,9 +167,12 @@ TEST_F(RuntimeDefaultTest, NewerCallsThanLibseccompKnowsDoNotExist) {
 TEST_F(RuntimeDefaultTest, ThirtyTwoBitProgramsHaveTheSameRules) {
   if (Call32(20) != getpid()) GTEST_SKIP() << "this kernel runs no 32-bit programs";
   EXPECT_EQ(Under(Program(), [] { return Call32(20) == getpid() ? 0 : 1; }), 0);
-  EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(359, AF_ALG, SOCK_SEQPACKET, 0)); }), EPERM);
-  EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(310, CLONE_NEWUSER)); }), EPERM);  // unshare
-  EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(288)); }), EPERM);                 // keyctl
+  EXPECT_EQ(
+      Under(Program(), [] { return static_cast<int>(-Call32(359, AF_ALG, SOCK_SEQPACKET, 0)); }),
+      EPERM);
+  EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(310, CLONE_NEWUSER)); }),
+            EPERM);                                                                   // unshare
+  EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(288)); }), EPERM);  // keyctl
   EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(1000)); }), ENOSYS);
 }
 
@@ -163,7 +181,9 @@ TEST_F(RuntimeDefaultTest, CapabilitiesOpenWhatTheyAreFor) {
   EXPECT_EQ(Under(admin, [] { return Errno(syscall(SYS_setns, -1, 0)); }), EBADF);
   EXPECT_EQ(Under(admin, [] { return Errno(syscall(SYS_clone3, nullptr, 0)); }), EINVAL);
   EXPECT_EQ(Under(admin, [] { return Errno(syscall(SYS_keyctl, 0, 0, 0, 0, 0)); }), EPERM);
-  EXPECT_EQ(Under(Program(uint64_t{1} << CAP_SYS_PTRACE), [] { return Errno(syscall(SYS_kcmp, 0, 0, 99, 0, 0)) == EPERM; }), 0);
+  EXPECT_EQ(Under(Program(uint64_t{1} << CAP_SYS_PTRACE),
+                  [] { return Errno(syscall(SYS_kcmp, 0, 0, 99, 0, 0)) == EPERM; }),
+            0);
   EXPECT_EQ(Under(Program(0), [] { return Errno(syscall(SYS_chroot, nullptr)); }), EPERM);
   EXPECT_EQ(Under(Program(), [] { return Errno(syscall(SYS_chroot, nullptr)); }), EFAULT);
 }
@@ -180,8 +200,10 @@ TEST_F(RuntimeDefaultTest, Costs) {
   const int64_t compile = Microseconds([&] { (void)Program(); });
   const int64_t cached = Microseconds([&] { (void)Program(); });
   const SeccompProgram program = Program();
-  const auto size = sys::StatFd(program->get(), "program")->st_size / static_cast<off_t>(sizeof(sock_filter));
-  void* map = mmap(nullptr, static_cast<size_t>(size) * sizeof(sock_filter), PROT_READ, MAP_PRIVATE, program->get(), 0);
+  const auto size =
+      sys::StatFd(program->get(), "program")->st_size / static_cast<off_t>(sizeof(sock_filter));
+  void* map = mmap(nullptr, static_cast<size_t>(size) * sizeof(sock_filter), PROT_READ, MAP_PRIVATE,
+                   program->get(), 0);
   ASSERT_NE(map, MAP_FAILED);
   std::vector<int64_t> loads;
   int fds[2];
@@ -190,10 +212,11 @@ TEST_F(RuntimeDefaultTest, Costs) {
     const pid_t pid = fork();
     if (pid == 0) {
       // As the shim does it: mapped, not copied.
-      struct sock_fprog filter = {static_cast<unsigned short>(size), static_cast<sock_filter*>(map)};
+      struct sock_fprog filter = {static_cast<unsigned short>(size),
+                                  static_cast<sock_filter*>(map)};
       prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-      const int64_t us =
-          Microseconds([&] { (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kSeccompFlags, &filter); });
+      const int64_t us = Microseconds(
+          [&] { (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kSeccompFlags, &filter); });
       _exit(write(fds[1], &us, sizeof us) == sizeof us ? 0 : 1);
     }
     waitpid(pid, nullptr, 0);
@@ -205,12 +228,15 @@ TEST_F(RuntimeDefaultTest, Costs) {
   close(fds[1]);
   munmap(map, static_cast<size_t>(size) * sizeof(sock_filter));
   std::sort(loads.begin(), loads.end());
-  std::printf("seccomp RuntimeDefault: %ld instructions, compile %ld us, from cache %ld us, load %ld us (min %ld)\n",
-              static_cast<long>(size), compile, cached, loads[loads.size() / 2], loads[0]);
+  std::printf(
+      "seccomp RuntimeDefault: %ld instructions, compile %ld us, from cache %ld us, load %ld us "
+      "(min %ld)\n",
+      static_cast<long>(size), compile, cached, loads[loads.size() / 2], loads[0]);
   EXPECT_LT(cached, compile);
 }
 
-// ---- profiles from files -------------------------------------------------------------------------------------------
+// ---- profiles from files
+// -------------------------------------------------------------------------------------------
 
 class LocalhostTest : public ::testing::Test {
  protected:
@@ -237,11 +263,13 @@ class LocalhostTest : public ::testing::Test {
 };
 
 TEST_F(LocalhostTest, DenyList) {
-  auto program = Compile(R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+  auto program = Compile(
+      R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
     "syscalls": [{"names": ["mkdir", "mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
                  {"name": "chdir", "action": "SCMP_ACT_ERRNO"}]})");
   ASSERT_TRUE(program.ok()) << program.status();
-  EXPECT_EQ(Under(*program, [] { return Errno(syscall(SYS_mkdirat, AT_FDCWD, "/tmp/x", 0)); }), ENOSPC);
+  EXPECT_EQ(Under(*program, [] { return Errno(syscall(SYS_mkdirat, AT_FDCWD, "/tmp/x", 0)); }),
+            ENOSPC);
   EXPECT_EQ(Under(*program, [] { return Errno(chdir("/")); }), EPERM);
   EXPECT_EQ(Under(*program, [] { return Errno(getppid()); }), 0);
   EXPECT_EQ(*program, *cache_.Localhost(path_));
@@ -263,7 +291,8 @@ TEST_F(LocalhostTest, AllowListWithArgumentsAndDefaultErrno) {
 }
 
 TEST_F(LocalhostTest, KillAction) {
-  auto program = Compile(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chdir"], "action": "SCMP_ACT_KILL_PROCESS"}]})");
+  auto program = Compile(
+      R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["chdir"], "action": "SCMP_ACT_KILL_PROCESS"}]})");
   ASSERT_TRUE(program.ok()) << program.status();
   EXPECT_EQ(Under(*program, [] { return chdir("/"); }), 128 + SIGSYS);
 }
@@ -292,13 +321,23 @@ TEST_F(LocalhostTest, ErrorsNameTheField) {
   EXPECT_THAT(Message("{}"), HasSubstr("'defaultAction': missing"));
   EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_FLY"})"), HasSubstr("'SCMP_ACT_FLY'"));
   EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_NOTIFY"})"), HasSubstr("not supported"));
-  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000})"), HasSubstr("errno 5000"));
-  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_Z80"]})"), HasSubstr("SCMP_ARCH_Z80"));
-  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": {}})"), HasSubstr("'syscalls': expected a list"));
-  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_LOG"}]})"), HasSubstr("syscalls.names"));
-  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "x"}]})"), HasSubstr("rule 0"));
+  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000})"),
+              HasSubstr("errno 5000"));
+  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_Z80"]})"),
+              HasSubstr("SCMP_ARCH_Z80"));
+  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": {}})"),
+              HasSubstr("'syscalls': expected a list"));
+  EXPECT_THAT(
+      Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_LOG"}]})"),
+      HasSubstr("syscalls.names"));
+  EXPECT_THAT(
+      Message(
+          R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "x"}]})"),
+      HasSubstr("rule 0"));
   const auto args = [&](absl::string_view arg) {
-    return Message(absl::StrCat(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG", "args": [)", arg, "]}]}"));
+    return Message(absl::StrCat(
+        R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG", "args": [)",
+        arg, "]}]}"));
   };
   EXPECT_THAT(args(R"({"index": 6, "op": "SCMP_CMP_EQ"})"), HasSubstr("args.index"));
   EXPECT_THAT(args(R"({"index": 1, "op": "EQ"})"), HasSubstr("'EQ'"));
@@ -315,7 +354,8 @@ TEST(ProfileTest, EveryNameOfTheDefaultProfileIsThereOnce) {
   for (const SeccompRule& rule : DefaultProfile(0).rules) {
     EXPECT_TRUE(!rule.conditions.empty() || seen.insert(rule.name).second) << rule.name;
   }
-  for (const char* name : {"keyctl", "bpf", "mount", "unshare", "io_uring_setup", "userfaultfd", "kexec_load", "swapon"}) {
+  for (const char* name : {"keyctl", "bpf", "mount", "unshare", "io_uring_setup", "userfaultfd",
+                           "kexec_load", "swapon"}) {
     EXPECT_FALSE(seen.contains(name)) << name;
   }
 }
