@@ -14,7 +14,8 @@ absl::StatusOr<CloneResult> Clone(uint64_t flags, int cgroup_fd) {
   struct clone_args args = {};
   args.flags = flags | CLONE_PIDFD;
   args.pidfd = reinterpret_cast<uintptr_t>(&pidfd);
-  args.exit_signal = SIGCHLD;
+  // With CLONE_PARENT the child's exit signal is the caller's own.
+  args.exit_signal = flags & CLONE_PARENT ? 0 : SIGCHLD;
   if (cgroup_fd >= 0) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<uint64_t>(cgroup_fd);

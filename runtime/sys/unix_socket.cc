@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -112,9 +113,13 @@ absl::Status SendPacket(int socket, absl::string_view data, absl::Span<const int
 }
 
 absl::StatusOr<Packet> RecvPacket(int socket, size_t limit, int flags) {
+  ssize_t size;
+  while ((size = recv(socket, nullptr, 0, flags | MSG_PEEK | MSG_TRUNC)) < 0 && errno == EINTR) {
+  }
+  if (size < 0 && errno == EAGAIN) return absl::UnavailableError("no packet waits");
   Packet packet;
-  packet.data.resize(limit);
-  iovec io = {packet.data.data(), limit};
+  if (size > 0) packet.data.resize(std::min(static_cast<size_t>(size), limit));
+  iovec io = {packet.data.data(), packet.data.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxPacketFds)];
   msghdr message = {};
   message.msg_iov = &io;
