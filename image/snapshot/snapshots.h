@@ -4,12 +4,16 @@
 // Thread-safe, as long as one id is used by one thread at a time.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "image/snapshot/fixups.h"
+#include "image/snapshot/overlay_options.h"
 #include "image/unpack/layer_store.h"
 #include "image/unpack/tree_usage.h"
 #include "runtime/base/id.h"
@@ -51,9 +55,20 @@ class Snapshots {
   absl::Status PruneFixups();
 
  private:
-  Snapshots(sys::UniqueFd root, const LayerStore* layers) : root_(std::move(root)), layers_(layers) {}
-  sys::UniqueFd root_;
-  const LayerStore* layers_;
+  struct Record {
+    std::string boot_id;
+    std::vector<std::string> layers;
+  };
+  Snapshots(sys::UniqueFd dir, Fixups fixups, std::string boot_id, const LayerStore* layers)
+      : dir_(std::move(dir)), fixups_(std::move(fixups)), boot_id_(std::move(boot_id)), layers_(layers) {}
+  absl::Status Fill(int dir, absl::Span<const std::string> layers) const;
+  absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;
+
+  const sys::UniqueFd dir_;
+  const Fixups fixups_;
+  const std::string boot_id_;
+  const LayerStore* const layers_;
+  mutable std::atomic<LowerStyle> style_ = LowerStyle::kDescriptors;  // what this kernel is known to take
 };
 
 }  // namespace berth::image
