@@ -266,7 +266,8 @@ absl::Status LayerApplier::MakeRoom(int parent, const std::string& base) {
   }
   ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::OpenAt(parent, base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(TreeUsage gone, MeasureTree(fd.get()));
-  usage_.bytes -= std::min(usage_.bytes, gone.bytes);
+  // Directories are counted in the end.
+  usage_.bytes -= std::min(usage_.bytes, gone.bytes - gone.directory_bytes);
   usage_.inodes -= std::min(usage_.inodes, gone.inodes);
   parents_.Forget();
   return sys::RemoveTreeAt(parent, base);

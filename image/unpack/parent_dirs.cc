@@ -52,11 +52,6 @@ absl::Status MakeOpaque(int parent, const std::string& name) {
   return absl::OkStatus();
 }
 
-void ParentDirs::Forget() {
-  cached_ = false;
-  cached_fd_.Reset();
-}
-
 std::vector<std::string> ParentDirs::Implied() const {
   std::vector<std::string> paths;
   for (const auto& [inode, path] : implied_) paths.push_back(path);
@@ -72,6 +67,7 @@ absl::StatusOr<ParentDir> ParentDirs::Open(absl::string_view path, const struct 
   auto fd = OpenDirInLayer(root_, path);
   if (!fd.ok()) {
     int err = ErrnoOf(fd.status());
+    if (err == ELOOP) return absl::InvalidArgumentError(fd.status().message());
     if (err != ENOENT && err != ENOTDIR) return fd.status();
     fd = Walk(path, mtime);
     RETURN_IF_ERROR(fd);

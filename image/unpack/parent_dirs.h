@@ -19,7 +19,7 @@
 namespace berth::image {
 
 struct ParentDir {
-  int fd = -1;          // O_PATH; valid until the next call of ParentDirs
+  int fd = -1;          // O_PATH; valid until the next call of Open
   bool set_gid = false;  // what is made in it gets its group
 };
 
@@ -34,7 +34,7 @@ class ParentDirs {
   // The same without making anything, apart from the cache. NotFound.
   absl::StatusOr<sys::UniqueFd> Find(absl::string_view path) const;
   // To be called when a directory or symlink was replaced or an existing directory changed.
-  void Forget();
+  void Forget() { cached_ = false; }
 
   // The archive describes this directory after all.
   void Described(ino_t inode) { implied_.erase(inode); }

@@ -85,10 +85,11 @@ absl::Status TarParser::Write(absl::string_view bytes) {
 }
 
 absl::Status TarParser::Finish() {
-  bool between = state_ == State::kEnd || state_ == State::kZeroBlock ||
-                 (state_ == State::kHeader && have_ == 0 && local_.empty() && long_name_.empty() && long_link_.empty());
+  bool ended = state_ == State::kEnd || state_ == State::kZeroBlock;
+  bool announced = !local_.empty() || !long_name_.empty() || !long_link_.empty();  // an entry that does not come
   // Writers that leave out the padding of the last file exist; nothing is lost with it.
-  if (between || state_ == State::kPadding) return absl::OkStatus();
+  bool between = (state_ == State::kHeader && have_ == 0) || state_ == State::kPadding;
+  if (ended || (between && !announced)) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("tar archive ends in the middle of entry ", entries_, " '",
                                           absl::CEscape(entry_.path.substr(0, 256)), "'"));
 }

@@ -18,7 +18,9 @@ class Walk {
 
   void Count(const struct stat& st) {
     if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && !seen_.insert(st.st_ino).second) return;
-    usage_.bytes += static_cast<uint64_t>(st.st_blocks) * 512;
+    uint64_t bytes = static_cast<uint64_t>(st.st_blocks) * 512;
+    usage_.bytes += bytes;
+    if (S_ISDIR(st.st_mode)) usage_.directory_bytes += bytes;
     ++usage_.inodes;
   }
 
