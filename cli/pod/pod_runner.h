@@ -1,5 +1,5 @@
-// Makes pods out of manifests: images, volumes, sandbox, init containers, containers; and takes back what it made when
-// a step fails.
+// Makes pods out of manifests: images, volumes, sandbox, init containers, containers; and takes
+// back what it made when a step fails.
 #pragma once
 
 #include <functional>
@@ -18,7 +18,8 @@ namespace berth::cli {
 struct RunningPod {
   std::string name, ns, id, uid;
   std::vector<std::string> ips;
-  std::vector<std::pair<std::string, std::string>> containers;  // name and id, without init containers
+  std::vector<std::pair<std::string, std::string>>
+      containers;  // name and id, without init containers
 };
 
 struct StepTime {
@@ -37,11 +38,12 @@ class PodRunner {
  public:
   PodRunner(CriClient* client, RunnerHooks hooks) : client_(client), hooks_(std::move(hooks)) {}
 
-  // Returns when all containers are started. AlreadyExists if a pod of the same name is ready. After an error call
-  // Undo: what was made until then is still there.
+  // Returns when all containers are started. AlreadyExists if a pod of the same name is ready.
+  // After an error call Undo: what was made until then is still there.
   absl::Status Run(const manifest::Pod& pod);
 
-  // Takes back everything that Run made, but for images, last things first, and goes on over errors, which it returns.
+  // Takes back everything that Run made, but for images, last things first, and goes on over
+  // errors, which it returns.
   std::vector<absl::Status> Undo();
 
   const std::vector<RunningPod>& pods() const { return pods_; }
@@ -53,8 +55,9 @@ class PodRunner {
   absl::Status CheckName(const manifest::Pod& pod);
   absl::StatusOr<manifest::ContainerFacts> PrepareImage(const manifest::Pod& pod,
                                                         const manifest::Container& container);
-  absl::Status WaitForInit(const manifest::Pod& pod, const manifest::Container& container, const std::string& id,
-                           const std::string& log);
+  absl::Status RemoveByUid(const std::string& uid);
+  absl::Status WaitForInit(const manifest::Pod& pod, const manifest::Container& container,
+                           const std::string& id, const std::string& log);
 
   CriClient* client_;
   RunnerHooks hooks_;

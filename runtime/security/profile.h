@@ -1,4 +1,5 @@
-// A seccomp profile as rules, before it is compiled. Pure functions but for what libseccomp knows of this machine.
+// A seccomp profile as rules, before it is compiled. Pure functions but for what libseccomp knows
+// of this machine.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,8 @@ struct SeccompProfile {
   uint32_t default_action = 0;
   std::vector<uint32_t> architectures;  // SCMP_ARCH_*, besides the native one
   std::vector<SeccompRule> rules;
-  // Allowed although this libseccomp may not know them: numbers above 423 are the same on every architecture.
+  // Allowed although this libseccomp may not know them: numbers above 423 are the same on every
+  // architecture.
   std::vector<uint32_t> allowed_numbers;
 };
 
@@ -38,14 +40,15 @@ SeccompProfile DefaultProfile(uint64_t caps);
 // The capabilities that make a difference to it.
 uint64_t DefaultProfileCaps();
 
-// A profile in the JSON format of the OCI runtime specification, or of Docker with archMap, includes and excludes.
-// InvalidArgument naming the field that is wrong. Unknown system calls are no error, as profiles list those of
-// all kernels.
+// A profile in the JSON format of the OCI runtime specification, or of Docker with archMap,
+// includes and excludes. InvalidArgument naming the field that is wrong. Unknown system calls are
+// no error, as profiles list those of all kernels.
 absl::StatusOr<SeccompProfile> ParseProfile(absl::string_view json, uint64_t caps);
 
-// The array of struct sock_filter. System calls that are newer than this libseccomp get ENOSYS, on which C libraries
-// fall back to older ones, rather than the profile's error, on which they do not. InvalidArgument when libseccomp
-// refuses a rule; ResourceExhausted when the program is longer than the kernel takes (4096 instructions).
+// The array of struct sock_filter. System calls that are newer than this libseccomp get ENOSYS, on
+// which C libraries fall back to older ones, rather than the profile's error, on which they do not.
+// InvalidArgument when libseccomp refuses a rule; ResourceExhausted when the program is longer than
+// the kernel takes (4096 instructions).
 absl::StatusOr<std::string> CompileProfile(const SeccompProfile& profile);
 
 }  // namespace berth::security

@@ -18,8 +18,10 @@ using ::testing::HasSubstr;
 
 const UserFiles kFiles = {
     "root:x:0:0:root:/root:/bin/sh\n# comment\nbroken line\nbad:x:abc:1::/:\n"
-    "app:x:1000:1001:App:/home/app:/bin/sh\r\n4294967296:x:0:0::/:\nhuge:x:3000000000:1::/:\nevil:x:7:7::/x\x1by:\n",
-    "root:x:0:\nwheel:x:10:root,app\nstaff:x:50:app\nstaff2:x:50:app\nbad:x:zz:app\nnet:x:1001:\nbig:x:4000000000:app\n"};
+    "app:x:1000:1001:App:/home/app:/bin/sh\r\n4294967296:x:0:0::/:\nhuge:x:3000000000:1::/"
+    ":\nevil:x:7:7::/x\x1by:\n",
+    "root:x:0:\nwheel:x:10:root,app\nstaff:x:50:app\nstaff2:x:50:app\nbad:x:zz:app\nnet:x:1001:"
+    "\nbig:x:4000000000:app\n"};
 
 std::string Show(const UserRequest& request, const UserFiles& files = kFiles) {
   auto user = ResolveUser(request, files);
@@ -43,14 +45,16 @@ TEST(UsersTest, ImageUserForms) {
   EXPECT_EQ(Show({.image_user = "1000:"}), "1000:1001 /home/app 1001 10 50");
 }
 
-// CVE-2026-30892, CVE-2024-40635, CVE-2026-46680: nothing that looks like a number becomes another number or a name.
+// CVE-2026-30892, CVE-2024-40635, CVE-2026-46680: nothing that looks like a number becomes another
+// number or a name.
 TEST(UsersTest, NumbersAreNumbersOrErrors) {
   EXPECT_EQ(Show({.image_user = "1"}, {}), "1:0 / 0");
   EXPECT_EQ(Show({.image_user = "1:"}, {}), "1:0 / 0");
   EXPECT_EQ(Show({.image_user = "2147483647"}, {}), "2147483647:0 / 0");
   EXPECT_THAT(Show({.image_user = "2147483648"}), HasSubstr("2147483648 is not within"));
   EXPECT_THAT(Show({.image_user = "4294967296"}), HasSubstr("4294967296 is not within"));
-  EXPECT_THAT(Show({.image_user = "99999999999999999999"}), HasSubstr("'99999999999999999999' is not within"));
+  EXPECT_THAT(Show({.image_user = "99999999999999999999"}),
+              HasSubstr("'99999999999999999999' is not within"));
   EXPECT_THAT(Show({.image_user = "1:4294967295"}), HasSubstr("is not within"));
   for (const char* user : {"0x1", " 1", "-1", "1 ", "+1", "1.0"}) {
     EXPECT_THAT(Show({.image_user = user}), HasSubstr("is not in the image's /etc/passwd")) << user;
@@ -69,7 +73,8 @@ TEST(UsersTest, RequestReplacesTheImage) {
   EXPECT_EQ(Show({.run_as_user = 1000, .run_as_group = 5}), "1000:5 /home/app 5 10 50");
   EXPECT_THAT(Show({.run_as_username = "ghost"}), HasSubstr("run_as_username: user 'ghost'"));
   EXPECT_THAT(Show({.run_as_group = 5}), HasSubstr("run_as_group is given without"));
-  EXPECT_THAT(Show({.image_user = "app", .run_as_group = 5}), HasSubstr("run_as_group is given without"));
+  EXPECT_THAT(Show({.image_user = "app", .run_as_group = 5}),
+              HasSubstr("run_as_group is given without"));
   EXPECT_THAT(Show({.run_as_user = 1, .run_as_username = "app"}), HasSubstr("both"));
   EXPECT_THAT(Show({.run_as_user = -1}), HasSubstr("run_as_user -1"));
   EXPECT_THAT(Show({.run_as_user = int64_t{1} << 31}), HasSubstr("run_as_user"));
@@ -77,12 +82,16 @@ TEST(UsersTest, RequestReplacesTheImage) {
 }
 
 TEST(UsersTest, SupplementalGroupsAndPolicy) {
-  EXPECT_EQ(Show({.run_as_user = 1000, .supplemental_groups = {7, 50, 7}}), "1000:1001 /home/app 1001 10 50 7");
-  EXPECT_EQ(Show({.run_as_user = 1000, .supplemental_groups = {7}, .strict_groups = true}), "1000:1001 /home/app 1001 7");
+  EXPECT_EQ(Show({.run_as_user = 1000, .supplemental_groups = {7, 50, 7}}),
+            "1000:1001 /home/app 1001 10 50 7");
+  EXPECT_EQ(Show({.run_as_user = 1000, .supplemental_groups = {7}, .strict_groups = true}),
+            "1000:1001 /home/app 1001 7");
   EXPECT_THAT(Show({.supplemental_groups = {-5}}), HasSubstr("supplemental group -5"));
 }
 
-TEST(UsersTest, HomeWithControlBytesIsNotUsed) { EXPECT_EQ(Show({.image_user = "evil"}), "7:7 / 7"); }
+TEST(UsersTest, HomeWithControlBytesIsNotUsed) {
+  EXPECT_EQ(Show({.image_user = "evil"}), "7:7 / 7");
+}
 
 class UserFilesTest : public ::testing::Test {
  protected:
