@@ -11,6 +11,9 @@ from suite import Skip, need_programs, need_root, wait_for
 BUSYBOX = "e2e-test-images/busybox:1.29-2"
 NGINX = "e2e-test-images/nginx:1.14-2"
 
+# Modes of a namespace.
+POD, CONTAINER, NODE = 0, 1, 2
+
 
 class Registry:
     """Debian's docker-registry on loopback, with some of the small test images."""
@@ -127,10 +130,12 @@ class Fixture:
         self._count += 1
         return f"{kind}{self._count}"
 
-    def pod_config(self, name=None, linux=None, **more):
+    def pod_config(self, name=None, namespaces=None, linux=None, **more):
+        """As the kubelet makes them: process ids are each container's own unless the case says otherwise."""
+        linux = {"security_context": {"namespace_options": {"pid": CONTAINER, **(namespaces or {})}}, **(linux or {})}
         name = name or self.fresh("pod")
         return {"metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "attempt": 0},
-                "log_directory": f"{self.daemon.files}/logs/{name}", "linux": linux or {}, **more}
+                "log_directory": f"{self.daemon.files}/logs/{name}", "linux": linux, **more}
 
     def run_pod(self, config=None, keep=False, **more):
         """A pod that the end of the case removes."""
@@ -167,9 +172,8 @@ class Pod:
 
     def container_config(self, command, security=None, resources=None, **more):
         name = more.pop("name", None) or self.fixture.fresh("ctr")
-        linux = {}
-        if security is not None:
-            linux["security_context"] = security
+        security = {"namespace_options": self.config["linux"]["security_context"]["namespace_options"], **(security or {})}
+        linux = {"security_context": security}
         if resources is not None:
             linux["resources"] = resources
         config = {"metadata": {"name": name, "attempt": 0}, "image": {"image": more.pop("image", self.fixture.busybox)},

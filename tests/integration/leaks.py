@@ -58,7 +58,7 @@ def processes_in(parent):
 
 def _descendants(pid):
     for child in _read(f"/proc/{pid}/task/{pid}/children").split():
-        yield f"child process {_read(f'/proc/{child}/comm').strip()}"
+        yield f"process {_read(f'/proc/{child}/comm').strip()}, child of the daemon"
         yield from _descendants(child)
 
 
@@ -95,26 +95,30 @@ def _rules(daemon):
 
 
 def _descriptors(daemon):
-    count = collections.Counter()
     for fd in glob.glob(f"/proc/{daemon.pid}/fd/*"):
         try:
             target = os.readlink(fd)
         except OSError:
             continue
         if not target.startswith("socket:"):  # clients come and go
-            count[target.split(":")[0] if not target.startswith("/") or "memfd" in target else "file"] += 1
-    for kind, number in count.items():
-        for i in range(number):
-            yield f"descriptor {kind} {i + 1} of the daemon"
+            yield f"descriptor of the daemon: {target.split(':')[0] if ':' in target else 'file'}"
+
+
+def _counted(lines):
+    """The lines as a set; the second of two equal ones says that it is."""
+    for line, number in collections.Counter(lines).items():
+        yield line
+        yield from (f"{line} ({i})" for i in range(2, number + 1))
 
 
 def snapshot(daemon):
     found = set()
     found.update(_mounts(daemon), _files(daemon), _links(daemon), _rules(daemon))
     found.update(f"cgroup {path}" for path in cgroup_dirs(daemon.cgroup_parent))
-    found.update(f"process {pid} ({name})" for pid, name in processes_in(daemon.cgroup_parent))
+    # Without numbers: a shell that starts sleep again and again stays the same.
+    found.update(_counted(f"process {name} in a pod" for _, name in processes_in(daemon.cgroup_parent)))
     if daemon.pid:
-        found.update(_descendants(daemon.pid), _descriptors(daemon))
+        found.update(_counted(_descendants(daemon.pid)), _counted(_descriptors(daemon)))
     for db in (f"{daemon.root}/state.db", f"{daemon.root}/images/images.db"):
         found.update(_rows(db))
     return found
