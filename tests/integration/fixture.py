@@ -200,10 +200,10 @@ class Pod:
         return container
 
     def sh(self, script, **more):
-        """Runs a shell script in a container of its own to its end; (exit code, output)."""
+        """Runs a shell script in a container of its own to its end; (exit code, standard output)."""
         container = self.start(["/bin/sh", "-c", script], **more)
         status = container.wait()
-        return status["exitCode"], container.output()
+        return status["exitCode"], container.output("stdout")
 
 
 class Container:
