@@ -89,6 +89,10 @@ absl::StatusOr<int> ParseSignal(absl::string_view name) {
     } else if (absl::ConsumePrefix(&rest, "RTMAX") && (rest.empty() || (rest[0] == '-' && absl::SimpleAtoi(rest.substr(1), &offset)))) {
       if (offset >= 0 && SIGRTMAX - offset >= SIGRTMIN) return SIGRTMAX - offset;
     } else {
+      // Second names of three signals, which sigabbrev_np(3) does not give.
+      if (rest == "CLD") rest = "CHLD";
+      if (rest == "IOT") rest = "ABRT";
+      if (rest == "IO") rest = "POLL";
       for (int n = 1; n < SIGRTMIN; ++n) {
         const char* abbreviation = sigabbrev_np(n);
         if (abbreviation && rest == abbreviation) return n;

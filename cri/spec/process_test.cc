@@ -69,6 +69,8 @@ TEST(WorkingDir, RequestThenImageThenRoot) {
 TEST(Signals, NamesAndNumbers) {
   EXPECT_EQ(*ParseSignal(""), SIGTERM);
   for (const char* s : {"SIGQUIT", "quit", "3", "sigquit"}) EXPECT_EQ(*ParseSignal(s), SIGQUIT) << s;
+  EXPECT_EQ(*ParseSignal("SIGIOT"), SIGABRT);
+  EXPECT_EQ(*ParseSignal("SIGPOLL"), SIGIO);
   EXPECT_EQ(*ParseSignal("SIGRTMIN+3"), SIGRTMIN + 3);
   EXPECT_EQ(*ParseSignal("RTMAX-1"), SIGRTMAX - 1);
   for (const char* s : {"0", "-1", "999", "SIGNOPE", "SIG", "SIGRTMIN+99", "SIGRTMIN3", "9x"}) EXPECT_FALSE(ParseSignal(s).ok()) << s;

@@ -17,7 +17,7 @@ class Id {
   const std::string& str() const { return value_; }
   bool empty() const { return value_.empty(); }
   // The first 12 digits: for messages and names that people read.
-  absl::string_view Short() const { return absl::string_view(value_).substr(0, 12); }
+  std::string Short() const { return value_.substr(0, 12); }
   friend bool operator==(const Id& a, const Id& b) { return a.value_ == b.value_; }
   friend bool operator<(const Id& a, const Id& b) { return a.value_ < b.value_; }
   template <typename H>

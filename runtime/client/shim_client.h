@@ -66,6 +66,7 @@ class ShimLauncher {
   struct Options {
     std::string shim_binary;  // the static berth-shim; copied into a sealed memfd once
     ShimEvents events;
+    absl::Duration call_timeout = absl::Seconds(30);  // of every call that has no limit of its own
   };
   // Starts the zygote. Unavailable when it cannot be.
   static absl::StatusOr<std::unique_ptr<ShimLauncher>> Start(Options options);

@@ -1,0 +1,162 @@
+// berthd: the wiring diagram. Everything is made here, in the order in which it depends on each other.
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "cri/daemon/config.h"
+#include "cri/network/network.h"
+#include "cri/pod/engine.h"
+#include "cri/service/server.h"
+#include "cri/state/state_store.h"
+#include "runtime/sys/file.h"
+
+#ifndef BERTH_VERSION
+#error "the build defines BERTH_VERSION"
+#endif
+
+namespace berth::daemon {
+namespace {
+
+// Calls under way when the daemon is told to end get this long. Containers are not touched.
+constexpr absl::Duration kShutdownGrace = absl::Seconds(10);
+
+std::string ShimBinary(const Config& config) {
+  if (!config.shim_binary.empty()) return config.shim_binary;
+  char self[4096];
+  ssize_t n = readlink("/proc/self/exe", self, sizeof self);
+  std::string path(self, n > 0 ? static_cast<size_t>(n) : 0);
+  std::string beside = path.substr(0, path.rfind('/') + 1) + "berth-shim";
+  return access(beside.c_str(), X_OK) == 0 ? beside : "/usr/libexec/berth/berth-shim";
+}
+
+absl::StatusOr<std::unique_ptr<network::PodNetwork>> MakeNetwork(const Config& config) {
+  if (config.network.mode == NetworkMode::kCni) {
+    return network::NewCniNetwork(
+        {config.network.cni_conf_dirs, config.network.cni_bin_dirs, config.network.cni_cache_dir});
+  }
+  network::EmbeddedOptions options;
+  options.bridge = config.network.bridge;
+  options.subnet = config.network.subnet;
+  options.state_dir = config.root + "/network";
+  return network::NewEmbeddedNetwork(options);
+}
+
+absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
+  image::Store::Options options;
+  options.root = config.root + "/images";
+  options.hosts_dirs = config.image.hosts_dirs;
+  options.pinned = config.image.pinned;
+  options.parallel_layers = config.image.parallel_layers;
+  return image::Store::Open(std::move(options));
+}
+
+// Waits for SIGTERM or SIGINT, which every thread has blocked.
+void AwaitEnd() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  int signal = 0;
+  while (sigwait(&set, &signal) != 0) continue;
+  spdlog::info("{}: ending; containers go on", strsignal(signal));
+}
+
+absl::Status Run(const Config& config) {
+  RETURN_IF_ERROR(sys::MakeDirs(config.root, 0711), "root");
+  RETURN_IF_ERROR(sys::MakeDirs(config.state, 0711), "state");
+  ASSIGN_OR_RETURN(auto store, state::OpenSqliteStateStore(config.root + "/state.db"));
+  ASSIGN_OR_RETURN(auto images, OpenImages(config), "images");
+  ASSIGN_OR_RETURN(auto network, MakeNetwork(config), "network");
+  ASSIGN_OR_RETURN(auto cgroups, cgroup::Hierarchy::Probe(), "cgroups");
+  security::SeccompCache seccomp;
+  pod::Engine engine({config.state, config.cgroup_parent}, {*store, *images, *network, *cgroups, seccomp});
+  ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
+  engine.UseLauncher(*launcher);
+  RETURN_IF_ERROR(engine.Recover(), "recovery");
+
+  service::DaemonInfo info{BERTH_VERSION, config.state, config.root,
+                           config.network.mode == NetworkMode::kCni ? "cni" : "embedded", FormatConfig(config)};
+  service::Calls calls(engine, *images, *network, std::move(info));
+  RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
+  ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));
+  spdlog::info("berthd {} serves CRI on {}", BERTH_VERSION, config.socket);
+  sd_notify(0, "READY=1");
+  AwaitEnd();
+  sd_notify(0, "STOPPING=1");
+  server->Shutdown(kShutdownGrace);
+  return absl::OkStatus();
+}
+
+struct Flags {
+  std::string config_file = "/etc/berth/config.toml";
+  std::string dropins = "/etc/berth/config.d";
+  std::string network, root, state, socket, log_level;
+  bool config_given = false;
+};
+
+absl::StatusOr<Config> Configure(const Flags& flags) {
+  ASSIGN_OR_RETURN(Config config, LoadConfig(flags.config_file, flags.config_given, flags.config_given ? "" : flags.dropins));
+  // Flags are read like one more file, so that they are checked as one.
+  std::string toml;
+  for (auto [key, value] : {std::pair<const char*, const std::string&>{"root", flags.root},
+                            {"state", flags.state},
+                            {"socket", flags.socket},
+                            {"log_level", flags.log_level},
+                            {"network.mode", flags.network}}) {
+    if (!value.empty()) absl::StrAppend(&toml, key, " = '", value, "'\n");
+  }
+  RETURN_IF_ERROR(ApplyToml(toml, "command line", config));
+  return config;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app{"berthd: a Kubernetes node runtime that serves CRI v1", "berthd"};
+  app.set_version_flag("--version", std::string("berthd ") + BERTH_VERSION);
+  auto* file = app.add_option("--config", flags.config_file, "configuration file; the drop-in directory is then not read")
+                   ->capture_default_str();
+  app.add_option("--root", flags.root, "images and records (config key root)");
+  app.add_option("--state", flags.state, "live pods (config key state)");
+  app.add_option("--socket", flags.socket, "where CRI is served (config key socket)");
+  app.add_option("--network", flags.network, "cni or embedded (config key network.mode)");
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn or error (config key log_level)");
+  auto* print = app.add_subcommand("config", "print the configuration in force as TOML, with a comment for each key");
+  CLI11_PARSE(app, argc, argv);
+  flags.config_given = file->count() > 0;
+
+  spdlog::set_default_logger(spdlog::stderr_color_mt("berthd"));
+  spdlog::set_pattern(getenv("JOURNAL_STREAM") ? "%l %v" : "%Y-%m-%dT%H:%M:%S.%e %l %v");
+  auto config = Configure(flags);
+  if (!config.ok()) {
+    std::fprintf(stderr, "berthd: %s\n", std::string(config.status().message()).c_str());
+    return 2;
+  }
+  if (print->parsed()) {
+    std::fputs(FormatConfig(*config).c_str(), stdout);
+    return 0;
+  }
+  spdlog::set_level(spdlog::level::from_str(config->log_level));
+  sigset_t ends;
+  sigemptyset(&ends);
+  sigaddset(&ends, SIGTERM);
+  sigaddset(&ends, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);  // before any thread is made
+  signal(SIGPIPE, SIG_IGN);
+  if (absl::Status s = Run(*config); !s.ok()) {
+    spdlog::critical("{}", s.ToString());
+    return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace berth::daemon
+
+int main(int argc, char** argv) { return berth::daemon::Main(argc, argv); }

@@ -1,0 +1,135 @@
+// What the daemon does with pods and containers: the lifecycle behind CRI's RuntimeService, in terms of its own records.
+// It decides and orders; the shims act (runtime/client), the store has the images, the network attaches.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/time/time.h"
+#include "cri/network/network.h"
+#include "cri/pod/name_table.h"
+#include "cri/pod/registry.h"
+#include "cri/pod/worker_pool.h"
+#include "cri/spec/launch_plan.h"
+#include "image/store.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/security/seccomp.h"
+
+namespace berth::pod {
+
+// Of one call: until when an answer is of use, and whether somebody still waits for it.
+struct CallContext {
+  absl::Time deadline = absl::InfiniteFuture();
+  std::function<bool()> cancelled = [] { return false; };
+};
+
+struct ExecResult {
+  std::string stdout_data, stderr_data;  // at most 16 MiB each, the rest is dropped
+  int exit_code = 0;
+};
+
+// The containers that got their stop signal: it is sent once.
+class StopSet {
+ public:
+  // False when it was there.
+  bool Insert(const ContainerId& id) {
+    absl::MutexLock lock(&mu_);
+    return ids_.insert(id.str()).second;
+  }
+  void Erase(const ContainerId& id) {
+    absl::MutexLock lock(&mu_);
+    ids_.erase(id.str());
+  }
+
+ private:
+  absl::Mutex mu_;
+  absl::flat_hash_set<std::string> ids_ ABSL_GUARDED_BY(mu_);
+};
+
+struct ContainerUsage {
+  state::v1::Container container;
+  cgroup::Stats stats;
+  image::DiskUsage writable;
+};
+
+// Thread-safe. Ids may be shortened wherever one is taken. Errors carry the code that CRI gives the case: NotFound for
+// unknown ids (OK from Stop* and Remove*), InvalidArgument with the field's name, FailedPrecondition for a wrong state,
+// AlreadyExists for a name in use. A call that fails leaves nothing behind; one whose caller went away is finished, and
+// a retry of the same name gets its id.
+class Engine {
+ public:
+  struct Options {
+    std::string state_dir;      // /run/berth
+    std::string cgroup_parent;  // of pods that name none
+  };
+  struct Parts {
+    state::StateStore& store;
+    image::Store& images;
+    network::PodNetwork& network;
+    cgroup::Hierarchy& cgroups;
+    security::SeccompCache& seccomp;
+  };
+
+  Engine(Options options, Parts parts);
+  ~Engine();
+
+  // What the launcher has to call, and then the launcher itself: before anything else.
+  client::ShimEvents Events();
+  void UseLauncher(client::ShimLauncher& launcher) { launcher_ = &launcher; }
+  // Takes up what a former daemon left: reads the records, connects to the shims that live, finishes or undoes what is
+  // half done. What is damaged is logged and set aside.
+  absl::Status Recover();
+
+  absl::StatusOr<PodId> RunPod(state::v1::PodSpec spec, const CallContext& call);
+  absl::Status StopPod(absl::string_view id);
+  absl::Status RemovePod(absl::string_view id);
+
+  absl::StatusOr<ContainerId> CreateContainer(absl::string_view pod, state::v1::ContainerSpec spec, const CallContext& call);
+  absl::Status StartContainer(absl::string_view id);
+  absl::Status StopContainer(absl::string_view id, absl::Duration grace);
+  absl::Status RemoveContainer(absl::string_view id);
+  absl::Status ReopenLog(absl::string_view id);
+  // `timeout` of zero = none. DeadlineExceeded when it passed; the whole tree of the command is killed then.
+  absl::StatusOr<ExecResult> ExecSync(absl::string_view id, const std::vector<std::string>& argv, absl::Duration timeout);
+  absl::StatusOr<ContainerUsage> Usage(const state::v1::Container& container);
+  // FailedPrecondition when EXITED. Limits that are 0 stay as they are; on failure all do.
+  absl::Status UpdateResources(absl::string_view id, const state::v1::Resources& resources);
+
+  const Registry& registry() const { return registry_; }
+
+ private:
+  absl::StatusOr<PodId> MakePod(const state::v1::PodSpec& spec);
+  absl::Status LaunchShim(const state::v1::Pod& pod);
+  absl::Status AttachNetwork(state::v1::Pod& pod);
+  absl::Status StopPodLocked(const PodId& id);
+  absl::Status TearDownSandbox(const state::v1::Pod& pod);
+  absl::StatusOr<ContainerId> MakeContainer(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
+  absl::StatusOr<sys::UniqueFd> OpenTargetPidNs(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
+  absl::Status RemoveContainerLocked(const state::v1::Container& container);
+  absl::Status KillAndWait(const state::v1::Container& container);
+  void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record);
+  void OnExit(const PodId& pod, const shim::v1::ExitRecord& record);
+  void OnShimGone(const PodId& pod);
+  void RecoverPod(const state::v1::Pod& pod);
+  void RecoverContainers(const PodId& pod, const std::vector<shim::v1::ContainerFact>& facts,
+                         const std::vector<shim::v1::ExitRecord>& exits);
+  void RemoveStrays();
+  std::string PodDir(absl::string_view pod_id) const;
+  // The keys of the name tables: what CRI says must be unique.
+  static std::string NameOf(const state::v1::PodSpec& spec);
+  static std::string NameOf(absl::string_view pod_id, const state::v1::ContainerSpec& spec);
+
+  const Options options_;
+  Parts parts_;
+  client::ShimLauncher* launcher_ = nullptr;
+  Registry registry_;
+  NameTable pod_names_, container_names_;
+  std::unique_ptr<spec::LaunchPlanner> planner_;
+  StopSet stopping_;
+  WorkerPool background_{2, 100000};  // what nobody waits for
+};
+
+}  // namespace berth::pod

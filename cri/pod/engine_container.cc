@@ -1,0 +1,244 @@
+// Containers: create, start, stop, remove.
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+
+#include <spdlog/spdlog.h>
+
+#include "cri/pod/engine.h"
+#include "cri/spec/launch_plan.h"
+#include "cri/spec/validate.h"
+#include "runtime/base/undo.h"
+#include "runtime/sys/file.h"
+
+namespace berth::pod {
+namespace {
+
+using state::v1::Container;
+using state::v1::ContainerSpec;
+using state::v1::Pod;
+
+// How long a container may take to die after SIGKILL before the caller is told that it does not.
+constexpr absl::Duration kKillWait = absl::Seconds(10);
+
+void AddSteps(Container& container, const google::protobuf::RepeatedPtrField<shim::v1::StepTime>& steps) {
+  for (const auto& s : steps) {
+    auto* step = container.add_steps();
+    step->set_name(s.name());
+    step->set_nanoseconds(s.nanoseconds());
+  }
+}
+
+}  // namespace
+
+std::string Engine::NameOf(absl::string_view pod_id, const ContainerSpec& spec) {
+  return absl::StrCat(spec.name(), "_", pod_id, "_", spec.attempt());
+}
+
+absl::StatusOr<ContainerId> Engine::CreateContainer(absl::string_view pod_text, ContainerSpec spec, const CallContext& call) {
+  ASSIGN_OR_RETURN(PodId pod_id, registry_.ResolvePod(pod_text));
+  ASSIGN_OR_RETURN(Pod pod, registry_.Pod(pod_id));
+  RETURN_IF_ERROR(spec::ValidateContainer(spec, pod.spec()));
+  if (pod.state() != Pod::READY) return absl::FailedPreconditionError(absl::StrCat("pod sandbox '", pod.id(), "' is not ready"));
+  std::string name = NameOf(pod.id(), spec);
+  ASSIGN_OR_RETURN(std::optional<std::string> earlier, container_names_.Claim(name, call.deadline));
+  if (earlier) return ContainerId(*earlier);
+  auto id = MakeContainer(pod, spec);
+  if (!id.ok()) {
+    container_names_.Release(name);
+    return id.status();
+  }
+  container_names_.Finish(name, id->str(), !call.cancelled());
+  return id;
+}
+
+absl::StatusOr<sys::UniqueFd> Engine::OpenTargetPidNs(const Pod& pod, const ContainerSpec& spec) {
+  const state::v1::Namespaces& ns = spec.security().namespaces();
+  if (ns.pid() != state::v1::TARGET) return sys::UniqueFd();
+  ASSIGN_OR_RETURN(ContainerId id, registry_.ResolveContainer(ns.target_id()), "namespace_options.target_id");
+  ASSIGN_OR_RETURN(Container target, registry_.Container(id));
+  if (target.pod_id() != pod.id()) {
+    return absl::InvalidArgumentError("namespace_options.target_id: is a container of another pod sandbox");
+  }
+  ASSIGN_OR_RETURN(sys::UniqueFd ns_fd, sys::Open(absl::StrCat("/proc/", target.pid(), "/ns/pid"), O_RDONLY));
+  // Still running after the namespace was opened: so the pid was the container's when it was.
+  ASSIGN_OR_RETURN(target, registry_.Container(id));
+  if (target.state() != Container::RUNNING) {
+    return absl::FailedPreconditionError(absl::StrCat("namespace_options.target_id: container '", id.str(), "' is not running"));
+  }
+  return ns_fd;
+}
+
+absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const ContainerSpec& spec) {
+  ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(pod.id())));
+  auto image = parts_.images.Find(spec.image());
+  RETURN_IF_ERROR(image, "image.image");
+
+  Container container;
+  container.set_id(RandomHexId());
+  container.set_pod_id(pod.id());
+  *container.mutable_spec() = spec;
+  container.set_image_id(image->id.str());
+  container.set_image_ref(image->repo_digests.empty() ? image->id.str() : image->repo_digests[0]);
+  container.set_state(Container::CREATED);
+  container.set_created_at(absl::ToUnixNanos(absl::Now()));
+  container.set_cgroup_path(absl::StrCat(pod.spec().cgroup_parent(), "/", container.id()));
+  if (!pod.spec().log_directory().empty() && !spec.log_path().empty()) {
+    container.set_log_path(absl::StrCat(pod.spec().log_directory(), "/", spec.log_path()));
+  }
+  const ContainerId id(container.id());
+
+  Undo undo;
+  auto also = [&](const absl::Status& s) {
+    if (!s.ok()) spdlog::error("container {}: undoing a failed creation: {}", id.str(), s.ToString());
+  };
+  ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
+  undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
+  RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id));
+  ASSIGN_OR_RETURN(sys::UniqueFd rootfs, parts_.images.MountSnapshot(id));
+  undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
+  {
+    ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan({pod, container, image->config, PodDir(pod.id()), std::move(rootfs),
+                                                          std::move(target_pid_ns)}));
+    auto made = shim->Create(launch.plan, launch.fds.Get());
+    RETURN_IF_ERROR(made);
+    undo.Add([&] { also(shim->Remove(id)); });
+    container.set_pid(made->pid());
+    container.set_stop_signal(static_cast<uint32_t>(launch.stop_signal));
+    container.mutable_user()->set_uid(launch.user.uid);
+    container.mutable_user()->set_gid(launch.user.gid);
+    *container.mutable_user()->mutable_groups() = {launch.user.groups.begin(), launch.user.groups.end()};
+    AddSteps(container, made->steps());
+    launch.plan.mutable_process()->clear_argv();
+    launch.plan.mutable_process()->set_seccomp_fd(-1);
+    container.set_process(launch.plan.process().SerializeAsString());
+  }
+  RETURN_IF_ERROR(registry_.AddContainer(container));
+  undo.Commit();
+  return id;
+}
+
+absl::Status Engine::StartContainer(absl::string_view id_text) {
+  ASSIGN_OR_RETURN(ContainerId id, registry_.ResolveContainer(id_text));
+  ASSIGN_OR_RETURN(Container container, registry_.Container(id));
+  if (container.state() != Container::CREATED) {
+    return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' is not in the created state"));
+  }
+  ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(container.pod_id())));
+  auto started = shim->Start(id);
+  if (!started.ok()) {
+    if (!absl::IsUnavailable(started.status()) && !absl::IsFailedPrecondition(started.status())) {
+      shim::v1::ExitRecord failed;
+      failed.set_container_id(id.str());
+      failed.set_exit_code(128);
+      failed.set_error(std::string(started.status().message()));
+      failed.set_finished_at(absl::ToUnixNanos(absl::Now()));
+      MarkExited(id, failed);
+    }
+    return started.status();
+  }
+  return registry_.UpdateContainer(id, [&](Container& c) {
+    // A process that is very short may have been reported as ended before this line.
+    c.set_started_at(started->started_at());
+    if (c.state() == Container::CREATED) c.set_state(Container::RUNNING);
+    AddSteps(c, started->steps());
+  });
+}
+
+absl::Status Engine::StopContainer(absl::string_view id_text, absl::Duration grace) {
+  auto id = registry_.ResolveContainer(id_text);
+  if (absl::IsNotFound(id.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(id);
+  auto container = registry_.Container(*id);
+  if (!container.ok() || container->state() == Container::EXITED) return absl::OkStatus();
+  auto shim = registry_.Shim(PodId(container->pod_id()));
+  if (grace > absl::ZeroDuration() && shim.ok() && container->state() == Container::RUNNING) {
+    // A caller that went away does not take the stop back; a second one does not signal again.
+    if (stopping_.Insert(*id)) {
+      RETURN_IF_ERROR((*shim)->Signal(*id, static_cast<int>(container->stop_signal()), false));
+    }
+    if (registry_.AwaitExit(*id, absl::Now() + grace)) return absl::OkStatus();
+  }
+  return KillAndWait(*container);
+}
+
+absl::Status Engine::KillAndWait(const Container& container) {
+  const ContainerId id(container.id());
+  if (auto shim = registry_.Shim(PodId(container.pod_id())); shim.ok()) {
+    absl::Status s = (*shim)->Signal(id, SIGKILL, true);
+    if (!s.ok() && !absl::IsNotFound(s)) return s;
+  } else {
+    RETURN_IF_ERROR(parts_.cgroups.Kill(container.cgroup_path()));
+  }
+  if (registry_.AwaitExit(id, absl::Now() + kKillWait)) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat("container '", id.str(), "' was killed but did not end within ",
+                                                  absl::FormatDuration(kKillWait)));
+}
+
+absl::Status Engine::RemoveContainer(absl::string_view id_text) {
+  auto id = registry_.ResolveContainer(id_text);
+  if (absl::IsNotFound(id.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(id);
+  auto container = registry_.Container(*id);
+  if (!container.ok()) return absl::OkStatus();
+  auto entry = registry_.Entry(PodId(container->pod_id()));
+  if (!entry.ok()) return RemoveContainerLocked(*container);
+  absl::MutexLock lock(&(*entry)->op);
+  container = registry_.Container(*id);
+  if (!container.ok()) return absl::OkStatus();
+  return RemoveContainerLocked(*container);
+}
+
+absl::Status Engine::RemoveContainerLocked(const Container& container) {
+  const ContainerId id(container.id());
+  if (container.state() == Container::RUNNING) RETURN_IF_ERROR(KillAndWait(container));
+  if (auto shim = registry_.Shim(PodId(container.pod_id())); shim.ok()) {
+    absl::Status s = (*shim)->Remove(id);  // ends what was created and never started, too
+    if (!s.ok() && !absl::IsNotFound(s)) return s;
+  }
+  RETURN_IF_ERROR(parts_.cgroups.Remove(container.cgroup_path()));
+  RETURN_IF_ERROR(parts_.images.RemoveSnapshot(id));
+  RETURN_IF_ERROR(registry_.ForgetContainer(id));
+  stopping_.Erase(id);
+  container_names_.Release(NameOf(container.pod_id(), container.spec()));
+  return absl::OkStatus();
+}
+
+absl::Status Engine::ReopenLog(absl::string_view id_text) {
+  ASSIGN_OR_RETURN(ContainerId id, registry_.ResolveContainer(id_text));
+  ASSIGN_OR_RETURN(Container container, registry_.Container(id));
+  if (container.state() != Container::RUNNING) {
+    return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' is not running"));
+  }
+  ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(container.pod_id())));
+  return shim->ReopenLog(id);
+}
+
+absl::StatusOr<ContainerUsage> Engine::Usage(const Container& container) {
+  ContainerUsage usage{container, {}, {}};
+  // An exited container has no cgroup any more: zeros, and what it wrote.
+  if (auto stats = parts_.cgroups.ReadStats(container.cgroup_path()); stats.ok()) usage.stats = *stats;
+  ASSIGN_OR_RETURN(usage.writable, parts_.images.SnapshotUsage(ContainerId(container.id())));
+  return usage;
+}
+
+absl::Status Engine::UpdateResources(absl::string_view id_text, const state::v1::Resources& resources) {
+  ASSIGN_OR_RETURN(ContainerId id, registry_.ResolveContainer(id_text));
+  ASSIGN_OR_RETURN(Container container, registry_.Container(id));
+  if (container.state() == Container::EXITED) {
+    return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' has exited"));
+  }
+  ASSIGN_OR_RETURN(cgroup::Limits limits, spec::LaunchPlanner::LimitsOf(resources), "linux");
+  if (absl::Status s = parts_.cgroups.Update(container.cgroup_path(), limits); !s.ok()) {
+    // Back to what was in force: on error nothing has changed.
+    ASSIGN_OR_RETURN(cgroup::Limits before, spec::LaunchPlanner::LimitsOf(container.spec().resources()));
+    (void)parts_.cgroups.Update(container.cgroup_path(), before);
+    return Annotate(s, "linux");
+  }
+  return registry_.UpdateContainer(id, [&](Container& c) { c.mutable_spec()->mutable_resources()->MergeFrom(resources); });
+}
+
+}  // namespace berth::pod

@@ -1,0 +1,209 @@
+// Pods: run, stop, remove.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <spdlog/spdlog.h>
+
+#include "cri/pod/engine.h"
+#include "cri/pod/sandbox_files.h"
+#include "cri/spec/validate.h"
+#include "runtime/base/undo.h"
+#include "runtime/sys/file.h"
+
+namespace berth::pod {
+namespace {
+
+using state::v1::Pod;
+using state::v1::PodSpec;
+
+std::string BootId() {
+  auto id = sys::ReadFile("/proc/sys/kernel/random/boot_id");
+  return id.ok() ? id->substr(0, id->find('\n')) : "";
+}
+
+shim::v1::Namespace ShimNamespace(state::v1::NamespaceMode mode) {
+  return mode == state::v1::NODE ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW;
+}
+
+network::PodRequest NetworkRequest(const Pod& pod) {
+  network::PodRequest request;
+  request.pod = PodId(pod.id());
+  request.pod_name = pod.spec().name();
+  request.pod_namespace = pod.spec().namespace_();
+  request.pod_uid = pod.spec().uid();
+  request.cgroup_parent = pod.spec().cgroup_parent();
+  request.annotations = {pod.spec().annotations().begin(), pod.spec().annotations().end()};
+  for (const auto& p : pod.spec().ports()) {
+    if (p.host_port() <= 0) continue;
+    request.ports.push_back({static_cast<network::Protocol>(p.protocol()), p.container_port(), p.host_port(), p.host_ip()});
+  }
+  request.dns_servers = {pod.spec().dns().servers().begin(), pod.spec().dns().servers().end()};
+  request.dns_searches = {pod.spec().dns().searches().begin(), pod.spec().dns().searches().end()};
+  request.dns_options = {pod.spec().dns().options().begin(), pod.spec().dns().options().end()};
+  struct stat st;
+  if (!pod.netns_path().empty() && stat(pod.netns_path().c_str(), &st) == 0) request.netns_path = pod.netns_path();
+  return request;
+}
+
+// The first error of several steps that are all to be done.
+void Keep(absl::Status& first, const absl::Status& next) {
+  if (first.ok()) first = next;
+}
+
+}  // namespace
+
+std::string Engine::NameOf(const PodSpec& spec) {
+  return absl::StrCat(spec.name(), "_", spec.namespace_(), "_", spec.uid(), "_", spec.attempt());
+}
+
+std::string Engine::PodDir(absl::string_view pod_id) const { return absl::StrCat(options_.state_dir, "/pods/", pod_id); }
+
+absl::StatusOr<PodId> Engine::RunPod(PodSpec spec, const CallContext& call) {
+  RETURN_IF_ERROR(spec::ValidatePod(spec));
+  if (spec.cgroup_parent().empty()) spec.set_cgroup_parent(options_.cgroup_parent);
+  std::string name = NameOf(spec);
+  ASSIGN_OR_RETURN(std::optional<std::string> earlier, pod_names_.Claim(name, call.deadline));
+  if (earlier) return PodId(*earlier);
+  auto id = MakePod(spec);
+  if (!id.ok()) {
+    pod_names_.Release(name);
+    return id.status();
+  }
+  pod_names_.Finish(name, id->str(), !call.cancelled());
+  return id;
+}
+
+absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
+  Pod pod;
+  pod.set_id(RandomHexId());
+  *pod.mutable_spec() = spec;
+  pod.set_state(Pod::NOT_READY);  // until all is there: a daemon that dies on the way leaves a pod that wants removal
+  pod.set_created_at(absl::ToUnixNanos(absl::Now()));
+  pod.set_boot_id(BootId());
+  pod.set_cgroup_path(absl::StrCat(spec.cgroup_parent(), "/", pod.id()));
+  const PodId id(pod.id());
+  if (spec.namespaces().network() != state::v1::NODE) {
+    pod.set_netns_path(absl::StrCat(options_.state_dir, "/netns/", pod.id()));
+    pod.set_network_attached(true);
+  }
+  RETURN_IF_ERROR(registry_.AddPod(pod));
+
+  Undo undo;
+  undo.Add([&] {
+    absl::Status s = TearDownSandbox(pod);
+    if (s.ok()) s = registry_.ForgetPod(id);
+    // The record stays, NotReady, so that the kubelet's StopPodSandbox tries again what is still owed.
+    if (!s.ok()) spdlog::error("pod {}: undoing a failed start: {}", id.str(), s.ToString());
+  });
+  if (!spec.log_directory().empty()) RETURN_IF_ERROR(sys::MakeDirs(spec.log_directory(), 0755), "log_directory");
+  RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
+  if (spec.namespaces().ipc() != state::v1::NODE) RETURN_IF_ERROR(MountShm(PodDir(pod.id())));
+  RETURN_IF_ERROR(LaunchShim(pod));
+  if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
+  RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
+  pod.set_state(Pod::READY);
+  RETURN_IF_ERROR(registry_.UpdatePod(id, [&](Pod& record) { record = pod; }));
+  undo.Commit();
+  return id;
+}
+
+absl::Status Engine::LaunchShim(const Pod& pod) {
+  ASSIGN_OR_RETURN(cgroup::Cgroup cgroup, parts_.cgroups.Create(pod.cgroup_path(), cgroup::Limits{}), "pod cgroup");
+  const state::v1::Namespaces& ns = pod.spec().namespaces();
+  shim::v1::SandboxPlan plan;
+  plan.set_pod_id(pod.id());
+  plan.set_network(ShimNamespace(ns.network()));
+  plan.set_ipc(ShimNamespace(ns.ipc()));
+  // The UTS namespace follows the network: a pod on the host's network has the host's name.
+  plan.set_uts(ShimNamespace(ns.network()));
+  plan.set_shared_pid(ns.pid() == state::v1::POD);
+  if (plan.uts() == shim::v1::NAMESPACE_NEW) plan.set_hostname(HostnameOf(pod.spec(), ""));
+  for (const auto& [key, value] : pod.spec().sysctls()) {
+    auto* sysctl = plan.add_sysctls();
+    sysctl->set_key(key);
+    sysctl->set_value(value);
+  }
+  plan.set_oom_score_adj(-998);
+  std::vector<int> fds;
+  cgroup.AddTo(&fds, plan.mutable_cgroup());
+  ASSIGN_OR_RETURN(auto shim, launcher_->Launch(plan, PodDir(pod.id()), fds), "pod sandbox process");
+  registry_.SetShim(PodId(pod.id()), std::move(shim));
+  return absl::OkStatus();
+}
+
+absl::Status Engine::AttachNetwork(Pod& pod) {
+  ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(pod.id())));
+  ASSIGN_OR_RETURN(sys::UniqueFd netns, shim->OpenNetns());
+  RETURN_IF_ERROR(PinNetns(netns.get(), pod.netns_path()));
+  ASSIGN_OR_RETURN(network::PodAddresses addresses, parts_.network.Attach(NetworkRequest(pod)), "pod network");
+  *pod.mutable_ips() = {addresses.ips.begin(), addresses.ips.end()};
+  return absl::OkStatus();
+}
+
+absl::Status Engine::StopPod(absl::string_view id_text) {
+  auto id = registry_.ResolvePod(id_text);
+  if (absl::IsNotFound(id.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(id);
+  auto entry = registry_.Entry(*id);
+  if (!entry.ok()) return absl::OkStatus();  // removed meanwhile
+  absl::MutexLock lock(&(*entry)->op);
+  return StopPodLocked(*id);
+}
+
+absl::Status Engine::StopPodLocked(const PodId& id) {
+  auto pod = registry_.Pod(id);
+  if (!pod.ok()) return absl::OkStatus();
+  RETURN_IF_ERROR(registry_.UpdatePod(id, [](Pod& record) { record.set_state(Pod::NOT_READY); }));
+  RETURN_IF_ERROR(TearDownSandbox(*pod));
+  // Exits are reported before the shim ends; a container whose report did not come was killed with it.
+  for (const state::v1::Container& c : registry_.ContainersOf(id)) {
+    if (c.state() == state::v1::Container::EXITED) continue;
+    shim::v1::ExitRecord killed;
+    killed.set_container_id(c.id());
+    killed.set_exit_code(137);
+    killed.set_finished_at(absl::ToUnixNanos(absl::Now()));
+    MarkExited(ContainerId(c.id()), killed);
+  }
+  return registry_.UpdatePod(id, [](Pod& record) { record.set_network_attached(false); });
+}
+
+// Everything of a pod but its containers' records and snapshots; each step is idempotent, and a failed one does
+// not keep the others from being done.
+absl::Status Engine::TearDownSandbox(const Pod& pod) {
+  const PodId id(pod.id());
+  absl::Status first;
+  if (auto shim = registry_.Shim(id); shim.ok()) {
+    Keep(first, (*shim)->Shutdown());
+    if (first.ok()) registry_.SetShim(id, nullptr);
+  }
+  if (pod.network_attached()) Keep(first, Annotate(parts_.network.Detach(NetworkRequest(pod)), "pod network"));
+  if (!pod.netns_path().empty()) Keep(first, UnpinNetns(pod.netns_path()));
+  Keep(first, UnmountShm(PodDir(pod.id())));
+  for (const state::v1::Container& c : registry_.ContainersOf(id)) {
+    if (!c.cgroup_path().empty()) Keep(first, parts_.cgroups.Remove(c.cgroup_path()));
+  }
+  Keep(first, parts_.cgroups.Remove(pod.cgroup_path()));
+  if (first.ok()) first = sys::RemoveTreeAt(AT_FDCWD, PodDir(pod.id()));
+  return first;
+}
+
+absl::Status Engine::RemovePod(absl::string_view id_text) {
+  auto id = registry_.ResolvePod(id_text);
+  if (absl::IsNotFound(id.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(id);
+  auto entry = registry_.Entry(*id);
+  if (!entry.ok()) return absl::OkStatus();
+  absl::MutexLock lock(&(*entry)->op);
+  auto pod = registry_.Pod(*id);
+  if (!pod.ok()) return absl::OkStatus();
+  RETURN_IF_ERROR(StopPodLocked(*id));
+  for (const state::v1::Container& c : registry_.ContainersOf(*id)) RETURN_IF_ERROR(RemoveContainerLocked(c));
+  RETURN_IF_ERROR(registry_.ForgetPod(*id));
+  pod_names_.Release(NameOf(pod->spec()));
+  return absl::OkStatus();
+}
+
+}  // namespace berth::pod

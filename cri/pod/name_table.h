@@ -1,0 +1,38 @@
+// Which pod or container owns a name, so that a kubelet's retry of a call whose answer it never saw gets the same
+// id, and a second use of a name an error.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "runtime/base/status.h"
+
+namespace berth::pod {
+
+// Thread-safe.
+class NameTable {
+ public:
+  // nullopt: the name is now the caller's, who ends with Finish or Release. An id: an earlier call made it and its caller
+  // never got the answer; the id is his now. Waits while an earlier call is at work, until `deadline`
+  // (DeadlineExceeded). AlreadyExists when the name is taken; the message names the owner.
+  absl::StatusOr<std::optional<std::string>> Claim(absl::string_view name, absl::Time deadline);
+  // The work is done. `delivered`: its caller is still there to hear of it.
+  void Finish(absl::string_view name, absl::string_view id, bool delivered);
+  // The name is free again. OK for a name that is not there.
+  void Release(absl::string_view name);
+
+ private:
+  struct Entry {
+    bool in_progress = true;
+    bool delivered = false;
+    std::string id;
+  };
+  absl::Mutex mu_;
+  absl::flat_hash_map<std::string, Entry> names_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace berth::pod

@@ -1,0 +1,170 @@
+#include "cri/pod/registry.h"
+
+#include <utility>
+
+#include "absl/strings/match.h"
+
+namespace berth::pod {
+namespace {
+
+template <typename Map>
+absl::StatusOr<std::string> Resolve(const Map& map, absl::string_view id, absl::string_view what) {
+  if (map.contains(id)) return std::string(id);
+  const std::string* found = nullptr;
+  if (!id.empty()) {
+    for (const auto& [key, value] : map) {
+      if (!absl::StartsWith(key, id)) continue;
+      if (found) return absl::InvalidArgumentError(absl::StrCat(what, " id '", id, "' is ambiguous"));
+      found = &key;
+    }
+  }
+  if (!found) return absl::NotFoundError(absl::StrCat(what, " '", id, "' not found"));
+  return *found;
+}
+
+absl::Status NoPod(const PodId& id) { return absl::NotFoundError(absl::StrCat("pod sandbox '", id.str(), "' not found")); }
+absl::Status NoContainer(const ContainerId& id) {
+  return absl::NotFoundError(absl::StrCat("container '", id.str(), "' not found"));
+}
+
+}  // namespace
+
+absl::StatusOr<PodId> Registry::ResolvePod(absl::string_view id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(std::string full, Resolve(pods_, id, "pod sandbox"));
+  return PodId(full);
+}
+
+absl::StatusOr<ContainerId> Registry::ResolveContainer(absl::string_view id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(std::string full, Resolve(containers_, id, "container"));
+  return ContainerId(full);
+}
+
+absl::Status Registry::AddPod(const state::v1::Pod& pod) {
+  RETURN_IF_ERROR(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()));
+  RestorePod(pod);
+  return absl::OkStatus();
+}
+
+absl::Status Registry::AddContainer(const state::v1::Container& container) {
+  RETURN_IF_ERROR(store_.Put(state::Kind::kContainer, container.id(), container.SerializeAsString()));
+  RestoreContainer(container);
+  return absl::OkStatus();
+}
+
+void Registry::RestorePod(const state::v1::Pod& pod) {
+  absl::MutexLock lock(&mu_);
+  pods_[pod.id()] = {pod, std::make_shared<PodEntry>(PodId(pod.id())), nullptr};
+}
+
+void Registry::RestoreContainer(const state::v1::Container& container) {
+  absl::MutexLock lock(&mu_);
+  containers_[container.id()] = container;
+}
+
+absl::Status Registry::UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change) {
+  absl::MutexLock lock(&mu_);
+  auto it = pods_.find(id.str());
+  if (it == pods_.end()) return NoPod(id);
+  change(it->second.record);
+  return store_.Put(state::Kind::kPod, id.str(), it->second.record.SerializeAsString());
+}
+
+absl::Status Registry::UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change) {
+  absl::MutexLock lock(&mu_);
+  auto it = containers_.find(id.str());
+  if (it == containers_.end()) return NoContainer(id);
+  change(it->second);
+  return store_.Put(state::Kind::kContainer, id.str(), it->second.SerializeAsString());
+}
+
+absl::Status Registry::ForgetPod(const PodId& id) {
+  RETURN_IF_ERROR(store_.Delete(state::Kind::kPod, id.str()));
+  PodSlot gone;  // its shim connection is closed outside the lock
+  absl::MutexLock lock(&mu_);
+  if (auto it = pods_.find(id.str()); it != pods_.end()) {
+    gone = std::move(it->second);
+    pods_.erase(it);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Registry::ForgetContainer(const ContainerId& id) {
+  RETURN_IF_ERROR(store_.Delete(state::Kind::kContainer, id.str()));
+  absl::MutexLock lock(&mu_);
+  containers_.erase(id.str());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<state::v1::Pod> Registry::Pod(const PodId& id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  auto it = pods_.find(id.str());
+  if (it == pods_.end()) return NoPod(id);
+  return it->second.record;
+}
+
+absl::StatusOr<state::v1::Container> Registry::Container(const ContainerId& id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  auto it = containers_.find(id.str());
+  if (it == containers_.end()) return NoContainer(id);
+  return it->second;
+}
+
+absl::StatusOr<std::shared_ptr<PodEntry>> Registry::Entry(const PodId& id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  auto it = pods_.find(id.str());
+  if (it == pods_.end()) return NoPod(id);
+  return it->second.entry;
+}
+
+std::vector<state::v1::Pod> Registry::Pods() const {
+  absl::ReaderMutexLock lock(&mu_);
+  std::vector<state::v1::Pod> out;
+  out.reserve(pods_.size());
+  for (const auto& [id, slot] : pods_) out.push_back(slot.record);
+  return out;
+}
+
+std::vector<state::v1::Container> Registry::Containers() const {
+  absl::ReaderMutexLock lock(&mu_);
+  std::vector<state::v1::Container> out;
+  out.reserve(containers_.size());
+  for (const auto& [id, record] : containers_) out.push_back(record);
+  return out;
+}
+
+std::vector<state::v1::Container> Registry::ContainersOf(const PodId& id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  std::vector<state::v1::Container> out;
+  for (const auto& [key, record] : containers_) {
+    if (record.pod_id() == id.str()) out.push_back(record);
+  }
+  return out;
+}
+
+void Registry::SetShim(const PodId& id, std::shared_ptr<client::PodShim> shim) {
+  std::shared_ptr<client::PodShim> old;  // destroyed outside the lock
+  absl::MutexLock lock(&mu_);
+  auto it = pods_.find(id.str());
+  if (it != pods_.end()) old = std::exchange(it->second.shim, std::move(shim));
+}
+
+absl::StatusOr<std::shared_ptr<client::PodShim>> Registry::Shim(const PodId& id) const {
+  absl::ReaderMutexLock lock(&mu_);
+  auto it = pods_.find(id.str());
+  if (it == pods_.end()) return NoPod(id);
+  if (!it->second.shim) return absl::UnavailableError(absl::StrCat("pod sandbox '", id.str(), "' is not running"));
+  return it->second.shim;
+}
+
+bool Registry::AwaitExit(const ContainerId& id, absl::Time deadline) const {
+  auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    auto it = containers_.find(id.str());
+    return it == containers_.end() || it->second.state() == state::v1::Container::EXITED;
+  };
+  absl::ReaderMutexLock lock(&mu_);
+  return mu_.AwaitWithDeadline(absl::Condition(&ended), deadline);
+}
+
+}  // namespace berth::pod

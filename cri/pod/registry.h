@@ -1,0 +1,78 @@
+// The daemon's memory of pods and containers: the records, kept in step with the state store, and what is known of
+// the living ones. Every change is in the store before anybody can see it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "cri/state/state_store.h"
+#include "runtime/base/id.h"
+#include "runtime/base/status.h"
+#include "runtime/client/shim_client.h"
+#include "state/v1/state.pb.h"
+
+namespace berth::pod {
+
+// One pod in memory. `op` is held through a lifecycle operation that changes the pod as a whole; lock order: op, then the
+// registry's own mutex.
+struct PodEntry {
+  explicit PodEntry(PodId pod_id) : id(std::move(pod_id)) {}
+  const PodId id;
+  absl::Mutex op;
+};
+
+// Thread-safe; everything is returned by value. "NotFound" messages say what was looked for.
+class Registry {
+ public:
+  explicit Registry(state::StateStore& store) : store_(store) {}
+
+  // Ids may be shortened as long as they are unambiguous (InvalidArgument when not).
+  absl::StatusOr<PodId> ResolvePod(absl::string_view id) const;
+  absl::StatusOr<ContainerId> ResolveContainer(absl::string_view id) const;
+
+  absl::Status AddPod(const state::v1::Pod& pod);
+  absl::Status AddContainer(const state::v1::Container& container);
+  // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned: what
+  // is known to have happened has happened.
+  absl::Status UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change);
+  absl::Status UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change);
+  absl::Status ForgetPod(const PodId& id);
+  absl::Status ForgetContainer(const ContainerId& id);
+  // Puts a record that was read from the store back into memory.
+  void RestorePod(const state::v1::Pod& pod);
+  void RestoreContainer(const state::v1::Container& container);
+
+  absl::StatusOr<state::v1::Pod> Pod(const PodId& id) const;
+  absl::StatusOr<state::v1::Container> Container(const ContainerId& id) const;
+  absl::StatusOr<std::shared_ptr<PodEntry>> Entry(const PodId& id) const;
+  std::vector<state::v1::Pod> Pods() const;
+  std::vector<state::v1::Container> Containers() const;
+  std::vector<state::v1::Container> ContainersOf(const PodId& id) const;
+
+  void SetShim(const PodId& id, std::shared_ptr<client::PodShim> shim);
+  // Unavailable when the pod has no living shim.
+  absl::StatusOr<std::shared_ptr<client::PodShim>> Shim(const PodId& id) const;
+
+  // Waits until the container is EXITED or gone; false when `deadline` came first.
+  bool AwaitExit(const ContainerId& id, absl::Time deadline) const;
+
+ private:
+  struct PodSlot {
+    state::v1::Pod record;
+    std::shared_ptr<PodEntry> entry;
+    std::shared_ptr<client::PodShim> shim;
+  };
+
+  state::StateStore& store_;
+  mutable absl::Mutex mu_;
+  absl::flat_hash_map<std::string, PodSlot> pods_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, state::v1::Container> containers_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace berth::pod

@@ -1,0 +1,29 @@
+// Between CRI's messages and the daemon's own records: the only place where one becomes the other. Pure functions.
+#pragma once
+
+#include "cri/pod/engine.h"
+#include "cri/v1/api.pb.h"
+#include "image/store.h"
+#include "runtime/base/status.h"
+#include "state/v1/state.pb.h"
+
+namespace berth::service {
+
+namespace v1 = ::runtime::v1;
+
+// InvalidArgument for a missing config or metadata and for enum values that CRI does not define; Unimplemented, naming
+// the field, for what this version does not offer (it is never silently left out).
+absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, absl::string_view runtime_handler);
+absl::StatusOr<state::v1::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config);
+state::v1::Resources ToResources(const v1::LinuxContainerResources& resources);
+absl::StatusOr<image::Credentials> ToCredentials(const v1::AuthConfig& auth);
+
+v1::PodSandbox ToPodSandbox(const state::v1::Pod& pod);
+v1::PodSandboxStatus ToPodSandboxStatus(const state::v1::Pod& pod);
+v1::Container ToContainer(const state::v1::Container& container);
+v1::ContainerStatus ToContainerStatus(const state::v1::Container& container);
+v1::ContainerStats ToContainerStats(const pod::ContainerUsage& usage, absl::Time now);
+v1::Image ToImage(const image::Image& image);
+v1::FilesystemUsage ToFilesystemUsage(const image::DiskUsage& usage, absl::Time now);
+
+}  // namespace berth::service

@@ -1,0 +1,220 @@
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/strip.h"
+#include "cri/service/convert.h"
+
+namespace berth::service {
+namespace {
+
+absl::Status Invalid(absl::string_view what) { return absl::InvalidArgumentError(what); }
+absl::Status NotYet(absl::string_view field) {
+  return absl::UnimplementedError(absl::StrCat(field, ": not supported by this version of berth"));
+}
+
+absl::Status ToNamespaces(const v1::NamespaceOption& in, state::v1::Namespaces& out) {
+  for (auto [field, mode] : {std::pair<const char*, v1::NamespaceMode>{"network", in.network()}, {"pid", in.pid()}, {"ipc", in.ipc()}}) {
+    if (!v1::NamespaceMode_IsValid(mode)) return Invalid(absl::StrCat("namespace_options.", field, ": ", mode, " is not a mode"));
+  }
+  if (in.has_userns_options() && in.userns_options().mode() != v1::NODE) return NotYet("namespace_options.userns_options");
+  out.set_network(static_cast<state::v1::NamespaceMode>(in.network()));
+  out.set_pid(static_cast<state::v1::NamespaceMode>(in.pid()));
+  out.set_ipc(static_cast<state::v1::NamespaceMode>(in.ipc()));
+  out.set_target_id(in.target_id());
+  return absl::OkStatus();
+}
+
+// The profile as a message, or as the string that it was before Kubernetes 1.19. Neither: unconfined.
+absl::Status ToSeccomp(const v1::LinuxContainerSecurityContext& in, state::v1::SeccompProfile& out) {
+  using state::v1::SeccompProfile;
+  if (in.has_seccomp()) {
+    switch (in.seccomp().profile_type()) {
+      case v1::SecurityProfile::RuntimeDefault:
+        out.set_kind(SeccompProfile::RUNTIME_DEFAULT);
+        break;
+      case v1::SecurityProfile::Unconfined:
+        out.set_kind(SeccompProfile::UNCONFINED);
+        break;
+      case v1::SecurityProfile::Localhost:
+        out.set_kind(SeccompProfile::LOCALHOST);
+        break;
+      default:
+        return Invalid("seccomp.profile_type: is not a type");
+    }
+    out.set_path(in.seccomp().localhost_ref());
+    return absl::OkStatus();
+  }
+  absl::string_view profile = in.seccomp_profile_path();
+  if (profile.empty() || profile == "unconfined") return absl::OkStatus();
+  if (profile == "runtime/default" || profile == "docker/default") {
+    out.set_kind(SeccompProfile::RUNTIME_DEFAULT);
+  } else if (absl::ConsumePrefix(&profile, "localhost/")) {
+    out.set_kind(SeccompProfile::LOCALHOST);
+    out.set_path(std::string(profile));
+  } else {
+    return Invalid(absl::StrCat("seccomp_profile_path: '", profile, "' is not a profile"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::Security& out) {
+  const v1::Capability& caps = in.capabilities();
+  *out.mutable_add_capabilities() = caps.add_capabilities();
+  *out.mutable_drop_capabilities() = caps.drop_capabilities();
+  *out.mutable_add_ambient_capabilities() = caps.add_ambient_capabilities();
+  out.set_privileged(in.privileged());
+  RETURN_IF_ERROR(ToNamespaces(in.namespace_options(), *out.mutable_namespaces()));
+  if (in.has_run_as_user()) out.set_run_as_user(in.run_as_user().value());
+  if (in.has_run_as_group()) out.set_run_as_group(in.run_as_group().value());
+  out.set_run_as_username(in.run_as_username());
+  *out.mutable_supplemental_groups() = in.supplemental_groups();
+  if (!v1::SupplementalGroupsPolicy_IsValid(in.supplemental_groups_policy())) {
+    return Invalid(absl::StrCat("supplemental_groups_policy: ", in.supplemental_groups_policy(), " is not a policy"));
+  }
+  out.set_strict_groups(in.supplemental_groups_policy() == v1::Strict);
+  out.set_readonly_rootfs(in.readonly_rootfs());
+  out.set_no_new_privs(in.no_new_privs());
+  *out.mutable_masked_paths() = in.masked_paths();
+  *out.mutable_readonly_paths() = in.readonly_paths();
+  RETURN_IF_ERROR(ToSeccomp(in, *out.mutable_seccomp()));
+  if (in.apparmor().profile_type() == v1::SecurityProfile::Localhost && in.has_apparmor()) return NotYet("apparmor.localhost_ref");
+  if (absl::StartsWith(in.apparmor_profile(), "localhost/")) return NotYet("apparmor_profile");
+  return absl::OkStatus();
+}
+
+absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSpec& spec) {
+  for (const v1::Mount& m : config.mounts()) {
+    if (!m.image().image().empty()) return NotYet("mounts.image");
+    if (m.uidmappings_size() > 0 || m.gidmappings_size() > 0) return NotYet("mounts.uidMappings");
+    if (m.mount_options_size() > 0) return NotYet("mounts.mount_options");
+    if (!v1::MountPropagation_IsValid(m.propagation())) return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));
+    state::v1::Mount& out = *spec.add_mounts();
+    out.set_container_path(m.container_path());
+    out.set_host_path(m.host_path());
+    out.set_readonly(m.readonly());
+    out.set_recursive_readonly(m.recursive_read_only());
+    out.set_propagation(static_cast<state::v1::Mount::Propagation>(m.propagation()));
+  }
+  return absl::OkStatus();
+}
+
+// SIGNAL_SIGRTMINPLUS3 -> "SIGRTMIN+3"
+absl::StatusOr<std::string> ToSignalName(v1::Signal signal) {
+  if (signal == v1::SIGNAL_RUNTIME_DEFAULT) return std::string();
+  if (!v1::Signal_IsValid(signal)) return Invalid(absl::StrCat("stop_signal: ", signal, " is not a signal"));
+  std::string name(absl::StripPrefix(v1::Signal_Name(signal), "SIGNAL_"));
+  return absl::StrReplaceAll(name, {{"PLUS", "+"}, {"MINUS", "-"}});
+}
+
+}  // namespace
+
+absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, absl::string_view runtime_handler) {
+  if (!config.has_metadata()) return Invalid("config.metadata: is missing");
+  if (!runtime_handler.empty() && runtime_handler != "berth") {
+    return Invalid(absl::StrCat("runtime_handler: '", runtime_handler, "' is not known"));
+  }
+  state::v1::PodSpec spec;
+  spec.set_name(config.metadata().name());
+  spec.set_uid(config.metadata().uid());
+  spec.set_namespace_(config.metadata().namespace_());
+  spec.set_attempt(config.metadata().attempt());
+  spec.set_hostname(config.hostname());
+  spec.set_log_directory(config.log_directory());
+  spec.set_runtime_handler(std::string(runtime_handler));
+  if (config.has_dns_config()) {
+    *spec.mutable_dns()->mutable_servers() = config.dns_config().servers();
+    *spec.mutable_dns()->mutable_searches() = config.dns_config().searches();
+    *spec.mutable_dns()->mutable_options() = config.dns_config().options();
+  }
+  for (const v1::PortMapping& p : config.port_mappings()) {
+    if (!v1::Protocol_IsValid(p.protocol())) return Invalid(absl::StrCat("port_mappings.protocol: ", p.protocol(), " is not a protocol"));
+    state::v1::PortMapping& port = *spec.add_ports();
+    port.set_protocol(static_cast<state::v1::PortMapping::Protocol>(p.protocol()));
+    port.set_container_port(p.container_port());
+    port.set_host_port(p.host_port());
+    port.set_host_ip(p.host_ip());
+  }
+  *spec.mutable_labels() = config.labels();
+  *spec.mutable_annotations() = config.annotations();
+  spec.set_cgroup_parent(config.linux().cgroup_parent());
+  *spec.mutable_sysctls() = config.linux().sysctls();
+  const v1::LinuxSandboxSecurityContext& security = config.linux().security_context();
+  if (security.has_run_as_group() && !security.has_run_as_user()) return Invalid("linux.security_context.run_as_group: given without run_as_user");
+  RETURN_IF_ERROR(ToNamespaces(security.namespace_options(), *spec.mutable_namespaces()), "linux.security_context");
+  spec.set_privileged(security.privileged());
+  return spec;
+}
+
+absl::StatusOr<state::v1::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config) {
+  if (!config.has_metadata()) return Invalid("config.metadata: is missing");
+  if (config.cdi_devices_size() > 0) return NotYet("CDI_devices");
+  state::v1::ContainerSpec spec;
+  spec.set_name(config.metadata().name());
+  spec.set_attempt(config.metadata().attempt());
+  spec.set_image(config.image().image());
+  spec.set_user_specified_image(config.image().user_specified_image());
+  *spec.mutable_command() = config.command();
+  *spec.mutable_args() = config.args();
+  spec.set_working_dir(config.working_dir());
+  for (const v1::KeyValue& e : config.envs()) {
+    state::v1::Env& env = *spec.add_envs();
+    env.set_key(e.key());
+    env.set_value(e.value());
+  }
+  RETURN_IF_ERROR(AddMounts(config, spec));
+  for (const v1::Device& d : config.devices()) {
+    state::v1::Device& device = *spec.add_devices();
+    device.set_container_path(d.container_path());
+    device.set_host_path(d.host_path());
+    device.set_permissions(d.permissions());
+  }
+  *spec.mutable_labels() = config.labels();
+  *spec.mutable_annotations() = config.annotations();
+  spec.set_log_path(config.log_path());
+  spec.set_stdin(config.stdin());
+  spec.set_stdin_once(config.stdin_once());
+  spec.set_tty(config.tty());
+  *spec.mutable_resources() = ToResources(config.linux().resources());
+  RETURN_IF_ERROR(ToSecurity(config.linux().security_context(), *spec.mutable_security()), "linux.security_context");
+  ASSIGN_OR_RETURN(std::string signal, ToSignalName(config.stop_signal()));
+  spec.set_stop_signal(signal);
+  return spec;
+}
+
+state::v1::Resources ToResources(const v1::LinuxContainerResources& in) {
+  state::v1::Resources out;
+  out.set_cpu_period(in.cpu_period());
+  out.set_cpu_quota(in.cpu_quota());
+  out.set_cpu_shares(in.cpu_shares());
+  out.set_memory_limit(in.memory_limit_in_bytes());
+  out.set_memory_swap_limit(in.memory_swap_limit_in_bytes());
+  out.set_oom_score_adj(in.oom_score_adj());
+  out.set_cpuset_cpus(in.cpuset_cpus());
+  out.set_cpuset_mems(in.cpuset_mems());
+  for (const v1::HugepageLimit& h : in.hugepage_limits()) {
+    state::v1::HugepageLimit& limit = *out.add_hugepages();
+    limit.set_page_size(h.page_size());
+    limit.set_limit(h.limit());
+  }
+  *out.mutable_unified() = in.unified();
+  return out;
+}
+
+absl::StatusOr<image::Credentials> ToCredentials(const v1::AuthConfig& auth) {
+  image::Credentials out;
+  out.identity_token = auth.identity_token();
+  out.registry_token = auth.registry_token();
+  out.username = auth.username();
+  out.password = auth.password();
+  if (!out.username.empty() || auth.auth().empty()) return out;
+  // base64 of "user:password", padded with NULs by some clients.
+  std::string decoded;
+  if (!absl::Base64Unescape(auth.auth(), &decoded)) return Invalid("auth.auth: is not base64");
+  size_t colon = decoded.find(':');
+  if (colon == std::string::npos) return Invalid("auth.auth: is not \"user:password\"");
+  out.username = decoded.substr(0, colon);
+  out.password = std::string(decoded.c_str() + colon + 1);
+  return out;
+}
+
+}  // namespace berth::service

@@ -1,0 +1,60 @@
+#include <algorithm>
+
+#include "cri/service/calls.h"
+#include "cri/service/convert.h"
+#include "runtime/base/json.h"
+
+namespace berth::service {
+
+absl::Status Calls::ListImages(const pod::CallContext&, const v1::ListImagesRequest& request, v1::ListImagesResponse& out) {
+  const std::string& reference = request.filter().image().image();
+  if (!reference.empty()) {
+    auto image = images_.Find(reference);
+    if (image.ok()) *out.add_images() = ToImage(*image);
+    return absl::IsNotFound(image.status()) ? absl::OkStatus() : image.status();
+  }
+  for (const image::Image& image : images_.List()) *out.add_images() = ToImage(image);
+  return absl::OkStatus();
+}
+
+absl::Status Calls::ImageStatus(const pod::CallContext&, const v1::ImageStatusRequest& request, v1::ImageStatusResponse& out) {
+  if (request.image().image().empty()) return absl::InvalidArgumentError("image.image: is empty");
+  auto image = images_.Find(request.image().image());
+  if (absl::IsNotFound(image.status())) return absl::OkStatus();  // an answer without an image is how CRI says "not here"
+  RETURN_IF_ERROR(image);
+  *out.mutable_image() = ToImage(*image);
+  if (request.verbose()) {
+    const image::ImageConfig& c = image->config;
+    Json config = {{"Env", c.env},          {"Entrypoint", c.entrypoint}, {"Cmd", c.cmd},           {"User", c.user},
+                   {"Labels", c.labels},    {"WorkingDir", c.working_dir}, {"StopSignal", c.stop_signal}, {"Volumes", c.volumes},
+                   {"ExposedPorts", c.exposed_ports}};
+    Json info = {{"layers", image->layers}, {"imageSpec", {{"architecture", c.architecture}, {"os", c.os}, {"config", config}}}};
+    (*out.mutable_info())["info"] = DumpJson(info);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Calls::PullImage(const pod::CallContext& call, const v1::PullImageRequest& request, v1::PullImageResponse& out) {
+  if (request.image().image().empty()) return absl::InvalidArgumentError("image.image: is empty");
+  image::PullRequest pull;
+  pull.reference = request.image().image();
+  ASSIGN_OR_RETURN(pull.credentials, ToCredentials(request.auth()));
+  pull.cancelled = call.cancelled;
+  ASSIGN_OR_RETURN(image::Image image, images_.Pull(pull));
+  out.set_image_ref(image.id.str());
+  return absl::OkStatus();
+}
+
+absl::Status Calls::RemoveImage(const pod::CallContext&, const v1::RemoveImageRequest& request, v1::RemoveImageResponse&) {
+  if (request.image().image().empty()) return absl::InvalidArgumentError("image.image: is empty");
+  return images_.Remove(request.image().image());
+}
+
+absl::Status Calls::ImageFsInfo(const pod::CallContext&, const v1::ImageFsInfoRequest&, v1::ImageFsInfoResponse& out) {
+  absl::Time now = absl::Now();
+  *out.add_image_filesystems() = ToFilesystemUsage(images_.Usage(), now);
+  *out.add_container_filesystems() = ToFilesystemUsage(images_.SnapshotsUsage(), now);
+  return absl::OkStatus();
+}
+
+}  // namespace berth::service

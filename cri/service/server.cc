@@ -1,0 +1,203 @@
+#include "cri/service/server.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+
+#include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
+
+#include "cri/v1/api.grpc.pb.h"
+#include "runtime/sys/unique_fd.h"
+
+namespace berth::service {
+namespace {
+
+using grpc::CallbackServerContext;
+
+// The largest message either way, as both peers and the kubelet have it.
+constexpr int kMaxMessage = 16 << 20;
+
+grpc::Status ToGrpc(const absl::Status& s) {
+  // absl's codes are gRPC's, number by number.
+  return grpc::Status(static_cast<grpc::StatusCode>(s.code()), std::string(s.message()));
+}
+
+pod::CallContext ContextOf(CallbackServerContext* context) {
+  return {absl::FromChrono(context->deadline()), [context] { return context->IsCancelled(); }};
+}
+
+// Runs a call's work on a pool and answers when it is done.
+template <typename Work>
+grpc::ServerUnaryReactor* Unary(CallbackServerContext* context, pod::WorkerPool& pool, const char* name, Work work) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  absl::Status posted = pool.Post([context, reactor, name, work] {
+    absl::Time begin = absl::Now();
+    absl::Status status = work(ContextOf(context));
+    spdlog::log(status.ok() ? spdlog::level::debug : spdlog::level::warn, "{} {} in {:.1f} ms", name,
+                status.ok() ? "OK" : status.ToString(), absl::ToDoubleMilliseconds(absl::Now() - begin));
+    reactor->Finish(ToGrpc(status));
+  });
+  if (!posted.ok()) reactor->Finish(ToGrpc(posted));
+  return reactor;
+}
+
+grpc::Status NotYet(const char* name) {
+  return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, absl::StrCat(name, " is not implemented by this version of berth"));
+}
+
+template <typename Response>
+class Unimplemented : public grpc::ServerWriteReactor<Response> {
+ public:
+  explicit Unimplemented(const char* name) { this->Finish(NotYet(name)); }
+  void OnDone() override { delete this; }
+};
+
+// One line for each call: which pool it runs on and which function it is.
+#define BERTH_UNARY(pool, Name)                                                                                              \
+  grpc::ServerUnaryReactor* Name(CallbackServerContext* context, const v1::Name##Request* request, v1::Name##Response* response) \
+      override {                                                                                                             \
+    return Unary(context, pool, #Name,                                                                                       \
+                 [this, request, response](const pod::CallContext& call) { return calls_.Name(call, *request, *response); }); \
+  }
+#define BERTH_NOT_YET(Name)                                                                                                  \
+  grpc::ServerUnaryReactor* Name(CallbackServerContext* context, const v1::Name##Request*, v1::Name##Response*) override {   \
+    auto* reactor = context->DefaultReactor();                                                                               \
+    reactor->Finish(NotYet(#Name));                                                                                          \
+    return reactor;                                                                                                          \
+  }
+#define BERTH_STREAM_NOT_YET(Name, Request, Response)                                                            \
+  grpc::ServerWriteReactor<v1::Response>* Name(CallbackServerContext*, const v1::Request*) override {            \
+    return new Unimplemented<v1::Response>(#Name);                                                               \
+  }
+
+class RuntimeService final : public v1::RuntimeService::CallbackService {
+ public:
+  RuntimeService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow) : calls_(calls), quick_(quick), slow_(slow) {}
+
+  BERTH_UNARY(quick_, Version)
+  BERTH_UNARY(quick_, Status)
+  BERTH_UNARY(quick_, RuntimeConfig)
+  BERTH_UNARY(quick_, UpdateRuntimeConfig)
+  BERTH_UNARY(quick_, PodSandboxStatus)
+  BERTH_UNARY(quick_, ListPodSandbox)
+  BERTH_UNARY(quick_, ListContainers)
+  BERTH_UNARY(quick_, ContainerStatus)
+  BERTH_UNARY(slow_, RunPodSandbox)
+  BERTH_UNARY(slow_, StopPodSandbox)
+  BERTH_UNARY(slow_, RemovePodSandbox)
+  BERTH_UNARY(slow_, CreateContainer)
+  BERTH_UNARY(slow_, StartContainer)
+  BERTH_UNARY(slow_, StopContainer)
+  BERTH_UNARY(slow_, RemoveContainer)
+  BERTH_UNARY(slow_, UpdateContainerResources)
+  BERTH_UNARY(slow_, ReopenContainerLog)
+  BERTH_UNARY(slow_, ExecSync)
+  BERTH_UNARY(slow_, ContainerStats)
+  BERTH_UNARY(slow_, ListContainerStats)
+
+  BERTH_NOT_YET(Exec)
+  BERTH_NOT_YET(Attach)
+  BERTH_NOT_YET(PortForward)
+  BERTH_NOT_YET(PodSandboxStats)
+  BERTH_NOT_YET(ListPodSandboxStats)
+  BERTH_NOT_YET(CheckpointContainer)
+  BERTH_NOT_YET(CheckpointPod)
+  BERTH_NOT_YET(RestorePod)
+  BERTH_NOT_YET(ListMetricDescriptors)
+  BERTH_NOT_YET(ListPodSandboxMetrics)
+  BERTH_NOT_YET(UpdatePodSandboxResources)
+  BERTH_STREAM_NOT_YET(GetContainerEvents, GetEventsRequest, ContainerEventResponse)
+  BERTH_STREAM_NOT_YET(StreamPodSandboxes, StreamPodSandboxesRequest, StreamPodSandboxesResponse)
+  BERTH_STREAM_NOT_YET(StreamContainers, StreamContainersRequest, StreamContainersResponse)
+  BERTH_STREAM_NOT_YET(StreamContainerStats, StreamContainerStatsRequest, StreamContainerStatsResponse)
+  BERTH_STREAM_NOT_YET(StreamPodSandboxStats, StreamPodSandboxStatsRequest, StreamPodSandboxStatsResponse)
+  BERTH_STREAM_NOT_YET(StreamPodSandboxMetrics, StreamPodSandboxMetricsRequest, StreamPodSandboxMetricsResponse)
+
+ private:
+  Calls& calls_;
+  pod::WorkerPool& quick_;
+  pod::WorkerPool& slow_;
+};
+
+class ImageService final : public v1::ImageService::CallbackService {
+ public:
+  ImageService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow) : calls_(calls), quick_(quick), slow_(slow) {}
+
+  BERTH_UNARY(quick_, ListImages)
+  BERTH_UNARY(quick_, ImageStatus)
+  BERTH_UNARY(quick_, ImageFsInfo)
+  BERTH_UNARY(slow_, PullImage)
+  BERTH_UNARY(slow_, RemoveImage)
+  BERTH_STREAM_NOT_YET(StreamImages, StreamImagesRequest, StreamImagesResponse)
+
+ private:
+  Calls& calls_;
+  pod::WorkerPool& quick_;
+  pod::WorkerPool& slow_;
+};
+
+#undef BERTH_UNARY
+#undef BERTH_NOT_YET
+#undef BERTH_STREAM_NOT_YET
+
+// A socket that nobody answers on is a former daemon's and goes; one that answers belongs to a living one.
+absl::Status ClearSocket(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return absl::InvalidArgumentError(absl::StrCat("socket: '", path, "' is too long"));
+  path.copy(address.sun_path, path.size());
+  sys::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!probe) return ErrnoError(errno, "socket");
+  if (connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
+    return absl::UnavailableError(absl::StrCat("another daemon serves '", path, "'"));
+  }
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
+  return absl::OkStatus();
+}
+
+class GrpcServer final : public Server {
+ public:
+  explicit GrpcServer(Calls& calls) : runtime_(calls, quick_, slow_), image_(calls, quick_, slow_) {}
+
+  absl::Status Listen(const std::string& socket) {
+    RETURN_IF_ERROR(ClearSocket(socket));
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("unix://" + socket, grpc::InsecureServerCredentials());
+    builder.SetMaxReceiveMessageSize(kMaxMessage);
+    builder.SetMaxSendMessageSize(kMaxMessage);
+    builder.RegisterService(&runtime_);
+    builder.RegisterService(&image_);
+    mode_t before = umask(0177);  // nobody but root may talk to us, from the first instant
+    server_ = builder.BuildAndStart();
+    umask(before);
+    if (!server_) return absl::UnavailableError(absl::StrCat("cannot listen on '", socket, "'"));
+    return absl::OkStatus();
+  }
+
+  void Shutdown(absl::Duration grace) override {
+    if (server_) server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  }
+
+ private:
+  // Reads never wait behind pulls, stops and execs.
+  pod::WorkerPool quick_{16, 4096};
+  pod::WorkerPool slow_{256, 1024};
+  RuntimeService runtime_;
+  ImageService image_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Listen(const std::string& socket, Calls& calls) {
+  auto server = std::make_unique<GrpcServer>(calls);
+  RETURN_IF_ERROR(server->Listen(socket));
+  return server;
+}
+
+}  // namespace berth::service

@@ -1,0 +1,81 @@
+// From a container's record to what its shim is told: policy ends here, everything in the plan is decided and every
+// path that it needs is an open descriptor.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "image/store.h"
+#include "runtime/base/status.h"
+#include "runtime/cgroup/cgroup.h"
+#include "runtime/rootfs/device_nodes.h"
+#include "runtime/security/seccomp.h"
+#include "runtime/security/users.h"
+#include "runtime/sys/unique_fd.h"
+#include "shim/v1/shim.pb.h"
+#include "state/v1/state.pb.h"
+
+namespace berth::spec {
+
+// Descriptors that travel with a plan. Indices are into Get(); what is given as UniqueFd is closed with this.
+class PlanFds {
+ public:
+  int Own(sys::UniqueFd fd);
+  int Borrow(int fd);
+  void Keep(std::shared_ptr<const void> owner) { owners_.push_back(std::move(owner)); }
+  std::vector<int>& Get() { return fds_; }
+
+ private:
+  std::vector<int> fds_;
+  std::vector<sys::UniqueFd> owned_;
+  std::vector<std::shared_ptr<const void>> owners_;
+};
+
+struct LaunchInput {
+  const state::v1::Pod& pod;
+  const state::v1::Container& container;  // id, spec and cgroup_path are read
+  const image::ImageConfig& image;
+  std::string pod_dir;            // hosts, hostname, resolv.conf and shm are there
+  sys::UniqueFd rootfs;           // detached mount
+  sys::UniqueFd target_pid_ns;    // when the container joins another's pid namespace
+};
+
+struct Launch {
+  shim::v1::ContainerPlan plan;
+  PlanFds fds;
+  security::ResolvedUser user;
+  int stop_signal = 0;
+};
+
+// Thread-safe.
+class LaunchPlanner {
+ public:
+  static absl::StatusOr<std::unique_ptr<LaunchPlanner>> Create(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp);
+
+  // Makes the container's cgroup and nothing else that lasts; after an error the caller removes it. InvalidArgument with the
+  // field's name for what the image cannot satisfy (an unknown user, no command).
+  absl::StatusOr<Launch> Plan(LaunchInput input);
+
+  // The program of a process's seccomp profile as an index in `fds`, or -1 for none.
+  absl::StatusOr<int> AddSeccomp(const state::v1::Security& security, uint64_t caps, PlanFds& fds);
+
+  static absl::StatusOr<cgroup::Limits> LimitsOf(const state::v1::Resources& resources);
+
+ private:
+  LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, rootfs::DeviceNodes devices, uint64_t available)
+      : cgroups_(cgroups), seccomp_(seccomp), devices_(std::move(devices)), available_caps_(available) {}
+
+  absl::Status AddProcess(const LaunchInput& input, Launch& out);
+  absl::Status AddMounts(const LaunchInput& input, Launch& out);
+  absl::Status AddDevices(const LaunchInput& input, Launch& out, std::vector<cgroup::DeviceRule>& rules);
+  absl::Status AddCgroup(const LaunchInput& input, Launch& out, std::vector<cgroup::DeviceRule> rules);
+  absl::Status AddLog(const LaunchInput& input, Launch& out);
+
+  cgroup::Hierarchy& cgroups_;
+  security::SeccompCache& seccomp_;
+  const rootfs::DeviceNodes devices_;
+  const uint64_t available_caps_;
+};
+
+}  // namespace berth::spec

@@ -1,0 +1,12 @@
+// The attributes of a directory, carried over to another one.
+#pragma once
+
+#include "runtime/base/status.h"
+
+namespace berth::image {
+
+// Owner, mode, mtime and those extended attributes that layers may have (entry_attributes.h). `from` may be O_PATH,
+// `to` must not be.
+absl::Status CopyDirectoryAttributes(int from, int to);
+
+}  // namespace berth::image

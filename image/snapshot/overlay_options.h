@@ -1,0 +1,21 @@
+// How an overlay mount is asked for. Pure functions.
+#pragma once
+
+#include <vector>
+
+#include "absl/types/span.h"
+#include "runtime/sys/mount.h"
+
+namespace berth::image {
+
+// How the kernel lets lower directories be given, best first.
+enum class LowerStyle {
+  kDescriptors,  // one "lowerdir+" each, by descriptor (Linux 6.13)
+  kPaths,        // one "lowerdir+" each, by path (Linux 6.8)
+  kJoined,       // one "lowerdir" for all, of at most 255 bytes: some twenty layers
+};
+
+// `lowers` topmost first. All descriptors may be O_PATH and must stay open until the mount is made.
+std::vector<sys::FsOption> OverlayOptions(absl::Span<const int> lowers, int upper, int work, LowerStyle style);
+
+}  // namespace berth::image

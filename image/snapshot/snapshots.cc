@@ -1,0 +1,153 @@
+#include "image/snapshot/snapshots.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/strip.h"
+#include "image/snapshot/directory_attributes.h"
+#include "image/snapshot/layer_stack.h"
+#include "runtime/base/json.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/mount.h"
+
+namespace berth::image {
+namespace {
+
+constexpr absl::string_view kTemporary = ".tmp-";  // no safe name begins with a dot
+constexpr char kUpper[] = "upper";
+constexpr char kWork[] = "work";
+constexpr char kRecordName[] = "meta.json";
+// overlayfs leaves this in the work directory of a volatile mount and refuses the next one while it is there
+// (overlayfs.rst, "Volatile mount").
+constexpr char kVolatileMark[] = "work/work/incompat/volatile";
+
+absl::Status CheckId(const ContainerId& id) {
+  if (IsSafeName(id.str())) return absl::OkStatus();
+  return absl::InvalidArgumentError("malformed snapshot id");
+}
+
+absl::StatusOr<sys::UniqueFd> MakeDir(int dir, const char* name, mode_t mode) {
+  if (mkdirat(dir, name, mode) != 0) return ErrnoError(errno, absl::StrCat("mkdir '", name, "'"));
+  return sys::OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(absl::string_view root, const LayerStore* layers) {
+  ASSIGN_OR_RETURN(std::string boot_id, sys::ReadFile("/proc/sys/kernel/random/boot_id"));
+  absl::StripTrailingAsciiWhitespace(&boot_id);
+  std::string path = absl::StrCat(root, "/snapshots");
+  RETURN_IF_ERROR(sys::MakeDirs(path, 0700));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(path, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir.get()));
+  for (const std::string& name : names) {
+    if (absl::StartsWith(name, kTemporary)) RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), name));
+  }
+  ASSIGN_OR_RETURN(Fixups fixups, Fixups::Open(absl::StrCat(root, "/fixups"), boot_id));
+  return std::unique_ptr<Snapshots>(new Snapshots(std::move(dir), std::move(fixups), std::move(boot_id), layers));
+}
+
+absl::Status Snapshots::Create(const ContainerId& id, absl::Span<const std::string> layers) {
+  RETURN_IF_ERROR(CheckId(id));
+  if (layers.empty()) return absl::InvalidArgumentError("a snapshot of no layers");
+  std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
+  absl::Status status = Fill(dir.get(), layers);
+  if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), id.str().c_str(), RENAME_NOREPLACE) != 0) {
+    status = ErrnoError(errno, "rename");
+  }
+  if (!status.ok()) sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
+  return Annotate(status, absl::StrCat("snapshot ", id.str()));
+}
+
+absl::Status Snapshots::Fill(int dir, absl::Span<const std::string> layers) const {
+  std::vector<std::string> stacked = WithoutRepeats(layers);
+  ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
+  RETURN_IF_ERROR(fixups_.Get(stacked, stack));
+  ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir, kUpper, 0755));
+  RETURN_IF_ERROR(MakeDir(dir, kWork, 0700));
+  // The root of an overlay has the attributes of the upper directory, whatever the layers below say.
+  ASSIGN_OR_RETURN(sys::UniqueFd root, stack.Describing(""));
+  RETURN_IF_ERROR(CopyDirectoryAttributes(root.get(), upper.get()), "root directory");
+  std::vector<std::string> copy(layers.begin(), layers.end());
+  return sys::ReplaceFileAt(dir, kRecordName, DumpJson(Json{{"boot", boot_id_}, {"layers", copy}}), 0600);
+}
+
+absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) const {
+  RETURN_IF_ERROR(CheckId(id));
+  ASSIGN_OR_RETURN(std::string text, sys::ReadFileAt(dir_.get(), absl::StrCat(id.str(), "/", kRecordName)), "snapshot ",
+                   id.str());
+  ASSIGN_OR_RETURN(Json json, ParseJson(text), "snapshot ", id.str());
+  Record record;
+  ASSIGN_OR_RETURN(record.boot_id, StringField(json, "boot"), "snapshot ", id.str());
+  ASSIGN_OR_RETURN(record.layers, StringListField(json, "layers"), "snapshot ", id.str());
+  return record;
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
+  ASSIGN_OR_RETURN(Record record, ReadRecord(id));
+  if (record.boot_id != boot_id_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("snapshot ", id.str(), " is of an earlier boot; what was written in it may be torn"));
+  }
+  std::vector<std::string> stacked = WithoutRepeats(record.layers);
+  ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
+  ASSIGN_OR_RETURN(sys::UniqueFd fixup, fixups_.Get(stacked, stack));
+  std::vector<int> lowers = stack.Roots();
+  if (fixup) lowers.insert(lowers.begin(), fixup.get());
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
+  RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
+  absl::Status first;
+  // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
+  for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
+    if (style < style_.load()) continue;
+    auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper.get(), work.get(), style), 0);
+    if (mount.ok()) {
+      style_.store(style);
+      return mount;
+    }
+    if (first.ok()) first = mount.status();
+    if (ErrnoOf(mount.status()) != EINVAL) break;
+  }
+  return Annotate(first, absl::StrCat("snapshot ", id.str()));
+}
+
+absl::Status Snapshots::Remove(const ContainerId& id) {
+  RETURN_IF_ERROR(CheckId(id));
+  std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
+  if (renameat(dir_.get(), id.str().c_str(), dir_.get(), tmp.c_str()) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("rename of snapshot ", id.str()));
+  }
+  return Annotate(sys::RemoveTreeAt(dir_.get(), tmp), absl::StrCat("snapshot ", id.str()));
+}
+
+absl::StatusOr<TreeUsage> Snapshots::Usage(const ContainerId& id) const {
+  RETURN_IF_ERROR(CheckId(id));
+  ASSIGN_OR_RETURN(sys::UniqueFd upper,
+                   sys::OpenAt(dir_.get(), absl::StrCat(id.str(), "/", kUpper), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return MeasureTree(upper.get());
+}
+
+absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir_.get()));
+  std::vector<SnapshotRecord> records;
+  for (const std::string& name : names) {
+    if (!IsSafeName(name)) continue;
+    ContainerId id(name);
+    auto record = ReadRecord(id);
+    records.push_back({id, record.ok() ? std::move(record->layers) : std::vector<std::string>()});
+  }
+  return records;
+}
+
+absl::Status Snapshots::PruneFixups() { return fixups_.Prune(*layers_); }
+
+}  // namespace berth::image

@@ -1,0 +1,281 @@
+#include "image/snapshot/snapshots.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "image/snapshot/layer_stack.h"
+#include "image/unpack/testing_archive.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/mount.h"
+
+namespace berth::image {
+namespace {
+
+using namespace testing_archive;  // NOLINT: the vocabulary of this test
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+const ContainerId kId("c1");
+
+class SnapshotsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "overlayfs mounts need root";
+    char path[] = "/tmp/berth-snapshot-test-XXXXXX";
+    ASSERT_NE(mkdtemp(path), nullptr);
+    root_ = path;
+    store_ = *LayerStore::Open(root_);
+    Reopen();
+  }
+  void TearDown() override {
+    snapshots_.reset();
+    store_.reset();
+    if (root_.empty()) return;
+    EXPECT_TRUE(sys::RemoveTreeAt(AT_FDCWD, root_).ok());
+  }
+  void Reopen() { snapshots_ = *Snapshots::Open(root_, store_.get()); }
+  std::string Layer(const std::vector<Entry>& entries) {
+    auto id = AddLayer(*store_, entries);
+    EXPECT_TRUE(id.ok()) << id.status();
+    return id.value_or("");
+  }
+  sys::UniqueFd CreateAndMount(const std::vector<std::string>& layers, const ContainerId& id = kId) {
+    absl::Status created = snapshots_->Create(id, layers);
+    EXPECT_TRUE(created.ok()) << created;
+    auto mount = snapshots_->Mount(id);
+    EXPECT_TRUE(mount.ok()) << mount.status();
+    return mount.ok() ? *std::move(mount) : sys::UniqueFd();
+  }
+  static std::vector<std::string> Ls(int mount, absl::string_view path) {
+    auto fd = sys::OpenBeneath(mount, path, O_RDONLY | O_DIRECTORY);
+    return fd.ok() ? *sys::ListDir(fd->get()) : std::vector<std::string>{std::string(fd.status().message())};
+  }
+  static std::string Attributes(int mount, const std::string& path) {
+    struct stat st;
+    if (fstatat(mount, path.c_str(), &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) return "(none)";
+    return absl::StrCat(absl::Hex(st.st_mode & 07777), " ", st.st_uid, ":", st.st_gid, " ", st.st_mtim.tv_sec);
+  }
+  static std::string Content(int mount, absl::string_view path) {
+    auto text = sys::ReadFileAt(mount, path);
+    return text.ok() ? *text : std::string(text.status().message());
+  }
+  static absl::Status Write(int mount, absl::string_view path, absl::string_view data) {
+    ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::OpenBeneath(mount, path, O_WRONLY | O_CREAT | O_TRUNC, 0644));
+    return sys::WriteAll(fd.get(), data, path);
+  }
+  size_t Entries(absl::string_view dir) {
+    return sys::ListDir(sys::Open(absl::StrCat(root_, "/", dir), O_RDONLY)->get())->size();
+  }
+  std::string root_;
+  std::unique_ptr<LayerStore> store_;
+  std::unique_ptr<Snapshots> snapshots_;
+};
+
+TEST_F(SnapshotsTest, WhiteoutsHideWhatIsBelow) {
+  std::string base = Layer({Dir("d"), File("d/a", "1"), File("d/b", "1"), Dir("o"), File("o/old", "1"), Dir("r"),
+                            File("r/old", "1"), Dir("w"), File("w/old", "1"), File("f", "1")});
+  std::string top =
+      Layer({Dir("d"), File("d/.wh.a"), Dir("o"), File("o/new", "2"), File("o/.wh..wh..opq"), File(".wh.r"), Dir("r"),
+             File("r/new", "2"), File(".wh.w"), File("w/new", "2"), File(".wh.f"), File("g", "2")});
+  sys::UniqueFd mount = CreateAndMount({base, top});
+  EXPECT_THAT(Ls(mount.get(), ""), UnorderedElementsAre("d", "o", "r", "w", "g"));
+  EXPECT_THAT(Ls(mount.get(), "d"), ElementsAre("b"));
+  EXPECT_THAT(Ls(mount.get(), "o"), ElementsAre("new"));
+  EXPECT_THAT(Ls(mount.get(), "r"), ElementsAre("new"));
+  EXPECT_THAT(Ls(mount.get(), "w"), ElementsAre("new"));
+}
+
+TEST_F(SnapshotsTest, AnOpaqueRootHidesAllBelow) {
+  std::string base = Layer({File("old", "1"), Dir("./", 0711, 7)});
+  std::string top = Layer({File(".wh..wh..opq"), File("new", "2")});
+  sys::UniqueFd mount = CreateAndMount({base, top});
+  EXPECT_THAT(Ls(mount.get(), ""), ElementsAre("new"));
+}
+
+TEST_F(SnapshotsTest, ImpliedDirectoriesKeepTheAttributesOfLowerLayers) {
+  Entry secret = Dir("home/u", 0700, 1000, 1000);
+  secret.pax = {{"SCHILY.xattr.user.note", "mine"}};
+  std::string base = Layer(
+      {Dir("./", 0751, 3, 4), Dir("tmp", 01777), Dir("home"), secret, File("home/u/old", "1"), Dir("opt/x", 0750)});
+  std::string middle =
+      Layer({File("tmp/a", "2"), File("home/u/sub/b", "2"), Dir("var", 0711), File("opt/x/.wh..wh..opq")});
+  std::string top =
+      Layer({File("tmp/c", "3"), File("var/d", "3"), Dir("home/u/sub", 0770, 9), File("new/deep/f", "3")});
+  sys::UniqueFd mount = CreateAndMount({base, middle, top});
+  int fd = mount.get();
+  EXPECT_EQ(Attributes(fd, "tmp"), absl::StrCat(absl::Hex(01777), " 0:0 1600000000"));
+  EXPECT_EQ(Attributes(fd, "home/u"), absl::StrCat(absl::Hex(0700), " 1000:1000 1600000000"));
+  EXPECT_EQ(Attributes(fd, "home/u/sub"), absl::StrCat(absl::Hex(0770), " 9:0 1600000000"));
+  EXPECT_EQ(Attributes(fd, "var"), absl::StrCat(absl::Hex(0711), " 0:0 1600000000"));
+  EXPECT_EQ(Attributes(fd, "opt/x"), absl::StrCat(absl::Hex(0750), " 0:0 1600000000"));
+  EXPECT_EQ(Attributes(fd, "new"), absl::StrCat(absl::Hex(0755), " 0:0 1600000000"));
+  EXPECT_EQ(Attributes(fd, "."), absl::StrCat(absl::Hex(0751), " 3:4 1600000000"));
+  char note[16] = {};
+  EXPECT_EQ(getxattr(absl::StrCat("/proc/self/fd/", fd, "/home/u").c_str(), "user.note", note, sizeof note), 4);
+  // The fix-up layer hides nothing.
+  EXPECT_THAT(Ls(fd, "tmp"), UnorderedElementsAre("a", "c"));
+  EXPECT_THAT(Ls(fd, "home/u"), UnorderedElementsAre("old", "sub"));
+  EXPECT_EQ(Content(fd, "home/u/sub/b"), "2");
+  EXPECT_THAT(Ls(fd, "opt/x"), IsEmpty());
+}
+
+TEST_F(SnapshotsTest, DirectoriesThatReplaceLowerOnesAreNotRepaired) {
+  std::string base =
+      Layer({Dir("a", 0700, 5), Dir("b", 0700, 5), Dir("b/c", 0700, 5), Dir("d", 0700, 5), Dir("e", 0700)});
+  std::string middle = Layer({File(".wh.a"), Dir("b"), File("b/.wh..wh..opq"), File("d", "a file"), File(".wh.e")});
+  std::string top = Layer({File("a/f", "x"), File("b/c/f", "x"), File("d2", "x")});
+  sys::UniqueFd mount = CreateAndMount({base, middle, top});
+  for (const char* path : {"a", "b/c"}) {
+    EXPECT_EQ(Attributes(mount.get(), path), absl::StrCat(absl::Hex(0755), " 0:0 1600000000")) << path;
+  }
+  EXPECT_EQ(Content(mount.get(), "d"), "a file");
+  EXPECT_EQ(Attributes(mount.get(), "e"), "(none)");
+}
+
+TEST_F(SnapshotsTest, FixupsAreSharedByAChainAndGoWithItsLayers) {
+  std::string base = Layer({Dir("tmp", 01777)}), top = Layer({File("tmp/x", "1")}), other = Layer({File("y", "1")});
+  { CreateAndMount({base, top}, ContainerId("one")); }
+  { CreateAndMount({base, top}, ContainerId("two")); }
+  { CreateAndMount({base, other}, ContainerId("three")); }
+  EXPECT_EQ(Entries("fixups"), 2u);
+  ASSERT_TRUE(snapshots_->PruneFixups().ok());
+  EXPECT_EQ(Entries("fixups"), 2u);
+  ASSERT_TRUE(store_->Remove(top).ok());
+  ASSERT_TRUE(snapshots_->PruneFixups().ok());
+  EXPECT_EQ(Entries("fixups"), 1u);
+}
+
+TEST_F(SnapshotsTest, ALayerThatOccursTwiceIsStackedOnce) {
+  std::string empty = Layer({}), base = Layer({File("f", "1")}), without = Layer({File(".wh.f")});
+  sys::UniqueFd mount = CreateAndMount({empty, base, empty, without, base, empty});
+  EXPECT_EQ(Content(mount.get(), "f"), "1");
+  EXPECT_THAT(WithoutRepeats({"a", "b", "a", "c", "b"}), ElementsAre("a", "c", "b"));
+}
+
+TEST_F(SnapshotsTest, WritesStayInTheSnapshot) {
+  std::string base = Layer({Dir("d"), File("d/f", "lower"), File("gone", "x")});
+  {
+    sys::UniqueFd one = CreateAndMount({base}, ContainerId("one")), two = CreateAndMount({base}, ContainerId("two"));
+    ASSERT_TRUE(Write(one.get(), "d/f", "upper").ok());
+    ASSERT_TRUE(Write(one.get(), "big", std::string(1 << 20, 'x')).ok());
+    ASSERT_EQ(unlinkat(one.get(), "gone", 0), 0);
+    ASSERT_EQ(renameat(one.get(), "big", one.get(), "d/big"), 0);
+    EXPECT_EQ(Content(two.get(), "d/f"), "lower");
+    EXPECT_EQ(Content(two.get(), "gone"), "x");
+  }
+  auto usage = snapshots_->Usage(ContainerId("one"));
+  ASSERT_TRUE(usage.ok()) << usage.status();
+  EXPECT_GE(usage->bytes, 1u << 20);
+  EXPECT_LT(usage->bytes, (1u << 20) + 100'000);
+  EXPECT_EQ(usage->inodes, 5u);
+  EXPECT_EQ(snapshots_->Usage(ContainerId("two"))->inodes, 1u);
+  // Mounted again after the daemon came back: what was written is there.
+  Reopen();
+  auto again = snapshots_->Mount(ContainerId("one"));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(Content(again->get(), "d/f"), "upper");
+  EXPECT_EQ(Ls(again->get(), "").size(), 1u);
+}
+
+TEST_F(SnapshotsTest, LifeOfASnapshot) {
+  std::string base = Layer({File("f", "1")});
+  EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(snapshots_->Usage(kId).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(snapshots_->Remove(kId).ok());
+  ASSERT_TRUE(snapshots_->Create(kId, {base}).ok());
+  EXPECT_EQ(snapshots_->Create(kId, {base}).code(), absl::StatusCode::kAlreadyExists);
+  Reopen();
+  auto list = snapshots_->List();
+  ASSERT_THAT(*list, SizeIs(1));
+  EXPECT_EQ((*list)[0].id, kId);
+  EXPECT_THAT((*list)[0].layers, ElementsAre(base));
+  { EXPECT_TRUE(snapshots_->Mount(kId).ok()); }
+  ASSERT_TRUE(snapshots_->Remove(kId).ok());
+  EXPECT_THAT(*snapshots_->List(), IsEmpty());
+  EXPECT_EQ(Entries("snapshots"), 0u);
+}
+
+TEST_F(SnapshotsTest, BadRequestsLeaveNothing) {
+  std::string base = Layer({File("f", "1")});
+  EXPECT_EQ(snapshots_->Create(kId, {base, "sha256:" + std::string(64, '0')}).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(snapshots_->Create(kId, {}).code(), absl::StatusCode::kInvalidArgument);
+  for (const char* id : {"", "..", "../x", ".tmp-x", "a/b"}) {
+    EXPECT_EQ(snapshots_->Create(ContainerId(id), {base}).code(), absl::StatusCode::kInvalidArgument) << id;
+    EXPECT_EQ(snapshots_->Remove(ContainerId(id)).code(), absl::StatusCode::kInvalidArgument) << id;
+    EXPECT_EQ(snapshots_->Mount(ContainerId(id)).status().code(), absl::StatusCode::kInvalidArgument) << id;
+  }
+  EXPECT_EQ(Entries("snapshots"), 0u);
+}
+
+TEST_F(SnapshotsTest, ASnapshotOfAnEarlierBootIsNotMounted) {
+  std::string base = Layer({File("f", "1")});
+  ASSERT_TRUE(snapshots_->Create(kId, {base}).ok());
+  std::ofstream(root_ + "/snapshots/c1/meta.json") << R"({"boot":"another","layers":[")" << base << "\"]}";
+  EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kFailedPrecondition);
+  std::ofstream(root_ + "/snapshots/c1/meta.json") << "{";
+  EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(*snapshots_->List(), SizeIs(1));
+  EXPECT_TRUE(snapshots_->Remove(kId).ok());
+}
+
+TEST_F(SnapshotsTest, FixupsOfAnEarlierBootAreMadeAnew) {
+  std::string base = Layer({Dir("tmp", 01777)}), top = Layer({File("tmp/x", "1")});
+  ASSERT_TRUE(snapshots_->Create(kId, {base, top}).ok());
+  for (const auto& entry : std::filesystem::directory_iterator(root_ + "/fixups")) {
+    std::filesystem::permissions(entry.path() / "fs/tmp", std::filesystem::perms::none);  // torn
+    std::ofstream(entry.path() / "meta.json") << R"({"boot":"another","layers":[]})";
+  }
+  Reopen();
+  sys::UniqueFd mount = CreateAndMount({base, top}, ContainerId("two"));
+  EXPECT_EQ(Attributes(mount.get(), "tmp"), absl::StrCat(absl::Hex(01777), " 0:0 1600000000"));
+}
+
+TEST_F(SnapshotsTest, ManyLayers) {
+  std::vector<std::string> layers;
+  for (int i = 0; i < 130; ++i)
+    layers.push_back(Layer({File(absl::StrCat("f", i), "x"), File("same", std::to_string(i))}));
+  sys::UniqueFd mount = CreateAndMount(layers);
+  EXPECT_EQ(Content(mount.get(), "same"), "129");
+  EXPECT_EQ(Ls(mount.get(), "").size(), 131u);
+}
+
+// Each way in which an older kernel wants its lower directories, on this one.
+class LowerStyleTest : public SnapshotsTest, public testing::WithParamInterface<LowerStyle> {};
+
+TEST_P(LowerStyleTest, Mounts) {
+  std::filesystem::create_directories(root_ + "/o/upper");
+  std::filesystem::create_directories(root_ + "/o/work");
+  std::vector<sys::UniqueFd> fds;
+  std::vector<int> lowers;
+  for (int i = 0; i < 15; ++i) {
+    auto fd = store_->OpenLayer(Layer({File(absl::StrCat("f", i), "x"), File("same", std::to_string(i))}));
+    ASSERT_TRUE(fd.ok());
+    fds.push_back(*std::move(fd));
+    lowers.push_back(fds.back().get());
+  }
+  auto upper = sys::Open(root_ + "/o/upper", O_PATH | O_DIRECTORY),
+       work = sys::Open(root_ + "/o/work", O_PATH | O_DIRECTORY);
+  auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper->get(), work->get(), GetParam()), 0);
+  if (GetParam() == LowerStyle::kDescriptors && ErrnoOf(mount.status()) == EINVAL) {
+    GTEST_SKIP() << "this kernel takes no lower directories by descriptor";
+  }
+  ASSERT_TRUE(mount.ok()) << mount.status();
+  EXPECT_EQ(Content(mount->get(), "same"), "0");
+  EXPECT_EQ(Ls(mount->get(), "").size(), 16u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Styles, LowerStyleTest,
+                         testing::Values(LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined));
+
+}  // namespace
+}  // namespace berth::image

@@ -1,0 +1,56 @@
+// Unpacked layers by diffID, whatever image they came with. The interface is what pulls and snapshots need; how a
+// layer is kept on disk (a directory tree here) is behind it.
+// Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "image/unpack/layer_sink.h"
+#include "image/unpack/unpack_limits.h"
+#include "runtime/base/status.h"
+#include "runtime/sys/unique_fd.h"
+
+namespace berth::image {
+
+struct LayerInfo {
+  std::string diff_id;
+  uint64_t bytes = 0;  // on disk
+  uint64_t inodes = 0;
+  std::vector<std::string> implied_parents;  // as in LayerResult
+};
+
+class LayerStore {
+ public:
+  // ROOT/layers/<hex of diffID>/{fs,meta.json}. Makes what is missing; removes what an interrupted unpack or removal
+  // left. A layer with a damaged record is as if absent (see Problems) and replaced by the next commit of it.
+  static absl::StatusOr<std::unique_ptr<LayerStore>> Open(absl::string_view root);
+  virtual ~LayerStore() = default;
+
+  // InvalidArgument for malformed digests. Two sinks for one diffID may run at once; the second commit changes nothing.
+  // The store must outlive its sinks.
+  virtual absl::StatusOr<std::unique_ptr<LayerSink>> NewSink(const LayerBlob& blob,
+                                                             const UnpackLimits& limits = {}) = 0;
+
+  // Makes finished sinks of this store into layers, all with one sync of the file system; after OK they survive a power
+  // cut. FailedPrecondition when a sink is not finished. On an error some may have been committed, never half of one;
+  // the rest is discarded.
+  virtual absl::Status Commit(std::vector<std::unique_ptr<LayerSink>> sinks) = 0;
+
+  virtual bool Has(absl::string_view diff_id) const = 0;
+  // NotFound when there is none.
+  virtual absl::StatusOr<LayerInfo> Info(absl::string_view diff_id) const = 0;
+  // The layer's root, O_PATH, fit to be a lower directory of overlayfs. NotFound when there is none.
+  virtual absl::StatusOr<sys::UniqueFd> OpenLayer(absl::string_view diff_id) const = 0;
+  // OK when there is none. Nothing may be mounted over the layer any more; that is for the caller to know.
+  virtual absl::Status Remove(absl::string_view diff_id) = 0;
+  // DiffIDs, sorted.
+  virtual std::vector<std::string> List() const = 0;
+  // What Open found damaged, for the log.
+  virtual std::vector<std::string> Problems() const = 0;
+};
+
+}  // namespace berth::image

@@ -1,0 +1,153 @@
+#include "runtime/cgroup/path.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "runtime/sys/file.h"
+
+namespace berth::cgroup {
+namespace {
+
+using sys::UniqueFd;
+
+constexpr absl::Duration kRetry = absl::Milliseconds(5);
+
+absl::StatusOr<std::vector<std::string>> Children(int dir) {
+  std::vector<std::string> out;
+  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir));
+  for (std::string& name : names) {
+    struct stat st;
+    if (fstatat(dir, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+      out.push_back(std::move(name));
+  }
+  return out;
+}
+
+absl::Status RemoveAt(int parent, const std::string& name, absl::Time deadline) {
+  for (;;) {
+    if (unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT)
+      return absl::OkStatus();
+    if (errno != EBUSY) return ErrnoError(errno, absl::StrCat("rmdir cgroup '", name, "'"));
+    // EBUSY: processes that are still dying, or cgroups below.
+    auto dir = sys::OpenBeneath(parent, name, O_RDONLY | O_DIRECTORY);
+    if (!dir.ok()) continue;
+    ASSIGN_OR_RETURN(std::vector<std::string> children, Children(dir->get()));
+    for (const std::string& child : children)
+      RETURN_IF_ERROR(RemoveAt(dir->get(), child, deadline), name);
+    if (!children.empty()) continue;
+    if (absl::Now() >= deadline)
+      return ErrnoError(EBUSY, absl::StrCat("rmdir cgroup '", name, "'"));
+    absl::SleepFor(kRetry);
+  }
+}
+
+enum class Outcome { kDone, kRetry };
+
+absl::StatusOr<Outcome> WriteOne(int dir, const FileWrite& write) {
+  absl::Status status = sys::WriteFileAt(dir, write.file, write.value);
+  if (status.ok()) return Outcome::kDone;
+  const int err = ErrnoOf(status);
+  if (err == ENOENT && write.optional) return Outcome::kDone;
+  if (err == ENOENT) {
+    return absl::FailedPreconditionError(absl::StrCat(write.field, ": this machine has no '",
+                                                      write.file, "' (controller ",
+                                                      write.controller, ")"));
+  }
+  if (err == EINVAL || err == EBUSY) return Outcome::kRetry;
+  return Annotate(status, absl::StrCat(write.field, " = ", write.value));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> SplitPath(absl::string_view path) {
+  const auto bad = [&] {
+    return absl::InvalidArgumentError(absl::StrCat("cgroup path '", path, "'"));
+  };
+  if (!absl::StartsWith(path, "/") || absl::StrContains(path, absl::string_view("\0", 1)))
+    return bad();
+  std::vector<std::string> parts = absl::StrSplit(path, '/', absl::SkipEmpty());
+  for (const std::string& part : parts) {
+    if (part == "." || part == ".." || part.size() > 255 || absl::StrContains(part, "\n"))
+      return bad();
+  }
+  if (parts.empty()) return bad();
+  return parts;
+}
+
+absl::StatusOr<UniqueFd> OpenDir(int root, absl::string_view path) {
+  ASSIGN_OR_RETURN(std::vector<std::string> parts, SplitPath(path));
+  std::string relative;
+  for (const std::string& part : parts)
+    absl::StrAppend(&relative, relative.empty() ? "" : "/", part);
+  return sys::OpenBeneath(root, relative, O_RDONLY | O_DIRECTORY);
+}
+
+absl::StatusOr<bool> MakeDir(int parent, const std::string& name) {
+  if (mkdirat(parent, name.c_str(), 0755) == 0) return true;
+  if (errno == EEXIST) return false;
+  return ErrnoError(errno, absl::StrCat("mkdir cgroup '", name, "'"));
+}
+
+absl::Status RemoveTree(int root, absl::string_view path, absl::Time deadline) {
+  ASSIGN_OR_RETURN(std::vector<std::string> parts, SplitPath(path));
+  const std::string name = parts.back();
+  parts.pop_back();
+  UniqueFd parent;
+  if (!parts.empty()) {
+    std::string up;
+    for (const std::string& part : parts) absl::StrAppend(&up, "/", part);
+    auto dir = OpenDir(root, up);
+    if (ErrnoOf(dir.status()) == ENOENT) return absl::OkStatus();
+    RETURN_IF_ERROR(dir);
+    parent = *std::move(dir);
+  }
+  return RemoveAt(parent.valid() ? parent.get() : root, name, deadline);
+}
+
+absl::StatusOr<int> SignalTree(int dir) {
+  int seen = 0;
+  ASSIGN_OR_RETURN(std::vector<std::string> children, Children(dir));
+  for (const std::string& child : children) {
+    auto sub = sys::OpenBeneath(dir, child, O_RDONLY | O_DIRECTORY);
+    if (!sub.ok()) continue;
+    ASSIGN_OR_RETURN(const int n, SignalTree(sub->get()));
+    seen += n;
+  }
+  ASSIGN_OR_RETURN(std::string procs, sys::ReadFileAt(dir, "cgroup.procs", 16 << 20));
+  for (absl::string_view line : absl::StrSplit(procs, '\n', absl::SkipEmpty())) {
+    pid_t pid = 0;
+    // 0 is a process of another pid namespace.
+    if (!absl::SimpleAtoi(line, &pid) || pid <= 0) continue;
+    ++seen;
+    kill(pid, SIGKILL);
+  }
+  return seen;
+}
+
+std::string ReadOrEmpty(int dir, const char* file) {
+  auto text = sys::ReadFileAt(dir, file);
+  return text.ok() ? *std::move(text) : "";
+}
+
+absl::Status WriteLimits(int dir, const std::vector<FileWrite>& writes) {
+  std::vector<const FileWrite*> again;
+  for (const FileWrite& write : writes) {
+    ASSIGN_OR_RETURN(const Outcome outcome, WriteOne(dir, write));
+    if (outcome == Outcome::kRetry) again.push_back(&write);
+  }
+  for (const FileWrite* write : again) {
+    RETURN_IF_ERROR(sys::WriteFileAt(dir, write->file, write->value), write->field, " = ",
+                    write->value);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace berth::cgroup

@@ -1,0 +1,261 @@
+// cgroup v1: one tree for each controller, or for a few mounted together.
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "runtime/cgroup/hierarchies.h"
+#include "runtime/cgroup/path.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/mount.h"
+
+namespace berth::cgroup {
+namespace {
+
+using sys::UniqueFd;
+
+// A new cpuset allows nothing, and no process may join it: it starts as its parent is.
+absl::Status InheritCpuset(int parent, int dir) {
+  for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
+    ASSIGN_OR_RETURN(std::string own, sys::ReadFileAt(dir, file));
+    if (!absl::StripAsciiWhitespace(own).empty()) continue;
+    ASSIGN_OR_RETURN(std::string inherited, sys::ReadFileAt(parent, file));
+    RETURN_IF_ERROR(sys::WriteFileAt(dir, file, absl::StripAsciiWhitespace(inherited)));
+  }
+  return absl::OkStatus();
+}
+
+class V1 final : public Hierarchy {
+ public:
+  explicit V1(std::vector<V1Tree> trees) : trees_(std::move(trees)) {}
+  Version version() const override { return Version::kV1; }
+
+  absl::StatusOr<Cgroup> Create(absl::string_view path, const Limits& limits) override {
+    ASSIGN_OR_RETURN(std::vector<std::string> parts, SplitPath(path));
+    ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV1(limits));
+    std::vector<const V1Tree*> made;
+    auto result = CreateIn(path, parts, writes, made);
+    if (!result.ok()) {
+      for (const V1Tree* tree : made) (void)RemoveTree(tree->root.get(), path, absl::Now());
+      return Annotate(result.status(), absl::StrCat("create cgroup '", path, "'"));
+    }
+    return result;
+  }
+
+  absl::StatusOr<Cgroup> Open(absl::string_view path) override {
+    Cgroup::Descriptors fds;
+    for (const V1Tree& tree : trees_) {
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (",
+                       tree.name, ")");
+      ASSIGN_OR_RETURN(UniqueFd tasks, sys::OpenAt(dir.get(), "tasks", O_WRONLY));
+      fds.v1_tasks.push_back(std::move(tasks));
+      if (tree.controllers.contains("memory")) {
+        ASSIGN_OR_RETURN(fds.oom, sys::OpenAt(dir.get(), "memory.oom_control", O_RDONLY));
+      }
+      if (tree.controllers.contains("freezer")) {
+        ASSIGN_OR_RETURN(fds.v1_freezer, sys::OpenAt(dir.get(), "freezer.state", O_RDWR));
+      }
+      if (!fds.v1_procs.valid() || tree.controllers.contains("freezer")) {
+        ASSIGN_OR_RETURN(fds.v1_procs, sys::OpenAt(dir.get(), "cgroup.procs", O_RDONLY));
+      }
+    }
+    return Cgroup(std::string(path), std::move(fds));
+  }
+
+  absl::Status Update(absl::string_view path, const Limits& limits) override {
+    ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV1(limits));
+    return Annotate(Write(path, writes), absl::StrCat("update cgroup '", path, "'"));
+  }
+
+  absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
+    const absl::Time deadline = absl::Now() + timeout;
+    absl::Status first;
+    for (const V1Tree& tree : trees_) {
+      absl::Status status = RemoveTree(tree.root.get(), path, deadline);
+      if (first.ok())
+        first = Annotate(status, absl::StrCat("remove cgroup '", path, "' (", tree.name, ")"));
+    }
+    return first;
+  }
+
+  absl::Status Kill(absl::string_view path) override {
+    const V1Tree* tree = TreeOf("freezer");
+    const bool freezer = tree != nullptr;
+    if (!freezer) tree = &trees_.front();
+    auto dir = OpenDir(tree->root.get(), path);
+    if (ErrnoOf(dir.status()) == ENOENT) return absl::OkStatus();
+    RETURN_IF_ERROR(dir, "kill cgroup '", path, "'");
+    // Frozen processes cannot fork, so one look at the list is enough, and none of its numbers can
+    // be used again.
+    if (freezer) (void)Freeze(dir->get());
+    auto seen = SignalTree(dir->get());
+    if (freezer) RETURN_IF_ERROR(sys::WriteFileAt(dir->get(), "freezer.state", "THAWED"));
+    // What was not to be frozen in time (or at all) may have forked.
+    for (int round = 0; seen.ok() && *seen > 0 && round < 3; ++round) {
+      absl::SleepFor(absl::Milliseconds(1));
+      seen = SignalTree(dir->get());
+    }
+    return ErrnoOf(seen.status()) == ENOENT || ErrnoOf(seen.status()) == ENODEV ? absl::OkStatus()
+                                                                                : seen.status();
+  }
+
+  absl::StatusOr<Stats> ReadStats(absl::string_view path) override {
+    Stats stats;
+    for (const V1Tree& tree : trees_) {
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (",
+                       tree.name, ")");
+      if (tree.controllers.contains("cpuacct")) {
+        stats.cpu_usage_ns = SingleValue(ReadOrEmpty(dir.get(), "cpuacct.usage")).value_or(0);
+      }
+      if (tree.controllers.contains("pids")) {
+        stats.pids = SingleValue(ReadOrEmpty(dir.get(), "pids.current")).value_or(0);
+      }
+      if (tree.controllers.contains("memory")) ReadMemory(dir.get(), stats);
+    }
+    return stats;
+  }
+
+  absl::StatusOr<std::vector<HierarchyMount>> Mounts(absl::string_view path,
+                                                     bool writable) override {
+    std::vector<HierarchyMount> out;
+    for (const V1Tree& tree : trees_) {
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (",
+                       tree.name, ")");
+      // Programs look for a controller by its own name too when several share a directory.
+      std::vector<std::string> names = {tree.name};
+      if (tree.controllers.size() > 1)
+        names.insert(names.end(), tree.controllers.begin(), tree.controllers.end());
+      for (std::string& name : names) {
+        ASSIGN_OR_RETURN(UniqueFd mount, sys::CloneTree(dir.get(), "", false));
+        const uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), attrs | (writable ? 0 : MOUNT_ATTR_RDONLY),
+                                           0, 0, false));
+        out.push_back({std::move(name), std::move(mount)});
+      }
+    }
+    return out;
+  }
+
+ private:
+  const V1Tree* TreeOf(absl::string_view controller) const {
+    for (const V1Tree& tree : trees_) {
+      if (tree.controllers.contains(std::string(controller))) return &tree;
+    }
+    return nullptr;
+  }
+
+  absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
+                                  const std::vector<FileWrite>& writes,
+                                  std::vector<const V1Tree*>& made) {
+    for (const V1Tree& tree : trees_) {
+      ASSIGN_OR_RETURN(UniqueFd dir, sys::OpenAt(tree.root.get(), ".", O_RDONLY | O_DIRECTORY));
+      for (const std::string& part : parts) {
+        ASSIGN_OR_RETURN(const bool created, MakeDir(dir.get(), part), tree.name);
+        if (created && &part == &parts.back()) made.push_back(&tree);
+        ASSIGN_OR_RETURN(UniqueFd next, sys::OpenBeneath(dir.get(), part, O_RDONLY | O_DIRECTORY));
+        if (tree.controllers.contains("cpuset"))
+          RETURN_IF_ERROR(InheritCpuset(dir.get(), next.get()));
+        dir = std::move(next);
+      }
+    }
+    RETURN_IF_ERROR(Write(path, writes));
+    return Open(path);
+  }
+
+  absl::Status Write(absl::string_view path, const std::vector<FileWrite>& writes) {
+    std::vector<FileWrite> rest = writes;
+    for (const V1Tree& tree : trees_) {
+      std::vector<FileWrite> own, others;
+      for (FileWrite& write : rest)
+        (tree.controllers.contains(write.controller) ? own : others).push_back(std::move(write));
+      rest = std::move(others);
+      if (own.empty()) continue;
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), tree.name);
+      RETURN_IF_ERROR(WriteLimits(dir.get(), own));
+    }
+    for (const FileWrite& write : rest) {
+      if (write.optional) continue;
+      return absl::FailedPreconditionError(absl::StrCat(
+          write.field, ": this machine has no cgroup controller '", write.controller, "'"));
+    }
+    return absl::OkStatus();
+  }
+
+  static absl::Status Freeze(int dir) {
+    RETURN_IF_ERROR(sys::WriteFileAt(dir, "freezer.state", "FROZEN"));
+    for (int i = 0; i < 100; ++i) {
+      if (absl::StartsWith(ReadOrEmpty(dir, "freezer.state"), "FROZEN")) return absl::OkStatus();
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return absl::DeadlineExceededError("freeze cgroup");
+  }
+
+  static void ReadMemory(int dir, Stats& stats) {
+    stats.memory_usage = SingleValue(ReadOrEmpty(dir, "memory.usage_in_bytes")).value_or(0);
+    const std::string text = ReadOrEmpty(dir, "memory.stat");
+    stats.memory_working_set =
+        WorkingSet(stats.memory_usage, KeyedValue(text, "total_inactive_file").value_or(0));
+    stats.memory_rss = KeyedValue(text, "total_rss").value_or(0);
+    stats.swap_usage = KeyedValue(text, "total_swap").value_or(0);
+    stats.page_faults = KeyedValue(text, "total_pgfault").value_or(0);
+    stats.major_page_faults = KeyedValue(text, "total_pgmajfault").value_or(0);
+    // Unlimited is the largest number of pages.
+    const auto limit = SingleValue(ReadOrEmpty(dir, "memory.limit_in_bytes"));
+    if (limit && *limit < uint64_t{1} << 62) stats.memory_limit = limit;
+    stats.oom_kills = KeyedValue(ReadOrEmpty(dir, "memory.oom_control"), "oom_kill").value_or(0);
+  }
+
+  const std::vector<V1Tree> trees_;
+};
+
+// The controllers of the v1 hierarchy mounted at `point`, from mountinfo's last field.
+std::set<std::string> ControllersAt(absl::string_view mountinfo, absl::string_view point) {
+  std::set<std::string> out;
+  for (absl::string_view line : absl::StrSplit(mountinfo, '\n')) {
+    const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
+    if (halves.size() != 2) continue;
+    const std::vector<absl::string_view> left = absl::StrSplit(halves[0], ' '),
+                                         right = absl::StrSplit(halves[1], ' ');
+    if (left.size() < 5 || right.size() < 3 || left[4] != point || right[0] != "cgroup") continue;
+    out.clear();
+    for (absl::string_view option : absl::StrSplit(right[2], ',')) {
+      if (option == "rw" || option == "ro" || option == "xattr" || absl::StrContains(option, "="))
+        continue;
+      out.emplace(option);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<V1Tree>> FindV1Trees(absl::string_view root) {
+  ASSIGN_OR_RETURN(std::string mountinfo, sys::ReadFile("/proc/self/mountinfo", 64 << 20));
+  ASSIGN_OR_RETURN(UniqueFd dir, sys::Open(root, O_RDONLY | O_DIRECTORY));
+  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir.get()));
+  std::vector<V1Tree> trees;
+  for (std::string& name : names) {
+    // Symlinks such as cpu -> cpu,cpuacct are second names.
+    auto tree = sys::OpenAt(dir.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    struct statfs fs;
+    if (!tree.ok() || fstatfs(tree->get(), &fs) != 0 || fs.f_type != CGROUP_SUPER_MAGIC) continue;
+    std::set<std::string> controllers = ControllersAt(mountinfo, absl::StrCat(root, "/", name));
+    trees.push_back({std::move(name), std::move(controllers), *std::move(tree)});
+  }
+  return trees;
+}
+
+std::unique_ptr<Hierarchy> MakeV1(std::vector<V1Tree> trees) {
+  return std::make_unique<V1>(std::move(trees));
+}
+
+}  // namespace berth::cgroup

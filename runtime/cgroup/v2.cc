@@ -1,0 +1,146 @@
+// cgroup v2: one tree, controllers enabled level by level.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "runtime/cgroup/device_program.h"
+#include "runtime/cgroup/hierarchies.h"
+#include "runtime/cgroup/path.h"
+#include "runtime/sys/file.h"
+
+namespace berth::cgroup {
+namespace {
+
+using sys::UniqueFd;
+
+constexpr absl::string_view kWanted[] = {"cpuset",  "cpu",  "io",   "memory",
+                                         "hugetlb", "pids", "rdma", "misc"};
+
+bool Lists(absl::string_view text, absl::string_view word) {
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(absl::StripAsciiWhitespace(text), ' ');
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// Before anything runs beneath: enabling a controller later waits for the whole machine. What
+// cannot be enabled shows when a limit needs its file.
+void EnableControllers(int dir) {
+  const std::string available = ReadOrEmpty(dir, "cgroup.controllers");
+  const std::string enabled = ReadOrEmpty(dir, "cgroup.subtree_control");
+  for (absl::string_view controller : kWanted) {
+    if (!Lists(available, controller) || Lists(enabled, controller)) continue;
+    (void)sys::WriteFileAt(dir, "cgroup.subtree_control", absl::StrCat("+", controller));
+  }
+}
+
+class V2 final : public Hierarchy {
+ public:
+  explicit V2(UniqueFd root) : root_(std::move(root)) {}
+  Version version() const override { return Version::kV2; }
+
+  absl::StatusOr<Cgroup> Create(absl::string_view path, const Limits& limits) override {
+    ASSIGN_OR_RETURN(std::vector<std::string> parts, SplitPath(path));
+    ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV2(limits));
+    bool made = false;
+    auto result = CreateIn(path, parts, writes, limits, made);
+    if (!result.ok()) {
+      if (made) (void)RemoveTree(root_.get(), path, absl::Now());
+      return Annotate(result.status(), absl::StrCat("create cgroup '", path, "'"));
+    }
+    return result;
+  }
+
+  absl::StatusOr<Cgroup> Open(absl::string_view path) override {
+    Cgroup::Descriptors fds;
+    ASSIGN_OR_RETURN(fds.v2_dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
+    // Both are there unless the kernel (before 5.14) or a missing memory controller says otherwise.
+    if (auto kill = sys::OpenAt(fds.v2_dir.get(), "cgroup.kill", O_WRONLY); kill.ok())
+      fds.kill = *std::move(kill);
+    if (auto oom = sys::OpenAt(fds.v2_dir.get(), "memory.events", O_RDONLY); oom.ok())
+      fds.oom = *std::move(oom);
+    return Cgroup(std::string(path), std::move(fds));
+  }
+
+  absl::Status Update(absl::string_view path, const Limits& limits) override {
+    ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV2(limits));
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
+    return Annotate(Write(dir.get(), writes, limits), absl::StrCat("update cgroup '", path, "'"));
+  }
+
+  absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
+    return Annotate(RemoveTree(root_.get(), path, absl::Now() + timeout),
+                    absl::StrCat("remove cgroup '", path, "'"));
+  }
+
+  absl::Status Kill(absl::string_view path) override {
+    auto dir = OpenDir(root_.get(), path);
+    if (ErrnoOf(dir.status()) == ENOENT) return absl::OkStatus();
+    RETURN_IF_ERROR(dir, "kill cgroup '", path, "'");
+    absl::Status status = sys::WriteFileAt(dir->get(), "cgroup.kill", "1");
+    if (ErrnoOf(status) != ENOENT) return status;
+    // FALLBACK(linux<5.14): no cgroup.kill.
+    for (int round = 0; round < 10; ++round) {
+      ASSIGN_OR_RETURN(const int seen, SignalTree(dir->get()));
+      if (seen == 0) break;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Stats> ReadStats(absl::string_view path) override {
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
+    const int fd = dir.get();
+    Stats stats;
+    stats.cpu_usage_ns = KeyedValue(ReadOrEmpty(fd, "cpu.stat"), "usage_usec").value_or(0) * 1000;
+    stats.memory_usage = SingleValue(ReadOrEmpty(fd, "memory.current")).value_or(0);
+    const std::string text = ReadOrEmpty(fd, "memory.stat");
+    stats.memory_working_set =
+        WorkingSet(stats.memory_usage, KeyedValue(text, "inactive_file").value_or(0));
+    stats.memory_rss = KeyedValue(text, "anon").value_or(0);
+    stats.page_faults = KeyedValue(text, "pgfault").value_or(0);
+    stats.major_page_faults = KeyedValue(text, "pgmajfault").value_or(0);
+    stats.memory_limit = SingleValue(ReadOrEmpty(fd, "memory.max"));
+    stats.swap_usage = SingleValue(ReadOrEmpty(fd, "memory.swap.current")).value_or(0);
+    stats.pids = SingleValue(ReadOrEmpty(fd, "pids.current")).value_or(0);
+    stats.oom_kills = KeyedValue(ReadOrEmpty(fd, "memory.events"), "oom_kill").value_or(0);
+    return stats;
+  }
+
+  absl::StatusOr<std::vector<HierarchyMount>> Mounts(absl::string_view path, bool) override {
+    RETURN_IF_ERROR(SplitPath(path));
+    return std::vector<HierarchyMount>();
+  }
+
+ private:
+  absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
+                                  const std::vector<FileWrite>& writes, const Limits& limits,
+                                  bool& made) {
+    ASSIGN_OR_RETURN(UniqueFd dir, sys::OpenAt(root_.get(), ".", O_RDONLY | O_DIRECTORY));
+    for (const std::string& part : parts) {
+      EnableControllers(dir.get());
+      ASSIGN_OR_RETURN(made, MakeDir(dir.get(), part));
+      ASSIGN_OR_RETURN(dir, sys::OpenBeneath(dir.get(), part, O_RDONLY | O_DIRECTORY));
+    }
+    RETURN_IF_ERROR(Write(dir.get(), writes, limits));
+    return Open(path);
+  }
+
+  absl::Status Write(int dir, const std::vector<FileWrite>& writes, const Limits& limits) {
+    RETURN_IF_ERROR(WriteLimits(dir, writes));
+    if (limits.devices) RETURN_IF_ERROR(programs_.Attach(dir, *limits.devices), "devices");
+    return absl::OkStatus();
+  }
+
+  const UniqueFd root_;
+  DevicePrograms programs_;
+};
+
+}  // namespace
+
+std::unique_ptr<Hierarchy> MakeV2(UniqueFd root) { return std::make_unique<V2>(std::move(root)); }
+
+}  // namespace berth::cgroup

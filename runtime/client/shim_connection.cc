@@ -1,0 +1,289 @@
+#include "runtime/client/shim_connection.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "runtime/sys/file.h"
+#include "runtime/sys/pidfd.h"
+#include "runtime/sys/unix_socket.h"
+
+namespace berth::client {
+namespace {
+
+constexpr absl::Duration kShutdownTimeout = absl::Seconds(10);
+
+int PollTimeout(absl::Time deadline) {
+  const int64_t ms = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
+  return static_cast<int>(std::clamp<int64_t>(ms, 0, 3600000));
+}
+
+// Whether `fd` got ready before the deadline.
+bool Await(int fd, short events, absl::Time deadline) {
+  for (;;) {
+    pollfd p = {fd, events, 0};
+    const int n = poll(&p, 1, PollTimeout(deadline));
+    if (n > 0) return true;
+    if (n == 0 || errno != EINTR) return false;
+  }
+}
+
+absl::Status StatusOf(const shim::v1::Reply& reply) {
+  if (reply.code() == 0) return absl::OkStatus();
+  absl::Status status(static_cast<absl::StatusCode>(reply.code()), reply.message());
+  if (reply.error_number() != 0) {
+    ErrnoError(reply.error_number(), "").ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+      status.SetPayload(type, payload);
+    });
+  }
+  return status;
+}
+
+absl::Status Gone() { return absl::UnavailableError("the pod's shim is gone"); }
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<ShimConnection>> ShimConnection::Open(std::shared_ptr<Reactor> reactor,
+                                                                     ShimEvents events, PodId id, sys::UniqueFd socket,
+                                                                     absl::Time deadline, absl::Duration call_timeout) {
+  std::shared_ptr<ShimConnection> shim(new ShimConnection(std::move(reactor), std::move(events), std::move(id),
+                                                          std::move(socket), call_timeout));
+  RETURN_IF_ERROR(shim->ReadHello(deadline));
+  // The handler keeps the object: an event can arrive while its last user lets go of it.
+  std::weak_ptr<ShimConnection> weak = shim;
+  ASSIGN_OR_RETURN(uint64_t key, shim->reactor_->Add(shim->socket_.get(), [weak] {
+    if (auto self = weak.lock()) self->OnReadable();
+  }));
+  shim->watch_ = key;
+  return shim;
+}
+
+ShimConnection::~ShimConnection() {
+  reactor_->Remove(watch_, socket_.get());
+  for (auto& [id, done] : Close()) done(Gone());
+}
+
+absl::Status ShimConnection::ReadHello(absl::Time deadline) {
+  for (;;) {
+    if (!Await(socket_.get(), POLLIN, deadline)) return absl::DeadlineExceededError("the shim does not answer");
+    auto packet = sys::RecvPacket(socket_.get(), shim::kMaxPacketBytes, MSG_DONTWAIT);
+    if (packet.status().code() == absl::StatusCode::kOutOfRange) return Gone();
+    RETURN_IF_ERROR(packet, "hello");
+    ASSIGN_OR_RETURN(auto message, reader_.Add(*std::move(packet)));
+    if (!message) continue;
+    shim::v1::Reply reply;
+    if (!reply.ParseFromString(message->body)) return absl::InternalError("the shim's hello cannot be read");
+    if (reply.seq() != 1) continue;  // an event, of which State tells too
+    RETURN_IF_ERROR(StatusOf(reply));
+    if (reply.hello().pod_id() != id_.str()) {
+      return absl::FailedPreconditionError(absl::StrCat("the shim is of pod ", reply.hello().pod_id()));
+    }
+    if (message->fds.empty()) return absl::InternalError("the shim did not identify itself");
+    pid_ = reply.hello().shim_pid();
+    pidfd_ = std::move(message->fds[0]);
+    return absl::OkStatus();
+  }
+}
+
+absl::Status ShimConnection::Send(const shim::v1::Request& request, absl::Span<const int> fds, absl::Time deadline) {
+  ASSIGN_OR_RETURN(std::vector<shim::OutPacket> packets, shim::EncodeMessage(request.SerializeAsString(), fds));
+  absl::MutexLock lock(&send_mutex_);
+  for (size_t i = 0; i < packets.size();) {
+    absl::Status sent = sys::SendPacket(socket_.get(), packets[i].data, packets[i].fds, MSG_DONTWAIT);
+    if (sent.ok()) {
+      ++i;
+    } else if (ErrnoOf(sent) != EAGAIN) {
+      return absl::IsUnavailable(sent) ? Gone() : sent;
+    } else if (!Await(socket_.get(), POLLOUT, deadline)) {
+      // Half a message cannot be taken back.
+      if (i > 0) shutdown(socket_.get(), SHUT_RDWR);
+      return absl::DeadlineExceededError("the shim does not read");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<shim::v1::Reply> ShimConnection::Call(shim::v1::Request request, absl::Span<const int> fds,
+                                                     absl::Duration timeout, ExecDone done) {
+  const absl::Time deadline = absl::Now() + timeout;
+  uint64_t seq;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (closed_) return Gone();
+    seq = next_seq_++;
+    pending_[seq].done = std::move(done);
+  }
+  request.set_seq(seq);
+  absl::Status sent = Send(request, fds, deadline);
+  absl::MutexLock lock(&mutex_);
+  if (!sent.ok()) {
+    pending_.erase(seq);
+    return sent;
+  }
+  auto answered = [this, seq]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    auto it = pending_.find(seq);
+    return closed_ || it == pending_.end() || it->second.reply.has_value();
+  };
+  const bool in_time = mutex_.AwaitWithDeadline(absl::Condition(&answered), deadline);
+  auto it = pending_.find(seq);
+  if (it == pending_.end()) return Gone();
+  std::optional<shim::v1::Reply> reply = std::move(it->second.reply);
+  pending_.erase(it);
+  if (reply) {
+    RETURN_IF_ERROR(StatusOf(*reply));
+    return *std::move(reply);
+  }
+  if (!in_time) return absl::DeadlineExceededError("the shim did not answer in time");
+  return Gone();
+}
+
+void ShimConnection::OnReadable() {
+  for (;;) {
+    auto packet = sys::RecvPacket(socket_.get(), shim::kMaxPacketBytes, MSG_DONTWAIT);
+    if (packet.status().code() == absl::StatusCode::kUnavailable) return;
+    auto message = packet.ok() ? reader_.Add(*std::move(packet)) : packet.status();
+    if (!message.ok()) return OnLost();
+    if (!message->has_value()) continue;
+    shim::v1::Reply reply;
+    if (!reply.ParseFromString((*message)->body)) return OnLost();
+    OnReply(std::move(reply));
+  }
+}
+
+void ShimConnection::OnReply(shim::v1::Reply reply) {
+  if (reply.seq() != 0) {
+    absl::MutexLock lock(&mutex_);
+    auto it = pending_.find(reply.seq());
+    if (it == pending_.end()) return;  // nobody waits any more
+    if (reply.code() == 0 && reply.has_exec() && it->second.done) {
+      execs_[reply.exec().exec_id()] = std::move(it->second.done);
+    }
+    it->second.reply = std::move(reply);
+    return;
+  }
+  if (reply.has_exited()) {
+    if (events_.on_exit) events_.on_exit(id_, reply.exited());
+    return;
+  }
+  if (!reply.has_exec_done()) return;
+  ExecDone done;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto it = execs_.find(reply.exec_done().exec_id());
+    if (it == execs_.end()) return;  // another daemon's
+    done = std::move(it->second);
+    execs_.erase(it);
+  }
+  done(ExecOutcome{reply.exec_done().exit_code(), reply.exec_done().timed_out()});
+}
+
+std::map<uint64_t, ShimConnection::ExecDone> ShimConnection::Close() {
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+  return std::exchange(execs_, {});
+}
+
+void ShimConnection::OnLost() {
+  reactor_->Remove(watch_, socket_.get());
+  for (auto& [id, done] : Close()) done(Gone());
+  {
+    absl::MutexLock lock(&mutex_);
+    if (shutting_down_) return;
+  }
+  // A connection ends when the shim does. Should it be alive, it gave us up because we did not read, or speaks
+  // nonsense: a pod that cannot be managed is ended.
+  if (!sys::WaitPidfdExited(pidfd_.get(), 100)) sys::SignalPidfd(pidfd_.get(), SIGKILL).IgnoreError();
+  if (events_.on_shim_gone) events_.on_shim_gone(id_);
+}
+
+void ShimConnection::Abandon() {
+  reactor_->Remove(watch_, socket_.get());
+  for (auto& [id, done] : Close()) done(absl::UnavailableError("the launcher has ended"));
+}
+
+absl::StatusOr<sys::UniqueFd> ShimConnection::OpenNetns() {
+  ASSIGN_OR_RETURN(sys::UniqueFd netns, sys::Open(absl::StrCat("/proc/", pid_, "/ns/net"), O_RDONLY),
+                   "network namespace of the pod");
+  // The number was the shim's while it was looked up, if the shim lives now.
+  if (sys::PidfdExited(pidfd_.get())) return Gone();
+  return netns;
+}
+
+absl::StatusOr<shim::v1::CreateReply> ShimConnection::Create(const shim::v1::ContainerPlan& plan,
+                                                             absl::Span<const int> fds) {
+  shim::v1::Request request;
+  *request.mutable_create() = plan;
+  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), fds, call_timeout_));
+  return std::move(*reply.mutable_create());
+}
+
+absl::StatusOr<shim::v1::StartReply> ShimConnection::Start(const ContainerId& id) {
+  shim::v1::Request request;
+  request.mutable_start()->set_container_id(id.str());
+  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), {}, call_timeout_));
+  return std::move(*reply.mutable_start());
+}
+
+absl::Status ShimConnection::Signal(const ContainerId& id, int signal, bool all) {
+  shim::v1::Request request;
+  request.mutable_signal()->set_container_id(id.str());
+  request.mutable_signal()->set_signal(signal);
+  request.mutable_signal()->set_all(all);
+  return Call(std::move(request), {}, call_timeout_).status();
+}
+
+absl::StatusOr<uint64_t> ShimConnection::Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
+                                              std::function<void(absl::StatusOr<ExecOutcome>)> done) {
+  shim::v1::Request request;
+  *request.mutable_exec() = plan;
+  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), fds, call_timeout_, std::move(done)));
+  return reply.exec().exec_id();
+}
+
+absl::Status ShimConnection::KillExec(uint64_t exec_id) {
+  shim::v1::Request request;
+  request.mutable_kill_exec()->set_exec_id(exec_id);
+  return Call(std::move(request), {}, call_timeout_).status();
+}
+
+absl::Status ShimConnection::ReopenLog(const ContainerId& id) {
+  shim::v1::Request request;
+  request.mutable_reopen_log()->set_container_id(id.str());
+  return Call(std::move(request), {}, call_timeout_).status();
+}
+
+absl::Status ShimConnection::Remove(const ContainerId& id) {
+  shim::v1::Request request;
+  request.mutable_remove()->set_container_id(id.str());
+  return Call(std::move(request), {}, call_timeout_).status();
+}
+
+absl::StatusOr<std::vector<shim::v1::ContainerFact>> ShimConnection::State() {
+  shim::v1::Request request;
+  request.mutable_state();
+  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), {}, call_timeout_));
+  auto& facts = *reply.mutable_state()->mutable_containers();
+  return std::vector<shim::v1::ContainerFact>(facts.begin(), facts.end());
+}
+
+absl::Status ShimConnection::Shutdown() {
+  const absl::Time deadline = absl::Now() + kShutdownTimeout;
+  {
+    absl::MutexLock lock(&mutex_);
+    shutting_down_ = true;
+  }
+  shim::v1::Request request;
+  request.mutable_shutdown();
+  Call(std::move(request), {}, kShutdownTimeout).status().IgnoreError();
+  if (sys::WaitPidfdExited(pidfd_.get(), PollTimeout(deadline))) return absl::OkStatus();
+  // Its containers get SIGKILL from their parent's death.
+  sys::SignalPidfd(pidfd_.get(), SIGKILL).IgnoreError();
+  if (sys::WaitPidfdExited(pidfd_.get(), 5000)) return absl::OkStatus();
+  return absl::DeadlineExceededError("the shim cannot be killed");
+}
+
+}  // namespace berth::client

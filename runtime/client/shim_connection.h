@@ -1,0 +1,97 @@
+// A PodShim over a connected socket.
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "runtime/client/reactor.h"
+#include "runtime/client/shim_client.h"
+#include "runtime/shim/wire.h"
+
+namespace berth::client {
+
+class ShimConnection final : public PodShim, public std::enable_shared_from_this<ShimConnection> {
+ public:
+  // `socket` is connected, and the answer to request 1, the Hello, is on its way. Waits for it until `deadline`;
+  // then the shim is known, and its events are delivered. Unavailable when the shim is gone or was never there; the shim's
+  // own error when it could not start. FailedPrecondition when it is another pod's.
+  static absl::StatusOr<std::shared_ptr<ShimConnection>> Open(std::shared_ptr<Reactor> reactor, ShimEvents events,
+                                                              PodId id, sys::UniqueFd socket, absl::Time deadline,
+                                                              absl::Duration call_timeout);
+  ~ShimConnection() override;
+
+  const PodId& id() const override { return id_; }
+  int pid() const override { return pid_; }
+  absl::StatusOr<sys::UniqueFd> OpenNetns() override;
+  absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan,
+                                               absl::Span<const int> fds) override;
+  absl::StatusOr<shim::v1::StartReply> Start(const ContainerId& id) override;
+  absl::Status Signal(const ContainerId& id, int signal, bool all) override;
+  absl::StatusOr<uint64_t> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
+                                std::function<void(absl::StatusOr<ExecOutcome>)> done) override;
+  absl::Status KillExec(uint64_t exec_id) override;
+  absl::Status ReopenLog(const ContainerId& id) override;
+  absl::Status Remove(const ContainerId& id) override;
+  absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() override;
+  absl::Status Shutdown() override;
+
+  // Fails what waits and stops delivering. Called by the launcher when it ends.
+  void Abandon() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  using ExecDone = std::function<void(absl::StatusOr<ExecOutcome>)>;
+  struct Pending {
+    std::optional<shim::v1::Reply> reply;
+    ExecDone done;  // of an Exec: moves to execs_ with the reply
+  };
+
+  ShimConnection(std::shared_ptr<Reactor> reactor, ShimEvents events, PodId id, sys::UniqueFd socket,
+                 absl::Duration call_timeout)
+      : reactor_(std::move(reactor)),
+        events_(std::move(events)),
+        id_(std::move(id)),
+        call_timeout_(call_timeout),
+        socket_(std::move(socket)) {}
+
+  absl::Status ReadHello(absl::Time deadline);
+  absl::StatusOr<shim::v1::Reply> Call(shim::v1::Request request, absl::Span<const int> fds, absl::Duration timeout,
+                                       ExecDone done = nullptr) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
+  absl::Status Send(const shim::v1::Request& request, absl::Span<const int> fds, absl::Time deadline)
+      ABSL_LOCKS_EXCLUDED(send_mutex_);
+
+  // On the reactor's thread.
+  void OnReadable() ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnReply(shim::v1::Reply reply) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnLost() ABSL_LOCKS_EXCLUDED(mutex_);
+  // No more calls. The execs that nobody will hear of again.
+  std::map<uint64_t, ExecDone> Close() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  const std::shared_ptr<Reactor> reactor_;
+  const ShimEvents events_;
+  const PodId id_;
+  const absl::Duration call_timeout_;
+  int pid_ = 0;
+  sys::UniqueFd pidfd_;
+  shim::MessageReader reader_;  // the reactor's thread only
+  std::atomic<uint64_t> watch_{0};
+
+  // Taken before mutex_, never the other way round.
+  absl::Mutex send_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // packets of one message stay together
+  absl::Mutex mutex_;
+  const sys::UniqueFd socket_;
+  uint64_t next_seq_ ABSL_GUARDED_BY(mutex_) = 2;
+  std::map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, ExecDone> execs_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace berth::client

@@ -1,0 +1,41 @@
+// What runs in the child between clone and exec, for a container's init and for an exec: an ordered table of named,
+// timed steps. The shim has one thread, so the child may allocate; it does not log, takes no lock and leaves only by
+// execve or _exit.
+#pragma once
+
+#include <sys/resource.h>
+
+#include "absl/types/span.h"
+#include "runtime/base/status.h"
+#include "runtime/container/fd_list.h"
+#include "shim/v1/shim.pb.h"
+
+namespace berth::container {
+
+// Borrowed descriptors, in the numbers of the shim's table.
+struct ChildContext {
+  const shim::v1::ContainerPlan* plan = nullptr;  // of a container; null for an exec
+  const shim::v1::Process* process = nullptr;
+  absl::Span<const int> fds;
+  CgroupFds cgroup;
+  bool in_cgroup = false;  // by CLONE_INTO_CGROUP already
+  int control = -1;        // reports go there, the release comes from there
+  int stdin_fd = -1;       // standard streams; all -1 for a container with a terminal
+  int stdout_fd = -1;
+  int stderr_fd = -1;
+  int procfs = -1;
+  int target_pidfd = -1;   // of an exec: whose namespaces it joins
+  int oom_score_adj = 0;   // of an exec whose process says nothing
+  rlimit open_files = {};  // the limit before the shim raised its own
+};
+
+// Closes every descriptor that the child has no use for. Done before it enters a namespace where others could look at it.
+absl::Status KeepOnlyNeeded(const ChildContext& context);
+
+// Builds the container around the caller, reports, waits for one byte and executes.
+[[noreturn]] void RunContainerChild(ChildContext& context);
+
+// Joins the container and executes.
+[[noreturn]] void RunExecChild(ChildContext& context);
+
+}  // namespace berth::container

@@ -1,0 +1,194 @@
+#include "runtime/container/spawn.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <optional>
+
+#include "runtime/container/child_report.h"
+#include "runtime/sys/clone.h"
+#include "runtime/sys/namespace.h"
+#include "runtime/sys/unix_socket.h"
+
+namespace berth::container {
+namespace {
+
+struct Pipe {
+  sys::UniqueFd read_end, write_end;
+};
+
+// Owned by the container's user, who may open /dev/stdout anew.
+absl::StatusOr<Pipe> MakePipe(uid_t uid, gid_t gid) {
+  int fds[2];
+  if (pipe2(fds, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe2");
+  Pipe pipe{sys::UniqueFd(fds[0]), sys::UniqueFd(fds[1])};
+  if (fchown(pipe.read_end.get(), uid, gid) != 0) return ErrnoError(errno, "chown of a pipe");
+  return pipe;
+}
+
+absl::Status SetNonblocking(int fd) {
+  if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0) return ErrnoError(errno, "O_NONBLOCK");
+  return absl::OkStatus();
+}
+
+// Waits for the helper's word of the process that it cloned.
+absl::Status ReceiveForked(int control, Spawned& spawned) {
+  pollfd p = {control, POLLIN, 0};
+  int n;
+  while ((n = poll(&p, 1, 10000)) < 0 && errno == EINTR) {
+  }
+  if (n <= 0) return absl::DeadlineExceededError("the clone helper does not answer");
+  ASSIGN_OR_RETURN(ReceivedReport received, ReceiveReport(control, MSG_DONTWAIT), "clone helper");
+  if (received.report.kind == ChildReport::kFailed) return StatusOf(received.report);
+  if (received.report.kind != ChildReport::kForked || !received.fd) return absl::InternalError("clone helper");
+  spawned.pid = received.report.pid;
+  spawned.pidfd = std::move(received.fd);
+  return absl::OkStatus();
+}
+
+// In the helper: clones the child as a child of the shim and exits; returns in the child.
+void CloneInside(const ChildContext& context, uint64_t flags, int pid_ns_fd, int cgroup_fd) {
+  StepTimer timer;
+  timer.Begin("pid namespace");
+  absl::Status status = KeepOnlyNeeded(context);
+  if (status.ok()) status = sys::JoinNamespaces(pid_ns_fd, CLONE_NEWPID, "pid");
+  if (status.ok()) {
+    timer.Begin("clone");
+    auto cloned = sys::Clone(flags | CLONE_PARENT, cgroup_fd);
+    if (cloned.ok() && cloned->pid == 0) return;
+    status = cloned.status();
+    if (status.ok()) {
+      ChildReport report = MakeReport(ChildReport::kForked, timer, absl::OkStatus());
+      report.pid = cloned->pid;
+      SendReport(context.control, report, cloned->pidfd.get());
+      _exit(0);
+    }
+  }
+  SendReport(context.control, MakeReport(ChildReport::kFailed, timer, Annotate(status, timer.current())));
+  _exit(128);
+}
+
+// Clones and runs `run` in the child. `pid_ns_fd` >= 0: into that pid namespace, where others can look at the child
+// from its first instant. So a helper closes all that they must not see, enters, and clones the child as its sibling.
+absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_fd, void (*run)(ChildContext&)) {
+  ASSIGN_OR_RETURN(auto control, sys::SeqpacketPair());
+  context.control = control.second.get();
+  context.in_cgroup = context.cgroup.v2_dir >= 0;
+  if (pid_ns_fd >= 0) context.target_pidfd = context.target_pidfd < 0 ? pid_ns_fd : context.target_pidfd;
+  Spawned spawned;
+  const bool direct = pid_ns_fd < 0;
+  ASSIGN_OR_RETURN(sys::CloneResult cloned, sys::Clone(direct ? flags : 0, direct ? context.cgroup.v2_dir : -1));
+  if (cloned.pid == 0) {
+    if (!direct) CloneInside(context, flags, pid_ns_fd, context.cgroup.v2_dir);
+    run(context);
+    _exit(128);
+  }
+  control.second.Reset();
+  if (direct) {
+    spawned.pid = cloned.pid;
+    spawned.pidfd = std::move(cloned.pidfd);
+  } else {
+    spawned.helper = cloned.pid;
+    RETURN_IF_ERROR(ReceiveForked(control.first.get(), spawned));
+  }
+  RETURN_IF_ERROR(SetNonblocking(control.first.get()));
+  spawned.control = std::move(control.first);
+  return spawned;
+}
+
+// NEW, or as the pod: a container cannot leave the pod's namespaces for the host's.
+absl::StatusOr<uint64_t> CloneFlag(shim::v1::Namespace from, uint64_t flag, absl::string_view name) {
+  if (from == shim::v1::NAMESPACE_NEW) return flag;
+  if (from == shim::v1::NAMESPACE_POD || from == shim::v1::NAMESPACE_HOST) return uint64_t{0};
+  return absl::InvalidArgumentError(absl::StrCat("the ", name, " namespace cannot be joined by descriptor"));
+}
+
+struct PidNamespace {
+  uint64_t flag = 0;
+  int join_fd = -1;
+};
+absl::StatusOr<PidNamespace> ChoosePidNamespace(const SpawnEnvironment& environment,
+                                                const shim::v1::ContainerPlan& plan, absl::Span<const int> fds) {
+  PidNamespace out;
+  switch (plan.pid()) {
+    case shim::v1::NAMESPACE_NEW:
+      out.flag = CLONE_NEWPID;
+      return out;
+    case shim::v1::NAMESPACE_HOST:
+      return out;
+    case shim::v1::NAMESPACE_POD:
+      out.join_fd = environment.pod_init_pidfd;
+      if (out.join_fd < 0) return absl::InvalidArgumentError("the pod shares no pid namespace");
+      return out;
+    case shim::v1::NAMESPACE_FD:
+      out.join_fd = FdAt(fds, plan.pid_ns_fd());
+      if (out.join_fd < 0) return absl::InvalidArgumentError("no descriptor of the target's pid namespace");
+      return out;
+    default:
+      return absl::InvalidArgumentError("unknown pid namespace mode");
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Spawned> SpawnContainer(const SpawnEnvironment& environment, const shim::v1::ContainerPlan& plan,
+                                       absl::Span<const int> fds) {
+  ASSIGN_OR_RETURN(uint64_t net, CloneFlag(plan.network(), CLONE_NEWNET, "network"));
+  ASSIGN_OR_RETURN(uint64_t ipc, CloneFlag(plan.ipc(), CLONE_NEWIPC, "ipc"));
+  ASSIGN_OR_RETURN(uint64_t uts, CloneFlag(plan.uts(), CLONE_NEWUTS, "uts"));
+  ASSIGN_OR_RETURN(PidNamespace pid, ChoosePidNamespace(environment, plan, fds));
+  const shim::v1::Process& process = plan.process();
+  ChildContext context;
+  context.plan = &plan;
+  context.process = &process;
+  context.fds = fds;
+  context.cgroup = ResolveCgroup(plan.has_cgroup(), plan.cgroup(), fds);
+  context.procfs = environment.procfs;
+  context.open_files = environment.open_files;
+  Pipe in, out, err;
+  if (!process.tty()) {
+    ASSIGN_OR_RETURN(out, MakePipe(process.uid(), process.gid()));
+    ASSIGN_OR_RETURN(err, MakePipe(process.uid(), process.gid()));
+    context.stdout_fd = out.write_end.get();
+    context.stderr_fd = err.write_end.get();
+    if (plan.stdin()) {
+      ASSIGN_OR_RETURN(in, MakePipe(process.uid(), process.gid()));
+      context.stdin_fd = in.read_end.get();
+    }
+    RETURN_IF_ERROR(SetNonblocking(out.read_end.get()));
+    RETURN_IF_ERROR(SetNonblocking(err.read_end.get()));
+  }
+  ASSIGN_OR_RETURN(Spawned spawned, Spawn(context, CLONE_NEWNS | net | ipc | uts | pid.flag, pid.join_fd,
+                                          [](ChildContext& c) { RunContainerChild(c); }));
+  spawned.stdout_fd = std::move(out.read_end);
+  spawned.stderr_fd = std::move(err.read_end);
+  spawned.stdin_fd = std::move(in.write_end);
+  return spawned;
+}
+
+absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const ExecTarget& target,
+                                  const shim::v1::ExecPlan& plan, absl::Span<const int> fds) {
+  ChildContext context;
+  context.process = &plan.process();
+  context.fds = fds;
+  context.cgroup = ResolveCgroup(plan.has_cgroup(), plan.cgroup(), fds);
+  if (context.cgroup.empty() && target.cgroup != nullptr) context.cgroup = *target.cgroup;
+  context.procfs = environment.procfs;
+  context.open_files = environment.open_files;
+  context.stdin_fd = FdAt(fds, plan.stdin_fd());
+  context.stdout_fd = FdAt(fds, plan.stdout_fd());
+  context.stderr_fd = FdAt(fds, plan.stderr_fd());
+  if (plan.process().tty() && context.stdin_fd < 0) {
+    return absl::InvalidArgumentError("an exec with a terminal needs the terminal");
+  }
+  context.target_pidfd = target.pidfd;
+  context.oom_score_adj = target.oom_score_adj;
+  return Spawn(context, 0, target.joins_pid_namespace ? target.pidfd : -1,
+               [](ChildContext& c) { RunExecChild(c); });
+}
+
+}  // namespace berth::container

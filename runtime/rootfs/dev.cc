@@ -1,0 +1,101 @@
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "absl/strings/match.h"
+#include "runtime/rootfs/steps.h"
+#include "runtime/rootfs/target.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/mount.h"
+
+namespace berth::rootfs {
+namespace {
+
+using shim::v1::DeviceNode;
+using sys::UniqueFd;
+
+struct Link {
+  const char* name;
+  const char* target;
+};
+constexpr Link kLinks[] = {{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},
+                           {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
+                           {"core", "/proc/kcore"},       {"ptmx", "pts/ptmx"}};
+
+absl::Status OpenPty(int rootfs, Terminal& terminal) {
+  if (!terminal.master.valid()) {
+    ASSIGN_OR_RETURN(UniqueFd pts,
+                     sys::OpenInRoot(rootfs, "/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    struct statfs fs;
+    if (fstatfs(pts.get(), &fs) != 0 || fs.f_type != DEVPTS_SUPER_MAGIC) {
+      return absl::FailedPreconditionError("'/dev/pts' of the container is not devpts");
+    }
+    ASSIGN_OR_RETURN(terminal.master,
+                     sys::OpenAt(pts.get(), "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW));
+    int unlock = 0;
+    if (ioctl(terminal.master.get(), TIOCSPTLCK, &unlock) != 0)
+      return ErrnoError(errno, "unlock the pty");
+  }
+  // By descriptor: /dev/pts/N might be anything by the time it is opened (CVE-2025-52565).
+  terminal.slave.Reset(ioctl(terminal.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (!terminal.slave) return ErrnoError(errno, "open the pty's slave (TIOCGPTPEER)");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status VerifyDevices(Build& build) {
+  for (const DeviceNode& device : build.plan.devices()) {
+    ASSIGN_OR_RETURN(const int fd, PlanFd(build.fds, device.fd(), device.path()));
+    ASSIGN_OR_RETURN(struct stat st, sys::StatFd(fd, device.path()));
+    if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)) {
+      return absl::FailedPreconditionError(absl::StrCat("'", device.path(), "' is not a device"));
+    }
+    if (S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)) build.null = fd;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AttachDevices(Build& build) {
+  for (const DeviceNode& device : build.plan.devices()) {
+    // A /dev that came from elsewhere has its own nodes, and nothing is to be made in it.
+    if (!build.dev.valid() && absl::StartsWith(device.path(), "/dev/")) continue;
+    ASSIGN_OR_RETURN(const int fd, PlanFd(build.fds, device.fd(), device.path()));
+    ASSIGN_OR_RETURN(UniqueFd target, MakeTargetFile(build.rootfs, device.path()));
+    RETURN_IF_ERROR(sys::AttachMount(fd, target.get(), device.path()));
+    if (fd == build.null) build.null_attached = true;
+  }
+  if (!build.dev.valid()) return absl::OkStatus();
+  for (const Link& link : kLinks) {
+    if (symlinkat(link.target, build.dev.get(), link.name) != 0 && errno != EEXIST) {
+      return ErrnoError(errno, absl::StrCat("symlink '/dev/", link.name, "'"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AttachConsole(Build& build, Terminal& terminal) {
+  RETURN_IF_ERROR(OpenPty(build.rootfs, terminal), "terminal");
+  // The group stays the one of devpts ("tty"). EINVAL: the user is not mapped in this user
+  // namespace.
+  if (fchown(terminal.slave.get(), build.plan.process().uid(), static_cast<gid_t>(-1)) != 0 &&
+      errno != EINVAL) {
+    return ErrnoError(errno, "chown of the terminal");
+  }
+  if (!build.dev.valid()) return absl::OkStatus();
+  auto console = sys::CloneTree(terminal.slave.get(), "", false);
+  // A pty of a devpts that is not mounted in this namespace cannot be cloned; the streams work
+  // without /dev/console.
+  if (!console.ok() && ErrnoOf(console.status()) == EINVAL) return absl::OkStatus();
+  RETURN_IF_ERROR(console, "/dev/console");
+  ASSIGN_OR_RETURN(UniqueFd target, MakeTargetFile(build.rootfs, "/dev/console"));
+  return sys::AttachMount(console->get(), target.get(), "/dev/console");
+}
+
+}  // namespace berth::rootfs

@@ -1,0 +1,35 @@
+#include "runtime/shim/output.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace berth::shim {
+
+int64_t WallClock() {
+  timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return int64_t{t.tv_sec} * 1000000000 + t.tv_nsec;
+}
+
+OutputStream::Result OutputStream::Pump(container::LogFile& log, LogScratch& scratch) {
+  if (!open()) return Result::kEnded;
+  ssize_t n;
+  while ((n = read(fd_.get(), scratch.input, sizeof scratch.input)) < 0 && errno == EINTR) {
+  }
+  if (n < 0 && errno == EAGAIN) return Result::kEmpty;
+  const int64_t now = WallClock();
+  if (n <= 0) {  // a terminal ends with EIO
+    log.Write(absl::string_view(scratch.lines, encoder_.Finish(now, scratch.lines)));
+    fd_.Reset();
+    return Result::kEnded;
+  }
+  absl::string_view input(scratch.input, static_cast<size_t>(n));
+  while (!input.empty()) {
+    log.Write(absl::string_view(scratch.lines, encoder_.Encode(input, now, scratch.lines, sizeof scratch.lines)));
+  }
+  return Result::kMore;
+}
+
+}  // namespace berth::shim

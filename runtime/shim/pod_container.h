@@ -1,0 +1,77 @@
+// What a shim knows of one container, and of one exec in it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/container/child_report.h"
+#include "runtime/container/fd_list.h"
+#include "runtime/container/log_file.h"
+#include "runtime/container/spawn.h"
+#include "runtime/shim/output.h"
+#include "runtime/sys/pidfd.h"
+#include "runtime/sys/unique_fd.h"
+#include "shim/v1/shim.pb.h"
+
+namespace berth::shim {
+
+// Whom to answer. `connection` may be gone by then.
+struct PendingReply {
+  uint64_t connection = 0;
+  uint64_t seq = 0;
+  bool waiting() const { return seq != 0; }
+};
+
+struct PodContainer {
+  enum class State {
+    kCreating,  // the child builds
+    kCreated,   // and waits
+    kStarting,  // released, not executed yet
+    kRunning,
+    kEnding,  // reaped; its output has not ended yet
+    kExited,  // and its record is written
+  };
+
+  uint64_t serial = 0;  // of its events
+  std::string id;
+  State state = State::kCreating;
+  pid_t pid = 0;
+  sys::UniqueFd pidfd;
+  sys::UniqueFd control;
+  sys::UniqueFd stdin_fd;
+  OutputStream out, err;
+  container::LogFile log;
+  std::vector<sys::UniqueFd> kept_fds;  // what `cgroup` names
+  container::CgroupFds cgroup;
+  bool own_pid_namespace = false;  // all its processes die with its first
+  bool host_pid_namespace = false;
+  bool terminal = false;
+  bool remove_when_dead = false;
+  int oom_score_adj = 0;
+  uint64_t oom_kills_before = 0;
+  int64_t created_at = 0;
+  uint64_t record_deadline = 0;  // monotonic ns; in kEnding
+  v1::ExitRecord record;
+  absl::Status start_error;
+  PendingReply create_reply, start_reply, remove_reply;
+
+  bool reaped() const { return state == State::kEnding || state == State::kExited; }
+};
+
+struct ExecProcess {
+  uint64_t id = 0;  // and serial of its events
+  uint64_t container = 0;
+  pid_t pid = 0;
+  sys::UniqueFd pidfd;
+  sys::UniqueFd control;
+  bool running = false;  // the program was executed
+  bool timed_out = false;
+  uint64_t deadline = 0;  // monotonic ns; 0 = none
+  int oom_fd = -1;        // the container's
+  uint64_t oom_kills_before = 0;
+  absl::Status error;
+  PendingReply reply;
+};
+
+}  // namespace berth::shim

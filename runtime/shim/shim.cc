@@ -1,0 +1,283 @@
+#include "runtime/shim/shim.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "runtime/container/kill.h"
+#include "runtime/sys/pidfd.h"
+#include "runtime/sys/signal.h"
+#include "runtime/sys/unix_socket.h"
+
+namespace berth::shim {
+namespace {
+
+// The descriptor at `index`, taken out of the list.
+sys::UniqueFd TakeFd(std::vector<sys::UniqueFd>& fds, int index) {
+  if (index < 0 || static_cast<size_t>(index) >= fds.size()) return sys::UniqueFd();
+  return std::move(fds[static_cast<size_t>(index)]);
+}
+
+std::vector<int> Numbers(const std::vector<sys::UniqueFd>& fds) {
+  std::vector<int> out;
+  for (const sys::UniqueFd& fd : fds) out.push_back(fd.get());
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Shim>> Shim::Start(ShimStart start) {
+  ASSIGN_OR_RETURN(sys::Epoll epoll, sys::Epoll::Create());
+  std::unique_ptr<Shim> shim(new Shim(std::move(start), std::move(epoll)));
+  RETURN_IF_ERROR(shim->Setup());
+  return shim;
+}
+
+absl::Status Shim::Setup() {
+  const v1::SandboxPlan& plan = start_.plan;
+  ASSIGN_OR_RETURN(signals_, sys::BlockIntoFd({SIGCHLD, SIGTERM}));
+  for (int s : {SIGPIPE, SIGHUP, SIGINT}) signal(s, SIG_IGN);
+  RETURN_IF_ERROR(SetUpPod(plan, Numbers(start_.fds), start_.procfs.get()));
+  state_dir_ = TakeFd(start_.fds, plan.state_dir_fd());
+  listener_ = TakeFd(start_.fds, plan.listen_fd());
+  if (!state_dir_ || !listener_) return absl::InvalidArgumentError("no state directory or no listening socket");
+  start_.fds.clear();
+  ASSIGN_OR_RETURN(self_, sys::OpenPidfd(getpid()));
+  RETURN_IF_ERROR(epoll_.Add(signals_.get(), EPOLLIN, Key(Source::kSignal, 0)));
+  RETURN_IF_ERROR(epoll_.Add(listener_.get(), EPOLLIN, Key(Source::kListener, 0)));
+  if (plan.shared_pid()) {
+    ASSIGN_OR_RETURN(init_, StartPodInit());
+    RETURN_IF_ERROR(epoll_.Add(init_.pidfd.get(), EPOLLIN, Key(Source::kPodInit, 0)));
+  }
+  const uint64_t first = next_serial_;
+  AddDaemon(std::move(start_.daemon));
+  Hello({first, 1});
+  return absl::OkStatus();
+}
+
+void Shim::Run() {
+  epoll_event events[32];
+  while (!done_) {
+    auto count = epoll_.Wait(absl::MakeSpan(events), Timeout());
+    if (!count.ok()) break;
+    for (size_t i = 0; i < *count && !done_; ++i) {
+      const uint64_t key = events[i].data.u64;
+      if (Source(key >> 56) == Source::kDaemon) {
+        OnDaemon(key & ~(uint64_t{0xff} << 56), events[i].events);
+      } else {
+        Dispatch(key);
+      }
+    }
+    OnDeadlines();
+  }
+}
+
+// An object that an earlier event of the same batch removed is not found any more.
+void Shim::Dispatch(uint64_t key) {
+  const Source source = Source(key >> 56);
+  const uint64_t serial = key & ~(uint64_t{0xff} << 56);
+  if (source == Source::kListener) return OnListener();
+  if (source == Source::kSignal) return OnSignals();
+  if (source == Source::kPodInit) {
+    // Its namespace dies with it, and all containers in it: they are reaped one by one.
+    epoll_.Remove(init_.pidfd.get());
+    sys::ReapPidfd(init_.pidfd.get()).IgnoreError();
+    init_ = PodInit();
+    return MaybeFinish();
+  }
+  if (source == Source::kExec || source == Source::kExecControl) {
+    auto exec = execs_.find(serial);
+    if (exec == execs_.end()) return;
+    return source == Source::kExec ? OnExecExit(*exec->second) : OnExecControl(*exec->second);
+  }
+  PodContainer* c = BySerial(serial);
+  if (c == nullptr) return;
+  if (source == Source::kProcess) return OnExit(*c);
+  if (source == Source::kControl) return OnControl(*c);
+  OnOutput(*c, source == Source::kOutput ? c->out : c->err);
+}
+
+void Shim::OnListener() {
+  for (;;) {
+    auto socket = sys::AcceptConnection(listener_.get());
+    if (!socket.ok()) return;
+    auto peer = sys::PeerCredentials(socket->get());
+    if (peer.ok() && peer->uid == 0) AddDaemon(*std::move(socket));
+  }
+}
+
+void Shim::OnSignals() {
+  while (int signal = sys::NextSignal(signals_.get())) {
+    if (signal == SIGTERM) draining_ = true;
+  }
+  ReapOrphans();
+  MaybeFinish();
+}
+
+// Children that nobody here knows: clone helpers, and what was left to us as the subreaper. Those that are known wait for
+// their own event, so that their exit status is not lost.
+void Shim::ReapOrphans() {
+  for (;;) {
+    siginfo_t info = {};
+    if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    const pid_t pid = info.si_pid;
+    if (pid == init_.pid) {
+      Dispatch(Key(Source::kPodInit, 0));
+      continue;
+    }
+    auto container = std::find_if(containers_.begin(), containers_.end(),
+                                  [&](const auto& c) { return c.second->pid == pid && !c.second->reaped(); });
+    auto exec = std::find_if(execs_.begin(), execs_.end(), [&](const auto& e) { return e.second->pid == pid; });
+    if (container != containers_.end()) {
+      OnExit(*container->second);
+    } else if (exec != execs_.end()) {
+      OnExecExit(*exec->second);
+    } else {
+      waitpid(pid, nullptr, WNOHANG);
+    }
+  }
+}
+
+void Shim::AddDaemon(sys::UniqueFd socket) {
+  const uint64_t serial = next_serial_++;
+  const int fd = socket.get();
+  if (epoll_.Add(fd, EPOLLIN, Key(Source::kDaemon, serial)).ok()) {
+    daemons_[serial] = std::make_unique<Connection>(std::move(socket));
+  }
+}
+
+void Shim::DropDaemon(uint64_t connection) {
+  auto it = daemons_.find(connection);
+  if (it == daemons_.end()) return;
+  epoll_.Remove(it->second->fd());
+  daemons_.erase(it);
+}
+
+void Shim::OnDaemon(uint64_t connection, uint32_t events) {
+  auto it = daemons_.find(connection);
+  if (it == daemons_.end()) return;
+  if (events & EPOLLOUT) {
+    if (!it->second->Flush().ok()) return DropDaemon(connection);
+    if (!it->second->wants_write()) {
+      epoll_.Change(it->second->fd(), EPOLLIN, Key(Source::kDaemon, connection)).IgnoreError();
+    }
+  }
+  for (;;) {
+    it = daemons_.find(connection);
+    if (it == daemons_.end() || done_) return;
+    auto message = it->second->Read();
+    if (!message.ok()) return DropDaemon(connection);
+    if (!message->has_value()) return;
+    HandleMessage(connection, **std::move(message));
+  }
+}
+
+void Shim::HandleMessage(uint64_t connection, Message message) {
+  v1::Request request;
+  if (!request.ParseFromString(message.body) || request.seq() == 0) return DropDaemon(connection);
+  HandleRequest({connection, request.seq()}, request, std::move(message.fds));
+}
+
+void Shim::HandleRequest(PendingReply to, const v1::Request& request, std::vector<sys::UniqueFd> fds) {
+  absl::Status status;
+  bool later = false;  // answered already, or when it is done
+  switch (request.call_case()) {
+    case v1::Request::kHello: return Hello(to);
+    case v1::Request::kState: return State(to);
+    case v1::Request::kShutdown: return BeginShutdown(to);
+    case v1::Request::kCreate:
+      status = finishing_ ? absl::UnavailableError("the pod is ending") : Create(to, request.create(), std::move(fds));
+      later = status.ok();
+      break;
+    case v1::Request::kStart:
+      status = StartContainer(to, request.start().container_id());
+      later = status.ok();
+      break;
+    case v1::Request::kExec:
+      status = finishing_ ? absl::UnavailableError("the pod is ending") : Exec(to, request.exec(), std::move(fds));
+      later = status.ok();
+      break;
+    case v1::Request::kSignal: status = SignalContainer(request.signal()); break;
+    case v1::Request::kKillExec: status = KillExec(request.kill_exec().exec_id()); break;
+    case v1::Request::kReopenLog: status = ReopenLog(request.reopen_log().container_id()); break;
+    case v1::Request::kRemove: status = Remove(to, request.remove().container_id(), &later); break;
+    case v1::Request::CALL_NOT_SET: status = absl::UnimplementedError("this shim does not know the request");
+  }
+  if (!later) Answer(to, status);
+}
+
+void Shim::Answer(const PendingReply& to, const absl::Status& status, v1::Reply reply, absl::Span<const int> fds) {
+  if (!to.waiting()) return;
+  reply.set_seq(to.seq);
+  reply.set_code(static_cast<int>(status.code()));
+  reply.set_error_number(ErrnoOf(status));
+  reply.set_message(std::string(status.message()));
+  SendTo(to.connection, reply.SerializeAsString(), fds);
+}
+
+void Shim::SendTo(uint64_t connection, const std::string& body, absl::Span<const int> fds) {
+  auto it = daemons_.find(connection);
+  if (it == daemons_.end()) return;
+  if (!it->second->Send(body, fds).ok()) return DropDaemon(connection);
+  if (it->second->wants_write()) {
+    epoll_.Change(it->second->fd(), EPOLLIN | EPOLLOUT, Key(Source::kDaemon, connection)).IgnoreError();
+  }
+}
+
+void Shim::Publish(const v1::Reply& event) {
+  const std::string body = event.SerializeAsString();
+  std::vector<uint64_t> all;
+  for (const auto& daemon : daemons_) all.push_back(daemon.first);
+  for (uint64_t connection : all) SendTo(connection, body, {});
+}
+
+void Shim::Hello(PendingReply to) {
+  v1::Reply reply;
+  v1::HelloReply& hello = *reply.mutable_hello();
+  hello.set_version(kProtocolVersion);
+  hello.set_pod_id(start_.plan.pod_id());
+  hello.set_shim_pid(getpid());
+  hello.set_init_pid(init_.pid);
+  const int self[] = {self_.get()};
+  Answer(to, absl::OkStatus(), std::move(reply), self);
+}
+
+container::SpawnEnvironment Shim::SpawnEnv() const {
+  return {start_.procfs.get(), init_.pidfd.get(), start_.open_files};
+}
+
+int Shim::Timeout() const {
+  uint64_t next = 0;
+  auto consider = [&](uint64_t deadline) {
+    if (deadline != 0 && (next == 0 || deadline < next)) next = deadline;
+  };
+  for (const auto& exec : execs_) consider(exec.second->deadline);
+  for (const auto& c : containers_) consider(c.second->record_deadline);
+  if (next == 0) return -1;
+  const uint64_t now = StepTimer::Now();
+  return next <= now ? 0 : static_cast<int>(std::min<uint64_t>((next - now) / 1000000 + 1, 3600000));
+}
+
+void Shim::OnDeadlines() {
+  uint64_t now = 0;
+  for (const auto& [id, exec] : execs_) {
+    if (exec->deadline == 0) continue;
+    if (now == 0) now = StepTimer::Now();
+    if (exec->deadline > now) continue;
+    exec->deadline = 0;
+    exec->timed_out = true;
+    container::KillTree(start_.procfs.get(), exec->pid);
+  }
+  std::vector<PodContainer*> due;
+  for (const auto& [id, c] : containers_) {
+    if (c->record_deadline == 0) continue;
+    if (now == 0) now = StepTimer::Now();
+    if (c->record_deadline <= now) due.push_back(c.get());
+  }
+  for (PodContainer* c : due) Record(*c);
+}
+
+}  // namespace berth::shim

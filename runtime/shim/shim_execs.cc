@@ -1,0 +1,94 @@
+// Processes that join a container.
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "runtime/container/kill.h"
+#include "runtime/container/oom.h"
+#include "runtime/shim/shim.h"
+
+namespace berth::shim {
+
+absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<sys::UniqueFd> fds) {
+  PodContainer* c = Find(plan.container_id());
+  if (c == nullptr) return absl::NotFoundError(absl::StrCat("the shim knows no container '", plan.container_id(), "'"));
+  if (c->state != PodContainer::State::kRunning) {
+    return absl::FailedPreconditionError(absl::StrCat("container '", c->id, "' is not running"));
+  }
+  std::vector<int> numbers;
+  for (const sys::UniqueFd& fd : fds) numbers.push_back(fd.get());
+  container::ExecTarget target;
+  target.pidfd = c->pidfd.get();
+  target.joins_pid_namespace = !c->host_pid_namespace;
+  target.oom_score_adj = c->oom_score_adj;
+  target.cgroup = &c->cgroup;
+  ASSIGN_OR_RETURN(container::Spawned spawned, container::SpawnExec(SpawnEnv(), target, plan, numbers));
+
+  auto exec = std::make_unique<ExecProcess>();
+  exec->id = next_serial_++;
+  exec->container = c->serial;
+  exec->pid = spawned.pid;
+  exec->pidfd = std::move(spawned.pidfd);
+  exec->control = std::move(spawned.control);
+  exec->reply = to;
+  exec->oom_fd = c->cgroup.oom;
+  exec->oom_kills_before = container::ReadOomKills(exec->oom_fd);
+  if (plan.timeout_ns() != 0) exec->deadline = StepTimer::Now() + plan.timeout_ns();
+  RETURN_IF_ERROR(epoll_.Add(exec->pidfd.get(), EPOLLIN, Key(Source::kExec, exec->id)));
+  RETURN_IF_ERROR(epoll_.Add(exec->control.get(), EPOLLIN, Key(Source::kExecControl, exec->id)));
+  execs_[exec->id] = std::move(exec);
+  return absl::OkStatus();
+}
+
+absl::Status Shim::KillExec(uint64_t id) {
+  auto it = execs_.find(id);
+  if (it == execs_.end()) return absl::OkStatus();  // it has ended
+  container::KillTree(start_.procfs.get(), it->second->pid);
+  return absl::OkStatus();
+}
+
+void Shim::OnExecControl(ExecProcess& exec) {
+  while (exec.control) {
+    auto received = container::ReceiveReport(exec.control.get(), MSG_DONTWAIT);
+    if (received.status().code() == absl::StatusCode::kUnavailable) return;
+    if (received.ok()) {
+      if (received->report.kind == container::ChildReport::kFailed) exec.error = container::StatusOf(received->report);
+      continue;
+    }
+    epoll_.Remove(exec.control.get());
+    exec.control.Reset();
+    if (!exec.error.ok()) {
+      exec.deadline = 0;
+      Answer(std::exchange(exec.reply, {}), exec.error);
+      return;
+    }
+    exec.running = true;
+    v1::Reply reply;
+    reply.mutable_exec()->set_exec_id(exec.id);
+    reply.mutable_exec()->set_pid(exec.pid);
+    Answer(std::exchange(exec.reply, {}), absl::OkStatus(), std::move(reply));
+  }
+}
+
+// The answer to Exec precedes the event of its end.
+void Shim::OnExecExit(ExecProcess& exec) {
+  OnExecControl(exec);
+  auto status = sys::ReapPidfd(exec.pidfd.get());
+  if (status.ok() && !status->has_value()) return;
+  epoll_.Remove(exec.pidfd.get());
+  const sys::ExitStatus end = status.ok() ? **status : sys::ExitStatus{255, 0};
+  const bool known = std::any_of(containers_.begin(), containers_.end(),
+                                 [&](const auto& c) { return c.second->serial == exec.container; });
+  v1::Reply event;
+  v1::ExecDone& done = *event.mutable_exec_done();
+  done.set_exec_id(exec.id);
+  done.set_exit_code(end.code);
+  done.set_signal(end.signal);
+  done.set_timed_out(exec.timed_out);
+  done.set_oom_killed(known && container::ReadOomKills(exec.oom_fd) > exec.oom_kills_before);
+  const bool ran = exec.running;
+  execs_.erase(exec.id);
+  if (ran) Publish(event);
+}
+
+}  // namespace berth::shim

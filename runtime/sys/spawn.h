@@ -1,0 +1,41 @@
+// Running a foreign program (a CNI plugin, a hook) from a process with many threads and a large heap. posix_spawn(3)
+// shares the address space with the child until exec, so its cost does not grow with the heap, and no lock of ours is
+// copied in a locked state.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "runtime/base/status.h"
+
+namespace berth::sys {
+
+struct SpawnRequest {
+  std::string path;               // the program, used as given: no search in PATH
+  std::vector<std::string> argv;  // argv[0] included
+  std::vector<std::string> env;   // the whole environment, KEY=VALUE
+  std::string input;              // what the program reads from its stdin
+  std::string cwd = "/";
+  size_t stdout_limit = 1 << 20;  // bytes; more is an error
+  size_t stderr_limit = 64 << 10;  // bytes; what is beyond it is dropped
+  absl::Duration timeout = absl::Seconds(60);
+};
+
+struct SpawnResult {
+  int exit_code = -1;  // -1 when a signal ended it
+  int signal = 0;
+  std::string out, err;
+  bool ok() const { return exit_code == 0; }
+};
+
+// Runs the program and waits for it. The child starts with default signal dispositions, no blocked signal, its own
+// process group, umask and credentials of the caller, and no descriptor but 0, 1 and 2.
+// An exit code other than 0 is a result, not an error. Errors, with the child's process group killed and the child
+// reaped: DeadlineExceeded after `timeout`; ResourceExhausted when stdout exceeds its limit; the errno of a failed
+// spawn (ENOENT, EACCES, ENOEXEC). Needs that nobody else reaps the process's children (waitpid(-1)). Thread-safe.
+absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request);
+
+}  // namespace berth::sys
