@@ -30,8 +30,7 @@ TEST(CannotReach, SaysWhatToDo) {
             "cannot reach berthd at /s: is it running? (systemctl status berthd)");
   EXPECT_EQ(CannotReach("/s", ENOENT).message(), CannotReach("/s", ECONNREFUSED).message());
   EXPECT_EQ(CannotReach("/s", EACCES).code(), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(CannotReach("/s", ENOTSOCK).message(),
-            "cannot reach berthd at /s: Socket operation on non-socket");
+  EXPECT_EQ(CannotReach("/s", ENOTSOCK).message(), "cannot reach berthd at /s: Socket operation on non-socket");
 }
 
 }  // namespace

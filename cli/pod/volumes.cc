@@ -38,8 +38,7 @@ bool HasType(mode_t mode, absl::string_view type) {
 
 absl::Status CheckHostPath(const manifest::Volume& volume) {
   const std::string &path = volume.host_path, &type = volume.host_path_type;
-  if (type.empty())
-    return absl::OkStatus();  // whatever is there; the daemon makes a directory of nothing
+  if (type.empty()) return absl::OkStatus();  // whatever is there; the daemon makes a directory of nothing
   struct stat st;
   if (stat(path.c_str(), &st) != 0) {
     if (errno != ENOENT) return ErrnoError(errno, absl::StrCat("stat '", path, "'"));
@@ -85,14 +84,13 @@ absl::StatusOr<std::map<std::string, std::string>> MakeVolumes(const manifest::P
   return paths;
 }
 
-absl::StatusOr<std::vector<std::string>> MountSources(
-    const manifest::Container& container, const std::map<std::string, std::string>& volumes) {
+absl::StatusOr<std::vector<std::string>> MountSources(const manifest::Container& container,
+                                                      const std::map<std::string, std::string>& volumes) {
   std::vector<std::string> sources;
   for (const manifest::VolumeMount& mount : container.mounts) {
     std::string source = volumes.at(mount.volume);  // names were checked when the manifest was read
     if (!mount.sub_path.empty()) {
-      ASSIGN_OR_RETURN(source, SubPath(source, mount.sub_path), "volume ", mount.volume,
-                       ": subPath ", mount.sub_path);
+      ASSIGN_OR_RETURN(source, SubPath(source, mount.sub_path), "volume ", mount.volume, ": subPath ", mount.sub_path);
     }
     sources.push_back(std::move(source));
   }

@@ -20,8 +20,8 @@ absl::StatusOr<std::map<std::string, std::string>> MakeVolumes(const manifest::P
 
 // The host path for each of the container's mounts. A subPath is resolved inside its volume,
 // symlinks included, and made as a directory if it is missing.
-absl::StatusOr<std::vector<std::string>> MountSources(
-    const manifest::Container& container, const std::map<std::string, std::string>& volumes);
+absl::StatusOr<std::vector<std::string>> MountSources(const manifest::Container& container,
+                                                      const std::map<std::string, std::string>& volumes);
 
 // Removes the directory and what is in it, without following symlinks or crossing mounts. OK when
 // it is not there.
