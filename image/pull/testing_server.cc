@@ -161,12 +161,8 @@ void FaultServer::Serve(sys::UniqueFd connection) {
   Reply reply = handler_(request);
   for (int waited = 0; waited < reply.delay_ms && !stop_.load(); waited += 10) absl::SleepFor(absl::Milliseconds(10));
   std::string head = absl::StrCat("HTTP/1.1 ", reply.status, " X\r\nConnection: close\r\n");
-  bool sized = false;
-  for (const std::string& header : reply.headers) {
-    absl::StrAppend(&head, header, "\r\n");
-    sized = sized || absl::StartsWithIgnoreCase(header, "content-length:");
-  }
-  if (!sized) absl::StrAppend(&head, "Content-Length: ", reply.body.size(), "\r\n");
+  for (const std::string& header : reply.headers) absl::StrAppend(&head, header, "\r\n");
+  if (reply.announce) absl::StrAppend(&head, "Content-Length: ", reply.body.size(), "\r\n");
   if (SendAll(connection.get(), head + "\r\n")) {
     SendAll(connection.get(), absl::string_view(reply.body).substr(0, reply.cut_after));
   }
@@ -185,6 +181,7 @@ FaultServer::Handler Serving(const testing_image::TestImage& image,
       return reply;
     }
     std::string digest = request.target.substr(request.target.rfind('/') + 1);
+    digest = digest.substr(0, digest.find('?'));
     auto blob = image.blobs.find(digest);
     if (!absl::StartsWith(request.target, "/v2/app/blobs/") || blob == image.blobs.end()) {
       reply.status = 404;
