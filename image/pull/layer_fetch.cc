@@ -34,7 +34,8 @@ class Fetcher {
     std::vector<LayerProgress> progress;
     for (size_t i = 0; i < blobs_.size(); ++i) {
       bool there = fetch_.layers->Has(blobs_[i].diff_id);
-      progress.push_back({.digest = blobs_[i].digest, .total = blobs_[i].size, .unpacked = there, .already_there = there});
+      progress.push_back(
+          {.digest = blobs_[i].digest, .total = blobs_[i].size, .unpacked = there, .already_there = there});
       if (!there) queue_.push_back(i);
     }
     std::stable_sort(queue_.begin(), queue_.end(), [&](size_t a, size_t b) { return blobs_[a].size > blobs_[b].size; });

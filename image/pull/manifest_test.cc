@@ -16,9 +16,7 @@ using ::testing::HasSubstr;
 constexpr char kOci[] = "application/vnd.oci.image.manifest.v1+json";
 const std::string kDigest = "sha256:" + std::string(64, 'a');
 
-Json GoodManifest() {
-  return *ParseJson(testing_image::MakeImage({{{"f", "x"}}}).manifest);
-}
+Json GoodManifest() { return *ParseJson(testing_image::MakeImage({{{"f", "x"}}}).manifest); }
 std::string WhyNot(const Json& json, absl::string_view type = kOci) {
   auto parsed = ParseManifest(DumpJson(json), type);
   if (parsed.ok()) return "it was accepted";
@@ -129,10 +127,12 @@ TEST(Platforms, IndexOfTheTestImage) {
 }
 
 TEST(ImageConfig, AllFields) {
-  auto document = ParseImageConfig(absl::StrCat(R"({"os":"linux","architecture":"amd64","created":"2020-01-02T03:04:05Z",
+  auto document =
+      ParseImageConfig(absl::StrCat(R"({"os":"linux","architecture":"amd64","created":"2020-01-02T03:04:05Z",
     "config":{"User":"1001:0","Env":["A=b"],"Entrypoint":["/e"],"Cmd":null,"WorkingDir":"/w","StopSignal":"SIGINT",
     "Labels":{"l":"v"},"Volumes":{"/data":{}},"ExposedPorts":{"8080/tcp":{}}},
-    "rootfs":{"type":"layers","diff_ids":[")", kDigest, "\"]}}"));
+    "rootfs":{"type":"layers","diff_ids":[")",
+                                    kDigest, "\"]}}"));
   ASSERT_TRUE(document.ok()) << document.status();
   const ImageConfig& config = document->config;
   EXPECT_EQ(config.user, "1001:0");

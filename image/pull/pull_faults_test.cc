@@ -20,16 +20,16 @@
 namespace berth::image {
 namespace {
 
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
 using testing_image::MakeImage;
 using testing_image::TestImage;
 using testing_server::FaultServer;
 using testing_server::Reply;
 using testing_server::Request;
 using testing_server::Serving;
-using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
-using ::testing::StartsWith;
 
 // One layer of 1 MiB that does not compress.
 const TestImage& Big() {
@@ -259,9 +259,8 @@ TEST_F(PullFaults, RedirectsElsewhereGetNoSecrets) {
 }
 
 TEST_F(PullFaults, ARedirectTargetGetsNoSecretsByAsking) {
-  FaultServer evil([](const Request&) {
-    return Reply{.status = 401, .headers = {"WWW-Authenticate: Basic realm=\"give me\""}};
-  });
+  FaultServer evil(
+      [](const Request&) { return Reply{.status = 401, .headers = {"WWW-Authenticate: Basic realm=\"give me\""}}; });
   FaultServer server(Serving(Big(), [&](const Request& request, Reply& reply) {
     if (!IsLayer(request)) return false;
     reply = {.status = 302, .headers = {absl::StrCat("Location: http://", evil.host(), "/")}};
@@ -398,8 +397,9 @@ TEST_F(PullFaults, CancellationLeavesNothing) {
     return false;
   }));
   absl::Time begin = absl::Now();
-  absl::Status status = store_->Pull({.reference = server.host() + "/app:v1",
-                                      .cancelled = [&] { return absl::Now() - begin > absl::Milliseconds(300); }})
+  absl::Status status = store_
+                            ->Pull({.reference = server.host() + "/app:v1",
+                                    .cancelled = [&] { return absl::Now() - begin > absl::Milliseconds(300); }})
                             .status();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
@@ -409,7 +409,9 @@ TEST_F(PullFaults, CancellationLeavesNothing) {
 TEST_F(PullFaults, OneWaiterMayLeaveWithoutTheOthers) {
   FaultServer server(Serving(Big(), [](const Request& request, Reply& reply) {
     if (absl::StrContains(request.target, "/manifests/")) {
-      reply = {.headers = {"Content-Type: application/vnd.oci.image.manifest.v1+json"}, .body = Big().manifest, .delay_ms = 700};
+      reply = {.headers = {"Content-Type: application/vnd.oci.image.manifest.v1+json"},
+               .body = Big().manifest,
+               .delay_ms = 700};
       return true;
     }
     return false;

@@ -215,12 +215,14 @@ absl::StatusOr<std::unique_ptr<DockerRegistry>> DockerRegistry::Start(const std:
     auth = absl::StrCat("auth: {htpasswd: {realm: test, path: ", dir, "/htpasswd}}\n");
     registry->user_ = absl::StrCat(user, ":", password);
   }
-  std::string config = absl::StrCat("version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ",
-                                    dir, "/data}}\nhttp: {addr: '", registry->host(), "'}\n", auth);
+  std::string config =
+      absl::StrCat("version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ", dir,
+                   "/data}}\nhttp: {addr: '", registry->host(), "'}\n", auth);
   RETURN_IF_ERROR(sys::ReplaceFileAt(at.get(), "config.yml", config, 0600));
   registry->pid_ = Spawn({"docker-registry", "serve", dir + "/config.yml"});
   for (int i = 0; i < 200; ++i) {
-    if (Upload("GET", absl::StrCat("http://", registry->host(), "/v2/"), "text/plain", "", registry->user_, nullptr) == 200) {
+    if (Upload("GET", absl::StrCat("http://", registry->host(), "/v2/"), "text/plain", "", registry->user_, nullptr) ==
+        200) {
       return registry;
     }
     absl::SleepFor(absl::Milliseconds(50));

@@ -6,7 +6,8 @@ namespace berth::image {
 namespace {
 
 TEST(Challenge, BearerWithQuotedCommas) {
-  auto all = ParseChallenges(R"(Bearer realm="https://auth.io/token",service="reg.io",scope="repository:a/b:pull,push")");
+  auto all =
+      ParseChallenges(R"(Bearer realm="https://auth.io/token",service="reg.io",scope="repository:a/b:pull,push")");
   ASSERT_EQ(all.size(), 1u);
   EXPECT_EQ(all[0].scheme, "bearer");
   EXPECT_EQ(all[0].Param("realm"), "https://auth.io/token");

@@ -32,7 +32,8 @@ TEST(HostsToml, NothingMeansTheRegistryItself) {
 }
 
 TEST(HostsToml, LoopbackIsPlainHttp) {
-  for (absl::string_view name : {"localhost:5000/a", "127.0.0.1:5000/a", "127.9.9.9/a", "[::1]:5000/a", "localhost/a"}) {
+  for (absl::string_view name :
+       {"localhost:5000/a", "127.0.0.1:5000/a", "127.9.9.9/a", "[::1]:5000/a", "localhost/a"}) {
     EXPECT_EQ(ParseHostsToml("", "", Ref(name))->at(0).base.scheme, "http") << name;
   }
   for (absl::string_view name : {"10.0.0.1:5000/a", "localhost.io/a", "[fe80::1]/a", "h.io:80/a", "128.0.0.1/a"}) {

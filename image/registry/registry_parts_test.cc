@@ -42,7 +42,8 @@ TEST(Url, SecretsGoOnlyWhereNobodyListens) {
 }
 
 TEST(Url, RefusesWhatIsNotForRegistries) {
-  for (auto text : {"", "ftp://h/", "file:///etc/passwd", "http://", "http://u:p@h/", "http://h/\r\nX: y", "http://h:0/x"}) {
+  for (auto text :
+       {"", "ftp://h/", "file:///etc/passwd", "http://", "http://u:p@h/", "http://h/\r\nX: y", "http://h:0/x"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseUrl(text).status())) << text;
   }
   EXPECT_THAT(std::string(ParseUrl("ftp://h/?sig=secret").status().message()), Not(HasSubstr("secret")));
