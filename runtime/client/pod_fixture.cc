@@ -85,6 +85,12 @@ bool Until(Done done, absl::Duration timeout = absl::Seconds(10)) {
 
 }  // namespace
 
+int ExecResult::code() const {
+  EXPECT_TRUE(started.ok()) << started;
+  EXPECT_TRUE(!started.ok() || outcome.ok()) << outcome.status();
+  return outcome.ok() ? outcome->exit_code : -1;
+}
+
 std::vector<int> PlannedContainer::fds() const {
   std::vector<int> out;
   for (const sys::UniqueFd& fd : owned) out.push_back(fd.get());

@@ -208,7 +208,7 @@ TEST_F(ShimClientTest, ExecsReportCodeOutputAndFailure) {
   EXPECT_FALSE(exec.outcome->timed_out);
   EXPECT_EQ(exec.out, "hello\npod-host\n");
   EXPECT_EQ(exec.err, "oops\n");
-  EXPECT_EQ(Exec(*pod, "c", "kill -9 $$").outcome->exit_code, 137);
+  EXPECT_EQ(Exec(*pod, "c", "kill -9 $$").code(), 137);
 
   shim::v1::ExecPlan missing = ExecScript("c", "");
   missing.mutable_process()->set_argv(0, "nonesuch");
@@ -278,7 +278,7 @@ TEST_F(ShimClientTest, FiftyExecsLeaveNoDescriptorAndNoProcess) {
   Exec(*pod, "c", "true");
   const size_t before = count();
   EXPECT_GT(before, 5u);
-  for (int i = 0; i < 50; ++i) ASSERT_EQ(Exec(*pod, "c", "true").outcome->exit_code, 0);
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(Exec(*pod, "c", "true").code(), 0);
   EXPECT_EQ(count(), before);
   auto children =
       sys::ReadFile(absl::StrCat("/proc/", pod->pid(), "/task/", pod->pid(), "/children"));

@@ -112,7 +112,7 @@ TEST_F(ShimLifecycleTest, TwoDaemonsAreServedAtOnce) {
   ASSERT_TRUE(other.ok());
   Run(*pod, Script("c", "sleep 100"));
   EXPECT_EQ((*other)->State()->size(), 1u);
-  EXPECT_EQ(Exec(**other, "c", "exit 4").outcome->exit_code, 4);
+  EXPECT_EQ(Exec(**other, "c", "exit 4").code(), 4);
   other->reset();
   EXPECT_EQ(pod->State()->size(), 1u);
   EXPECT_EQ(launcher_->Reconnect(PodId("another"), state_dir_).status().code(),
@@ -304,6 +304,16 @@ TEST_F(ShimLifecycleTest, ABackgroundWriterDoesNotDelayTheRecordAndIsLogged) {
   EXPECT_EQ(AwaitExit("c").exit_code(), 0);
   EXPECT_LT(absl::Now() - begin, absl::Milliseconds(550));
   EXPECT_TRUE(AwaitLog("c", "late"));
+}
+
+// CVE-2016-9962: with CAP_SYS_PTRACE a container may look into what enters its pid namespace.
+TEST_F(ShimLifecycleTest, AnExecShowsTheContainerNoDescriptorOfTheShim) {
+  auto pod = LaunchPod();
+  Run(*pod, Script("c", "echo ready; while :; do ls -l /proc/[0-9]*/fd 2>&1; done | grep -E "
+                        "' -> (/|.*tasks|.*cgroup.*|.*log|.*memfd.*|.*event.*|.*signalfd.*|.*sock)$'"));
+  ASSERT_TRUE(AwaitLog("c", "ready"));
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(Exec(*pod, "c", "true").code(), 0);
+  EXPECT_EQ(Log("c"), "stdout F ready\n");
 }
 
 TEST_F(ShimLifecycleTest, GarbageOnTheSocketEndsOnlyThatConnection) {
