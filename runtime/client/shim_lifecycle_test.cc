@@ -306,6 +306,35 @@ TEST_F(ShimLifecycleTest, ABackgroundWriterDoesNotDelayTheRecordAndIsLogged) {
   EXPECT_TRUE(AwaitLog("c", "late"));
 }
 
+// A program may have ended before the helper that cloned it has, and with it the socket that tells of its start.
+TEST_F(ShimLifecycleTest, ProgramsThatEndAtOnceAreAnswered) {
+  shim::v1::SandboxPlan plan = Sandbox();
+  plan.set_shared_pid(true);
+  auto pod = LaunchPod(plan);
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = absl::StrCat("c", i);
+    auto c = Program(id, {"/bin/static-true"});
+    c.plan.set_pid(shim::v1::NAMESPACE_POD);
+    Run(*pod, c);
+    ASSERT_EQ(AwaitExit(id).exit_code(), 0);
+  }
+  Run(*pod, Script("target", "sleep 100"));
+  shim::v1::ExecPlan exec = ExecScript("target", "");
+  exec.mutable_process()->clear_argv();
+  exec.mutable_process()->add_argv("/bin/static-true");
+  absl::Mutex mutex;
+  int done = 0;
+  for (int i = 0; i < 500; ++i) {
+    ASSERT_TRUE(pod->Exec(exec, {}, [&](absl::StatusOr<ExecOutcome> outcome) {
+      absl::MutexLock lock(&mutex);
+      done += outcome.ok() && outcome->exit_code == 0;
+    }).ok());
+  }
+  absl::MutexLock lock(&mutex);
+  auto all = [&] { return done == 500; };
+  EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&all), absl::Seconds(10))) << done;
+}
+
 // CVE-2016-9962: with CAP_SYS_PTRACE a container may look into what enters its pid namespace.
 TEST_F(ShimLifecycleTest, AnExecShowsTheContainerNoDescriptorOfTheShim) {
   auto pod = LaunchPod();

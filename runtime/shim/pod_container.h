@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,9 @@ struct PodContainer {
   absl::Status start_error;
   PendingReply create_reply, start_reply, remove_reply;
 
-  bool reaped() const { return state == State::kEnding || state == State::kExited; }
+  // Reaped; kEnding begins when the control socket has ended too. The clone helper may hold that a moment longer.
+  std::optional<sys::ExitStatus> exit_status;
+  bool reaped() const { return exit_status.has_value(); }
 };
 
 struct ExecProcess {
@@ -70,6 +73,7 @@ struct ExecProcess {
   uint64_t deadline = 0;  // monotonic ns; 0 = none
   int oom_fd = -1;        // the container's
   uint64_t oom_kills_before = 0;
+  std::optional<sys::ExitStatus> exit_status;  // reaped, but the control socket has not ended yet
   absl::Status error;
   PendingReply reply;
 };

@@ -130,7 +130,8 @@ void Shim::ReapOrphans() {
     }
     auto container = std::find_if(containers_.begin(), containers_.end(),
                                   [&](const auto& c) { return c.second->pid == pid && !c.second->reaped(); });
-    auto exec = std::find_if(execs_.begin(), execs_.end(), [&](const auto& e) { return e.second->pid == pid; });
+    auto exec = std::find_if(execs_.begin(), execs_.end(),
+                             [&](const auto& e) { return e.second->pid == pid && !e.second->exit_status; });
     if (container != containers_.end()) {
       OnExit(*container->second);
     } else if (exec != execs_.end()) {

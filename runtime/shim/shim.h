@@ -87,6 +87,7 @@ class Shim {
   absl::Status KillExec(uint64_t id);
   void OnExecControl(ExecProcess& exec);
   void OnExecExit(ExecProcess& exec);
+  void ExecEnded(ExecProcess& exec, const sys::ExitStatus& end);
 
   // shim_shutdown.cc
   void BeginShutdown(PendingReply to);

@@ -184,6 +184,7 @@ void Shim::OnControl(PodContainer& c) {
       reply.mutable_start()->set_started_at(c.record.started_at());
       Answer(std::exchange(c.start_reply, {}), absl::OkStatus(), std::move(reply));
     }
+    if (c.exit_status) return Ended(c, *c.exit_status);
   }
 }
 
@@ -217,12 +218,12 @@ void Shim::OnExit(PodContainer& c) {
   epoll_.Remove(c.pidfd.get());
   c.record.set_finished_at(WallClock());
   // A child that is not ours to reap cannot be: should it happen, the container is over all the same.
-  Ended(c, status.ok() ? **status : sys::ExitStatus{255, 0});
+  c.exit_status = status.ok() ? **status : sys::ExitStatus{255, 0};
+  if (!c.control) Ended(c, *c.exit_status);
 }
 
 void Shim::Ended(PodContainer& c, const sys::ExitStatus& status) {
   if (!c.own_pid_namespace && container::CanKillCgroup(c.cgroup)) container::KillCgroup(c.cgroup).IgnoreError();
-  c.control.Reset();
   c.stdin_fd.Reset();
   if (c.state == PodContainer::State::kCreating) {
     const PendingReply to = std::exchange(c.create_reply, {});

@@ -23,7 +23,7 @@ void Shim::BeginShutdown(PendingReply to) {
 void Shim::MaybeFinish() {
   if ((!finishing_ && !draining_) || done_) return;
   const bool alive = std::any_of(containers_.begin(), containers_.end(), [](const auto& c) {
-    return !c.second->reaped();
+    return c.second->state < PodContainer::State::kEnding;
   });
   if (alive) return;
   for (const auto& [id, c] : containers_) {
