@@ -129,8 +129,8 @@ absl::Status WriteOomScore(ChildContext& context) {
   if (context.procfs < 0) return absl::OkStatus();
   const bool is_exec = context.plan == nullptr;
   const int value = context.process->has_oom_score_adj() ? context.process->oom_score_adj()
-                    : is_exec                             ? context.oom_score_adj
-                                                          : 0;
+                    : is_exec                            ? context.oom_score_adj
+                                                         : 0;
   absl::Status status = sys::SetOomScoreAdj(context.procfs, value);
   close(context.procfs);
   context.procfs = -1;
@@ -201,14 +201,10 @@ constexpr Step kContainerSteps[] = {
 };
 
 constexpr Step kExecSteps[] = {
-    {"descriptors", CloseDescriptors},
-    {"cgroup", JoinCgroup},
-    {"session", NewSession},
-    {"oom score", SetOomScore},
-    {"streams", SetExecStreams},
-    {"namespaces", JoinContainer},
-    {"subreaper", BecomeSubreaper},
-    {"working directory", ChangeDirectory},
+    {"descriptors", CloseDescriptors}, {"cgroup", JoinCgroup},
+    {"session", NewSession},           {"oom score", SetOomScore},
+    {"streams", SetExecStreams},       {"namespaces", JoinContainer},
+    {"subreaper", BecomeSubreaper},    {"working directory", ChangeDirectory},
     {"credentials", ApplyCredentials},
 };
 

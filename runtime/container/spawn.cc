@@ -186,8 +186,7 @@ absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const Exe
   }
   context.target_pidfd = target.pidfd;
   context.oom_score_adj = target.oom_score_adj;
-  return Spawn(context, 0, target.joins_pid_namespace ? target.pidfd : -1,
-               [](ChildContext& c) { RunExecChild(c); });
+  return Spawn(context, 0, target.joins_pid_namespace ? target.pidfd : -1, [](ChildContext& c) { RunExecChild(c); });
 }
 
 }  // namespace berth::container

@@ -15,7 +15,8 @@
 namespace berth::shim {
 namespace {
 
-// How long the exit of a container's first process waits for the end of its output, which another process may hold open.
+// How long the exit of a container's first process waits for the end of its output, which another process may hold
+// open.
 constexpr uint64_t kDrainNanoseconds = 200000000;
 
 std::string RecordName(const std::string& id) { return absl::StrCat(id, ".exit"); }
@@ -193,7 +194,8 @@ void Shim::OnReport(PodContainer& c, container::ReceivedReport received) {
     c.start_error = container::StatusOf(received.report);
     if (received.report.error_number != 0) {
       absl::Status with_errno = ErrnoError(received.report.error_number, "");
-      with_errno.ForEachPayload([&](absl::string_view type, const absl::Cord& p) { c.start_error.SetPayload(type, p); });
+      with_errno.ForEachPayload(
+          [&](absl::string_view type, const absl::Cord& p) { c.start_error.SetPayload(type, p); });
     }
     return;  // it exits now, and is answered for then
   }
