@@ -1,5 +1,5 @@
 // What the low-level runtime costs, for people: run with --gtest_also_run_disabled_tests. Microseconds, medians; the
-// container has a cgroup v1 or v2 of none, a bind for a rootfs, /proc, /dev, /dev/pts and /tmp.
+// container has no cgroup of its own, a bind for a rootfs, /proc, /dev, /dev/pts and /tmp.
 #include <stdio.h>
 
 #include <algorithm>

@@ -81,6 +81,7 @@ absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_
   const bool direct = pid_ns_fd < 0;
   if (!direct && context.target_pidfd < 0) context.target_pidfd = pid_ns_fd;
   Spawned spawned;
+  const uint64_t begin = StepTimer::Now();
   ASSIGN_OR_RETURN(sys::CloneResult cloned, sys::Clone(direct ? flags : 0, context.cgroup.v2_dir));
   if (cloned.pid == 0) {
     if (!direct) CloneInside(context, flags, pid_ns_fd);
@@ -94,6 +95,7 @@ absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_
   } else {
     RETURN_IF_ERROR(ReceiveForked(control.first.get(), spawned));
   }
+  spawned.clone_nanoseconds = StepTimer::Now() - begin;
   RETURN_IF_ERROR(SetNonblocking(control.first.get()));
   spawned.control = std::move(control.first);
   return spawned;

@@ -20,6 +20,7 @@ struct SpawnEnvironment {
 
 struct Spawned {
   pid_t pid = 0;  // in the shim's pid namespace
+  uint64_t clone_nanoseconds = 0;
   sys::UniqueFd pidfd;
   sys::UniqueFd control;  // non-blocking: reports come from it
   // Of a container without terminal: what it writes. Non-blocking.

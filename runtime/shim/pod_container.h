@@ -52,6 +52,7 @@ struct PodContainer {
   int oom_score_adj = 0;
   uint64_t oom_kills_before = 0;
   int64_t created_at = 0;
+  uint64_t clone_nanoseconds = 0;
   uint64_t record_deadline = 0;  // monotonic ns; in kEnding
   v1::ExitRecord record;
   absl::Status start_error;

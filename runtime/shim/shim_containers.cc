@@ -98,6 +98,7 @@ absl::Status Shim::Create(PendingReply to, const v1::ContainerPlan& plan, std::v
 absl::Status Shim::AdoptContainer(PodContainer& c, const v1::ContainerPlan& plan, container::Spawned spawned,
                                   std::vector<sys::UniqueFd> fds) {
   c.pid = spawned.pid;
+  c.clone_nanoseconds = spawned.clone_nanoseconds;
   c.pidfd = std::move(spawned.pidfd);
   c.control = std::move(spawned.control);
   c.stdin_fd = std::move(spawned.stdin_fd);
@@ -208,6 +209,9 @@ void Shim::OnReport(PodContainer& c, container::ReceivedReport received) {
   c.state = PodContainer::State::kCreated;
   v1::Reply reply;
   reply.mutable_create()->set_pid(c.pid);
+  v1::StepTime& clone = *reply.mutable_create()->add_steps();
+  clone.set_name("clone");
+  clone.set_nanoseconds(c.clone_nanoseconds);
   AddSteps(received.report, reply.mutable_create()->mutable_steps());
   Answer(std::exchange(c.create_reply, {}), absl::OkStatus(), std::move(reply));
 }
