@@ -9,6 +9,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
+#include "cri/network/conntrack.h"
 #include "cri/network/netns.h"
 #include "cri/network/nft_rules.h"
 #include "cri/network/rtnetlink.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr absl::string_view kLinkPrefix = "bv";
 constexpr char kPodInterface[] = "eth0";
+constexpr absl::string_view kNotReady = "Network plugin returns error";
 
 // 48 bits of the pod's id: unique enough, and found again without a record.
 std::string LinkName(const PodId& pod) { return absl::StrCat(kLinkPrefix, pod.Short()); }
@@ -37,6 +39,15 @@ absl::Status DeleteLinkIfThere(RtNetlink& rt, absl::string_view name) {
   return ErrnoOf(status) == ENODEV ? absl::OkStatus() : status;
 }
 
+// Best effort: a flow that is missed ends after half a minute of silence.
+void ForgetFlows(const Lease& lease) {
+  std::set<int> ports;
+  for (const PortMapping& port : lease.ports) {
+    if (port.protocol == Protocol::kUdp) ports.insert(port.host_port);
+  }
+  (void)ForgetUdpFlows(ports);
+}
+
 }  // namespace
 
 EmbeddedNetwork::EmbeddedNetwork(BridgeSpec spec, LeaseStore store, Nft nft)
@@ -50,7 +61,7 @@ absl::StatusOr<Bridge> EmbeddedNetwork::Prepared() {
   return *bridge_;
 }
 
-absl::StatusOr<Bridge> EmbeddedNetwork::Start() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+absl::StatusOr<Bridge> EmbeddedNetwork::Start() {
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
   ASSIGN_OR_RETURN(Bridge bridge, EnsureBridge(rt, spec_));
   RETURN_IF_ERROR(SetHostSysctls(spec_.name));
@@ -67,7 +78,7 @@ absl::StatusOr<Bridge> EmbeddedNetwork::Start() ABSL_NO_THREAD_SAFETY_ANALYSIS {
 
 // Leases and veth pairs of an earlier daemon. A lease without its pair belongs to a namespace that is gone, a pair
 // without a lease to a pod that was detached.
-void EmbeddedNetwork::Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+void EmbeddedNetwork::Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge) {
   std::set<std::string> present, leased;
   for (const Link& link : links) present.insert(link.name);
   auto found = store_.Load(&problems_);
@@ -205,12 +216,14 @@ absl::StatusOr<PodAddresses> EmbeddedNetwork::Attach(const PodRequest& request) 
   RETURN_IF_ERROR(store_.Save(lease));
   RETURN_IF_ERROR(Connect(lease, bridge, request.netns_path), "pod ", lease.pod_name);
   RETURN_IF_ERROR(Publish(lease), "pod ", lease.pod_name);
+  ForgetFlows(lease);
   std::move(undo).Cancel();
   return PodAddresses{.ips = lease.ips};
 }
 
 absl::Status EmbeddedNetwork::Disconnect(const Lease& lease) {
   RETURN_IF_ERROR(Unpublish(lease));
+  ForgetFlows(lease);
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
   auto link = rt.Find(lease.link);
   absl::Status stopped = link.ok() ? rt.DisablePort(link->index) : link.status();
@@ -232,7 +245,9 @@ absl::Status EmbeddedNetwork::Detach(const PodRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status EmbeddedNetwork::Ready() {
+absl::Status EmbeddedNetwork::Ready() { return Annotate(CheckAndRepair(), kNotReady); }
+
+absl::Status EmbeddedNetwork::CheckAndRepair() {
   ASSIGN_OR_RETURN(Bridge bridge, Prepared());
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
   if (auto link = rt.Find(spec_.name); !link.ok() || link->index != bridge.index) {

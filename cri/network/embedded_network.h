@@ -36,8 +36,9 @@ class EmbeddedNetwork : public PodNetwork {
 
  private:
   absl::StatusOr<Bridge> Prepared();
-  absl::StatusOr<Bridge> Start();
-  void Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge);
+  absl::Status CheckAndRepair();
+  absl::StatusOr<Bridge> Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
+  void Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
   absl::StatusOr<Lease> Reserve(const PodRequest& request);
   absl::Status Connect(const Lease& lease, const Bridge& bridge, absl::string_view netns_path);
   absl::Status Publish(const Lease& lease);

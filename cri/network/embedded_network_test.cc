@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <set>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -109,6 +111,45 @@ TEST_F(EmbeddedNetworkTest, PublishedPortsFromEverywhere) {
   EXPECT_EQ(Ask(&a.netns, kTcp, "192.0.2.1", 8080), "10.89.0.1") << "the pod itself: hairpin";
   EXPECT_EQ(Ask(nullptr, kTcp, "127.0.0.1", 9090), "10.89.0.1");
   EXPECT_THAT(Ask(&host_->outside, kTcp, "192.0.2.1", 9090), HasSubstr("error")) << "published on loopback only";
+}
+
+// A resolver that keeps asking from one port must find the pod that comes later, and again its successor.
+TEST_F(EmbeddedNetworkTest, AUdpClientThatNeverPausesFollowsThePort) {
+  Start();
+  TestPod a('a', {{kUdp, 53, 5353, ""}}), b('b', {{kUdp, 53, 5353, ""}}), first('c', {{kTcp, 80, 8080, ""}});
+  Attach(first);  // address translation, and with it connection tracking, is at work
+  auto ask = [&] { return Ask(&host_->outside, kUdp, "192.0.2.1", 5353, 4444); };
+  EXPECT_THAT(ask(), HasSubstr("error"));
+  Attach(a);
+  Server in_a(&a.netns, kUdp, 53), in_b(&b.netns, kUdp, 53);
+  EXPECT_EQ(ask(), "192.0.2.2");
+  ASSERT_TRUE(network_->Detach(a.request).ok());
+  EXPECT_THAT(ask(), HasSubstr("error"));
+  Attach(b);
+  EXPECT_EQ(ask(), "192.0.2.2");
+}
+
+TEST_F(EmbeddedNetworkTest, ManyPodsAtOnce) {
+  Start();
+  std::string before = Leftovers();
+  std::vector<std::unique_ptr<TestPod>> pods;
+  for (char c : {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b'}) {
+    pods.push_back(std::make_unique<TestPod>(c, std::vector<PortMapping>{{kTcp, 80, 8000 + c, ""}}));
+  }
+  std::vector<std::string> ips(pods.size());
+  auto all = [&](auto&& work) {
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < pods.size(); ++i) threads.emplace_back([&, i] { work(i); });
+    for (std::thread& thread : threads) thread.join();
+  };
+  all([&](size_t i) { ips[i] = Attach(*pods[i]); });
+  EXPECT_EQ(std::set<std::string>(ips.begin(), ips.end()).size(), pods.size());
+  for (size_t i = 0; i < pods.size(); ++i) {
+    Server server(&pods[i]->netns, kTcp, 80);
+    EXPECT_EQ(Ask(&host_->outside, kTcp, "192.0.2.1", pods[i]->request.ports[0].host_port), "192.0.2.2");
+  }
+  all([&](size_t i) { EXPECT_TRUE(network_->Detach(pods[i]->request).ok()); });
+  EXPECT_EQ(Leftovers(), before);
 }
 
 // CVE-2020-8558: route_localnet must not let neighbours into services that listen on the host's loopback.

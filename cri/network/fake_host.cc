@@ -103,14 +103,15 @@ void Server::Serve(Protocol protocol) {
   }
 }
 
-std::string Ask(const Netns* netns, Protocol protocol, absl::string_view ip, int port) {
+std::string Ask(const Netns* netns, Protocol protocol, absl::string_view ip, int port, int source_port) {
   std::string answer;
   MaybeIn(netns, [&] {
     sys::UniqueFd fd = Socket(protocol);
     timeval limit = {0, 700000};
     setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    sockaddr_in address = Address(ip, port);
+    sockaddr_in from = Address("0.0.0.0", source_port), address = Address(ip, port);
+    if (source_port != 0 && bind(fd.get(), reinterpret_cast<sockaddr*>(&from), sizeof from) != 0) perror("bind");
     char text[64] = "?";
     ssize_t n = -1;
     if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {

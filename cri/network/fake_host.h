@@ -40,8 +40,8 @@ class Server {
   std::thread thread_;
 };
 
-// What the Server at the address answered, or the error's name.
-std::string Ask(const Netns* netns, Protocol protocol, absl::string_view address, int port);
+// What the Server at the address answered, or the error's name. `source_port` 0: any.
+std::string Ask(const Netns* netns, Protocol protocol, absl::string_view address, int port, int source_port = 0);
 
 // The fake host, with `outside` behind a veth pair: the host is 192.0.2.1, outside 192.0.2.2.
 class FakeHost {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
 
@@ -48,7 +49,7 @@ class PodNetwork {
   virtual absl::StatusOr<PodAddresses> Attach(const PodRequest& request) = 0;
   // Idempotent: OK when there is nothing to undo, also after a restart of the daemon and without the namespace.
   virtual absl::Status Detach(const PodRequest& request) = 0;
-  // OK, or why pods cannot be attached; for the NetworkReady condition.
+  // OK, or why pods cannot be attached, as the NetworkReady condition says it ("Network plugin returns error: …").
   virtual absl::Status Ready() = 0;
   // For Status's verbose info.
   virtual std::string Describe() = 0;
@@ -57,8 +58,10 @@ class PodNetwork {
 struct CniOptions {
   std::vector<std::string> conf_dirs = {"/etc/cni/net.d"};
   std::vector<std::string> bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
-  std::string cache_dir = "/var/lib/cni";  // results, so that DEL works after a restart
+  std::string cache_dir = "/var/lib/cni";  // results, so that DEL works after a restart; in its subdirectory berth/
+  absl::Duration plugin_timeout = absl::Seconds(60);  // of each plugin call
 };
+// Reads nothing yet: the configuration is looked at when it is needed, and again when it changed.
 std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options);
 
 struct EmbeddedOptions {

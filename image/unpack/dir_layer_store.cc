@@ -45,7 +45,7 @@ class DirLayerStore : public LayerStore {
 
   sys::UniqueFd root_, layers_, staging_, trash_;  // set once by Init
   std::vector<std::string> problems_;              // likewise
-  mutable absl::Mutex mutex_;  // also makes renames in layers_ and changes of the map one step
+  mutable absl::Mutex mutex_;                      // also makes renames in layers_ and changes of the map one step
   std::map<std::string, LayerInfo> index_ ABSL_GUARDED_BY(mutex_);  // by diffID
 };
 
@@ -57,7 +57,8 @@ absl::Status EmptyDirectory(int dir) {
 
 absl::Status DirLayerStore::Init(absl::string_view root) {
   ASSIGN_OR_RETURN(root_, sys::Open(root, O_RDONLY | O_DIRECTORY));
-  for (auto [name, fd] : {std::pair("layers", &layers_), std::pair("staging", &staging_), std::pair("trash", &trash_)}) {
+  for (auto [name, fd] :
+       {std::pair("layers", &layers_), std::pair("staging", &staging_), std::pair("trash", &trash_)}) {
     RETURN_IF_ERROR(sys::MakeDirs(absl::StrCat(root, "/", name), 0700));
     ASSIGN_OR_RETURN(*fd, sys::OpenAt(root_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   }
@@ -74,12 +75,11 @@ absl::Status DirLayerStore::Init(absl::string_view root) {
 
 absl::Status DirLayerStore::Load(const std::string& hex) {
   ASSIGN_OR_RETURN(std::string diff_id, DigestFromHex(hex));
-  ASSIGN_OR_RETURN(std::string text,
-                   sys::ReadFileAt(layers_.get(), absl::StrCat(hex, "/", kLayerRecord), kMaxRecord));
+  ASSIGN_OR_RETURN(std::string text, sys::ReadFileAt(layers_.get(), absl::StrCat(hex, "/", kLayerRecord), kMaxRecord));
   ASSIGN_OR_RETURN(LayerInfo info, DecodeLayerRecord(text));
   if (info.diff_id != diff_id) return absl::DataLossError(absl::StrCat("its record is of ", info.diff_id));
-  ASSIGN_OR_RETURN(sys::UniqueFd fs, sys::OpenAt(layers_.get(), absl::StrCat(hex, "/", kLayerRoot),
-                                                 O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(sys::UniqueFd fs,
+                   sys::OpenAt(layers_.get(), absl::StrCat(hex, "/", kLayerRoot), O_PATH | O_DIRECTORY | O_NOFOLLOW));
   absl::MutexLock lock(&mutex_);
   index_[diff_id] = std::move(info);
   return absl::OkStatus();

@@ -1,14 +1,13 @@
 #include "image/unpack/layer_store.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "image/content/digest.h"
 #include "image/unpack/layer_record.h"
@@ -43,7 +42,9 @@ class LayerStoreTest : public testing::Test {
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
-  size_t Entries(absl::string_view dir) { return sys::ListDir(sys::Open(absl::StrCat(root_, "/", dir), O_RDONLY)->get())->size(); }
+  size_t Entries(absl::string_view dir) {
+    return sys::ListDir(sys::Open(absl::StrCat(root_, "/", dir), O_RDONLY)->get())->size();
+  }
   absl::Status Commit(std::unique_ptr<LayerSink> sink) {
     std::vector<std::unique_ptr<LayerSink>> sinks;
     sinks.push_back(std::move(sink));
@@ -88,10 +89,22 @@ TEST_F(LayerStoreTest, ALayerIsKeptOnceCommitted) {
 }
 
 TEST_F(LayerStoreTest, UsageIsWhatAWalkFinds) {
-  std::vector<Entry> entries = {Dir("./"), Dir("d", 02775, 5, 6), File("d/big", std::string(300'000, 'x')), File("d/small", "y"),
-                                File("d/empty"), HardLink("d/link", "d/big"), Symlink("s", "d"), Symlink("long", std::string(200, 'l')),
-                                File("d/small", std::string(9000, 'z')), File("gone", "1"), Dir("gone"), File("gone/f", "2"),
-                                File(".wh.other"), File("deep/er/f", "3"), Dir("dir/sub"), File("dir", "was a directory")};
+  std::vector<Entry> entries = {Dir("./"),
+                                Dir("d", 02775, 5, 6),
+                                File("d/big", std::string(300'000, 'x')),
+                                File("d/small", "y"),
+                                File("d/empty"),
+                                HardLink("d/link", "d/big"),
+                                Symlink("s", "d"),
+                                Symlink("long", std::string(200, 'l')),
+                                File("d/small", std::string(9000, 'z')),
+                                File("gone", "1"),
+                                Dir("gone"),
+                                File("gone/f", "2"),
+                                File(".wh.other"),
+                                File("deep/er/f", "3"),
+                                Dir("dir/sub"),
+                                File("dir", "was a directory")};
   auto diff_id = AddLayer(*store_, entries);
   ASSERT_TRUE(diff_id.ok()) << diff_id.status();
   auto layer = store_->OpenLayer(*diff_id);

@@ -30,7 +30,8 @@ std::string TestPath() { return absl::StrCat("/berth-test-", getpid()); }
 
 std::string ReadV1(absl::string_view controller, absl::string_view path, absl::string_view file) {
   auto text = sys::ReadFile(absl::StrCat("/sys/fs/cgroup/", controller, path, "/", file));
-  return text.ok() ? std::string(absl::StripAsciiWhitespace(*text)) : std::string(text.status().message());
+  return text.ok() ? std::string(absl::StripAsciiWhitespace(*text))
+                   : std::string(text.status().message());
 }
 
 // A child that joins as the shim's children do, runs `body` and exits with what it returns.
@@ -61,7 +62,8 @@ class V1Test : public ::testing::Test {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "cgroups need root";
     auto hierarchy = Hierarchy::Probe();
-    if (!hierarchy.ok() || (*hierarchy)->version() != Version::kV1) GTEST_SKIP() << "this machine has no cgroup v1";
+    if (!hierarchy.ok() || (*hierarchy)->version() != Version::kV1)
+      GTEST_SKIP() << "this machine has no cgroup v1";
     h_ = *std::move(hierarchy);
   }
   void TearDown() override {
@@ -73,8 +75,13 @@ class V1Test : public ::testing::Test {
 };
 
 TEST_F(V1Test, CreatesWithLimitsAndRemoves) {
-  auto cgroup = h_->Create(path_, {.cpu_shares = 512, .cpu_quota = 20000, .cpu_period = 50000, .cpuset_cpus = "0",
-                                   .memory = 64 << 20, .pids = 20, .hugepages = {{"2MB", 0}},
+  auto cgroup = h_->Create(path_, {.cpu_shares = 512,
+                                   .cpu_quota = 20000,
+                                   .cpu_period = 50000,
+                                   .cpuset_cpus = "0",
+                                   .memory = 64 << 20,
+                                   .pids = 20,
+                                   .hugepages = {{"2MB", 0}},
                                    .devices = DefaultDeviceRules()});
   ASSERT_TRUE(cgroup.ok()) << cgroup.status();
   EXPECT_EQ(ReadV1("cpu", path_, "cpu.shares"), "512");
@@ -96,9 +103,11 @@ TEST_F(V1Test, CreatesWithLimitsAndRemoves) {
 }
 
 TEST_F(V1Test, UpdatesInAnyDirection) {
-  ASSERT_TRUE(h_->Create(path_, {.cpu_quota = 20000, .cpu_period = 50000, .memory = 64 << 20}).ok());
+  ASSERT_TRUE(
+      h_->Create(path_, {.cpu_quota = 20000, .cpu_period = 50000, .memory = 64 << 20}).ok());
   for (int64_t mib : {32, 256, 16}) {
-    absl::Status status = h_->Update(path_, {.cpu_quota = mib * 1000, .cpu_period = 100000, .memory = mib << 20});
+    absl::Status status =
+        h_->Update(path_, {.cpu_quota = mib * 1000, .cpu_period = 100000, .memory = mib << 20});
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_EQ(ReadV1("memory", path_, "memory.limit_in_bytes"), absl::StrCat(mib << 20));
   }
@@ -116,7 +125,8 @@ TEST_F(V1Test, ALimitWithoutItsControllerNamesTheFieldAndLeavesNothing) {
 
 TEST_F(V1Test, RefusesBadPathsAndValues) {
   EXPECT_EQ(h_->Create("/a/../../b", {}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(h_->Create(path_, {.unified = {{"memory.high", "1"}}}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(h_->Create(path_, {.unified = {{"memory.high", "1"}}}).status().code(),
+            absl::StatusCode::kInvalidArgument);
   auto refused = h_->Create(path_, {.cpuset_cpus = "4000"});
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("cpuset_cpus = 4000"));
   EXPECT_NE(access(("/sys/fs/cgroup/cpuset" + path_).c_str(), F_OK), 0);
@@ -133,9 +143,11 @@ TEST_F(V1Test, ProcessesJoinAreSeenAndKilledWithTheirChildren) {
     }
     return Forever();
   });
-  for (int i = 0; i < 200 && h_->ReadStats(path_)->pids < 6; ++i) absl::SleepFor(absl::Milliseconds(5));
+  for (int i = 0; i < 200 && h_->ReadStats(path_)->pids < 6; ++i)
+    absl::SleepFor(absl::Milliseconds(5));
   EXPECT_EQ(h_->ReadStats(path_)->pids, 6u);
-  EXPECT_EQ(h_->Remove(path_, absl::Milliseconds(20)).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(h_->Remove(path_, absl::Milliseconds(20)).code(),
+            absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(h_->Kill(TestPath()).ok());  // from above
   EXPECT_EQ(Wait(pid), 128 + SIGKILL);
   EXPECT_TRUE(h_->Remove(path_).ok());
@@ -144,13 +156,14 @@ TEST_F(V1Test, ProcessesJoinAreSeenAndKilledWithTheirChildren) {
 TEST_F(V1Test, CountsOomKills) {
   auto cgroup = h_->Create(path_, {.memory = 8 << 20});
   ASSERT_TRUE(cgroup.ok()) << cgroup.status();
-  EXPECT_EQ(Wait(Start(*cgroup, [] {
-              for (;;) {
-                auto* p = static_cast<volatile char*>(malloc(1 << 20));
-                for (int i = 0; i < 1 << 20; i += 4096) p[i] = 1;
-              }
-              return 0;
-            })),
+  EXPECT_EQ(Wait(Start(*cgroup,
+                       [] {
+                         for (;;) {
+                           auto* p = static_cast<volatile char*>(malloc(1 << 20));
+                           for (int i = 0; i < 1 << 20; i += 4096) p[i] = 1;
+                         }
+                         return 0;
+                       })),
             128 + SIGKILL);
   EXPECT_GE(h_->ReadStats(path_)->oom_kills, 1u);
 }
@@ -158,11 +171,12 @@ TEST_F(V1Test, CountsOomKills) {
 TEST_F(V1Test, DeviceRulesAreInForce) {
   auto cgroup = h_->Create(path_, {.devices = {{{'c', 1, 3}}}});
   ASSERT_TRUE(cgroup.ok()) << cgroup.status();
-  EXPECT_EQ(Wait(Start(*cgroup, [] {
-              const bool null = open("/dev/null", O_RDWR) >= 0;
-              const bool zero = open("/dev/zero", O_RDWR) >= 0;
-              return (null ? 1 : 0) + (zero ? 2 : 0) + (errno == EPERM ? 4 : 0);
-            })),
+  EXPECT_EQ(Wait(Start(*cgroup,
+                       [] {
+                         const bool null = open("/dev/null", O_RDWR) >= 0;
+                         const bool zero = open("/dev/zero", O_RDWR) >= 0;
+                         return (null ? 1 : 0) + (zero ? 2 : 0) + (errno == EPERM ? 4 : 0);
+                       })),
             5);
 }
 
@@ -180,7 +194,8 @@ TEST_F(V1Test, MountsShowTheContainersOwnDirectories) {
   EXPECT_TRUE(pids);
 }
 
-// ---- v2: what works without controllers ----------------------------------------------------------------------------
+// ---- v2: what works without controllers
+// ----------------------------------------------------------------------------
 
 class V2Test : public ::testing::Test {
  protected:

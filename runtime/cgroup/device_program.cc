@@ -30,7 +30,8 @@ bpf_insn LoadWord(uint8_t dst, size_t offset) {
   return Insn(BPF_LDX | BPF_MEM | BPF_W, dst, BPF_REG_1, static_cast<int16_t>(offset), 0);
 }
 bpf_insn SkipUnlessEqual(uint8_t reg, uint32_t value, size_t skip) {
-  return Insn(BPF_JMP32 | BPF_JNE | BPF_K, reg, 0, static_cast<int16_t>(skip), static_cast<int32_t>(value));
+  return Insn(BPF_JMP32 | BPF_JNE | BPF_K, reg, 0, static_cast<int16_t>(skip),
+              static_cast<int32_t>(value));
 }
 
 uint32_t AccessMask(const std::string& access) {
@@ -41,7 +42,8 @@ uint32_t AccessMask(const std::string& access) {
   return mask;
 }
 
-// r2 = type, r3 = access, r4 = major, r5 = minor. "Allow" ends the program; anything else falls through.
+// r2 = type, r3 = access, r4 = major, r5 = minor. "Allow" ends the program; anything else falls
+// through.
 std::vector<bpf_insn> CompileRule(const DeviceRule& rule) {
   constexpr uint32_t kAll = BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE;
   const uint32_t denied = kAll & ~AccessMask(rule.access);
@@ -53,17 +55,20 @@ std::vector<bpf_insn> CompileRule(const DeviceRule& rule) {
   if (rule.minor) prepend(SkipUnlessEqual(BPF_REG_5, *rule.minor, out.size()));
   if (rule.major) prepend(SkipUnlessEqual(BPF_REG_4, *rule.major, out.size()));
   if (denied != 0) {
-    prepend(Insn(BPF_JMP32 | BPF_JSET | BPF_K, BPF_REG_3, 0, static_cast<int16_t>(out.size()), static_cast<int32_t>(denied)));
+    prepend(Insn(BPF_JMP32 | BPF_JSET | BPF_K, BPF_REG_3, 0, static_cast<int16_t>(out.size()),
+                 static_cast<int32_t>(denied)));
   }
-  if (rule.type != 'a') prepend(SkipUnlessEqual(BPF_REG_2, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR, out.size()));
+  if (rule.type != 'a')
+    prepend(SkipUnlessEqual(BPF_REG_2, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR,
+                            out.size()));
   return out;
 }
 
 std::string KeyOf(const std::vector<DeviceRule>& rules) {
   std::string key;
   for (const DeviceRule& r : rules) {
-    absl::StrAppend(&key, absl::string_view(&r.type, 1), r.major ? absl::StrCat(*r.major) : "*", ":",
-                    r.minor ? absl::StrCat(*r.minor) : "*", r.access, ";");
+    absl::StrAppend(&key, absl::string_view(&r.type, 1), r.major ? absl::StrCat(*r.major) : "*",
+                    ":", r.minor ? absl::StrCat(*r.minor) : "*", r.access, ";");
   }
   return key;
 }
@@ -87,12 +92,14 @@ absl::Status Detach(int cgroup_dir, uint32_t id) {
   bpf_attr attr = {};
   attr.prog_id = id;
   UniqueFd program(static_cast<int>(Bpf(BPF_PROG_GET_FD_BY_ID, &attr)));
-  if (!program) return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, "open a device program");
+  if (!program)
+    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, "open a device program");
   attr = {};
   attr.target_fd = static_cast<uint32_t>(cgroup_dir);
   attr.attach_bpf_fd = static_cast<uint32_t>(program.get());
   attr.attach_type = BPF_CGROUP_DEVICE;
-  if (Bpf(BPF_PROG_DETACH, &attr) != 0 && errno != ENOENT) return ErrnoError(errno, "detach a device program");
+  if (Bpf(BPF_PROG_DETACH, &attr) != 0 && errno != ENOENT)
+    return ErrnoError(errno, "detach a device program");
   return absl::OkStatus();
 }
 
@@ -117,7 +124,8 @@ std::vector<bpf_insn> CompileDeviceRules(const std::vector<DeviceRule>& rules) {
   return out;
 }
 
-absl::StatusOr<std::shared_ptr<const UniqueFd>> DevicePrograms::Load(const std::vector<DeviceRule>& rules) {
+absl::StatusOr<std::shared_ptr<const UniqueFd>> DevicePrograms::Load(
+    const std::vector<DeviceRule>& rules) {
   const std::string key = KeyOf(rules);
   {
     absl::MutexLock lock(&mutex_);
@@ -157,7 +165,8 @@ absl::Status DevicePrograms::Attach(int cgroup_dir, const std::vector<DeviceRule
     attr.attach_flags = BPF_F_ALLOW_MULTI;
     if (Bpf(BPF_PROG_ATTACH, &attr) != 0) return ErrnoError(errno, "attach a device program");
   }
-  // All attached programs have to agree, so the new one is in force together with the old ones until these are gone.
+  // All attached programs have to agree, so the new one is in force together with the old ones
+  // until these are gone.
   for (uint32_t id : former) {
     if (id != info.id) RETURN_IF_ERROR(Detach(cgroup_dir, id));
   }

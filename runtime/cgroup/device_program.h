@@ -1,5 +1,5 @@
-// The device rules of cgroup v2: a BPF program that the kernel asks at each open and mknod of a device
-// (BPF_PROG_TYPE_CGROUP_DEVICE).
+// The device rules of cgroup v2: a BPF program that the kernel asks at each open and mknod of a
+// device (BPF_PROG_TYPE_CGROUP_DEVICE).
 #pragma once
 
 #include <linux/bpf.h>
@@ -17,18 +17,22 @@
 
 namespace berth::cgroup {
 
-// The program for a list of rules; pure. It returns 1 when a rule of the type and numbers allows all of the access that is
-// asked, else 0.
+// The program for a list of rules; pure. It returns 1 when a rule of the type and numbers allows
+// all of the access that is asked, else 0.
 std::vector<bpf_insn> CompileDeviceRules(const std::vector<DeviceRule>& rules);
 
-// Loaded programs by their rules: loading costs 0.3 ms, attaching a loaded one a microsecond. Thread-safe.
+// Loaded programs by their rules: loading costs 0.3 ms, attaching a loaded one a microsecond.
+// Thread-safe.
 class DevicePrograms {
  public:
-  // Replaces whatever device programs are attached to the cgroup directory itself by the one for `rules`.
-  absl::Status Attach(int cgroup_dir, const std::vector<DeviceRule>& rules) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Replaces whatever device programs are attached to the cgroup directory itself by the one for
+  // `rules`.
+  absl::Status Attach(int cgroup_dir, const std::vector<DeviceRule>& rules)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  absl::StatusOr<std::shared_ptr<const sys::UniqueFd>> Load(const std::vector<DeviceRule>& rules) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::shared_ptr<const sys::UniqueFd>> Load(const std::vector<DeviceRule>& rules)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Mutex mutex_;
   std::map<std::string, std::shared_ptr<const sys::UniqueFd>> programs_ ABSL_GUARDED_BY(mutex_);

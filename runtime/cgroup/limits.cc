@@ -17,7 +17,8 @@ absl::Status Bad(absl::string_view field, absl::string_view what) {
 
 // The checks that both versions share.
 absl::Status Validate(const Limits& l) {
-  if (l.cpu_quota && *l.cpu_quota != -1 && *l.cpu_quota < 1000) return Bad("cpu_quota", "below 1000 µs");
+  if (l.cpu_quota && *l.cpu_quota != -1 && *l.cpu_quota < 1000)
+    return Bad("cpu_quota", "below 1000 µs");
   if (l.cpu_period && (*l.cpu_period < 1000 || *l.cpu_period > 1000000)) {
     return Bad("cpu_period", "not within 1000 and 1000000 µs");
   }
@@ -25,12 +26,14 @@ absl::Status Validate(const Limits& l) {
   if (l.memory_swap && *l.memory_swap < -1) return Bad("memory_swap_limit", "negative");
   if (l.memory_swap && *l.memory_swap != -1) {
     if (!l.memory) return Bad("memory_swap_limit", "given without memory_limit");
-    if (*l.memory == -1 || *l.memory_swap < *l.memory) return Bad("memory_swap_limit", "below memory_limit");
+    if (*l.memory == -1 || *l.memory_swap < *l.memory)
+      return Bad("memory_swap_limit", "below memory_limit");
   }
   if (l.pids && (*l.pids == 0 || *l.pids < -1)) return Bad("pids", "has to be positive or -1");
   for (const std::string* list : {&l.cpuset_cpus, &l.cpuset_mems}) {
     for (char c : *list) {
-      if (!absl::ascii_isdigit(c) && c != '-' && c != ',') return Bad("cpuset", absl::StrCat("'", *list, "' is no list"));
+      if (!absl::ascii_isdigit(c) && c != '-' && c != ',')
+        return Bad("cpuset", absl::StrCat("'", *list, "' is no list"));
     }
   }
   for (const auto& [size, bytes] : l.hugepages) {
@@ -45,12 +48,16 @@ absl::Status Validate(const Limits& l) {
 
 std::string OrMax(int64_t value) { return value == -1 ? "max" : absl::StrCat(value); }
 
-void AddHugepages(const Limits& l, absl::string_view suffix, absl::string_view rsvd_suffix, std::vector<FileWrite>& out) {
+void AddHugepages(const Limits& l, absl::string_view suffix, absl::string_view rsvd_suffix,
+                  std::vector<FileWrite>& out) {
   for (const auto& [size, bytes] : l.hugepages) {
     const std::string value = absl::StrCat(bytes);
-    // A limit of no pages is what every pod has that asks for none, also where there is no controller to say so.
-    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits", bytes == 0});
-    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", rsvd_suffix), value, "hugepage_limits", true});
+    // A limit of no pages is what every pod has that asks for none, also where there is no
+    // controller to say so.
+    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits",
+                   bytes == 0});
+    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", rsvd_suffix), value,
+                   "hugepage_limits", true});
   }
 }
 
@@ -66,15 +73,16 @@ absl::Status ValidateUnifiedKey(const std::string& key) {
     }
   }
   // cgroup.* files are the runtime's own: they move and kill processes.
-  if (!dot || absl::StartsWith(key, "cgroup.")) return Bad("unified", absl::StrCat("key '", key, "'"));
+  if (!dot || absl::StartsWith(key, "cgroup."))
+    return Bad("unified", absl::StrCat("key '", key, "'"));
   return absl::OkStatus();
 }
 
 std::string DeviceNumber(const std::optional<uint32_t>& n) { return n ? absl::StrCat(*n) : "*"; }
 
 std::string DeviceLine(const DeviceRule& rule) {
-  return absl::StrCat(absl::string_view(&rule.type, 1), " ", DeviceNumber(rule.major), ":", DeviceNumber(rule.minor), " ",
-                      rule.access);
+  return absl::StrCat(absl::string_view(&rule.type, 1), " ", DeviceNumber(rule.major), ":",
+                      DeviceNumber(rule.minor), " ", rule.access);
 }
 
 absl::Status AddDevicesV1(const std::vector<DeviceRule>& rules, std::vector<FileWrite>& out) {
@@ -99,8 +107,8 @@ absl::Status AddDevicesV1(const std::vector<DeviceRule>& rules, std::vector<File
 }  // namespace
 
 std::vector<DeviceRule> DefaultDeviceRules() {
-  return {{'b', {}, {}, "m"}, {'c', {}, {}, "m"}, {'c', 1, 3},   {'c', 1, 5}, {'c', 1, 7},
-          {'c', 1, 8},        {'c', 1, 9},        {'c', 5, 0},   {'c', 5, 2}, {'c', 136, {}}};
+  return {{'b', {}, {}, "m"}, {'c', {}, {}, "m"}, {'c', 1, 3}, {'c', 1, 5}, {'c', 1, 7},
+          {'c', 1, 8},        {'c', 1, 9},        {'c', 5, 0}, {'c', 5, 2}, {'c', 136, {}}};
 }
 
 std::vector<DeviceRule> AllDeviceRules() { return {DeviceRule{}}; }
@@ -120,17 +128,22 @@ absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
     const uint64_t shares = std::clamp<uint64_t>(*l.cpu_shares, 2, 262144);
     out.push_back({"cpu", "cpu.shares", absl::StrCat(shares), "cpu_shares"});
   }
-  if (l.cpu_period) out.push_back({"cpu", "cpu.cfs_period_us", absl::StrCat(*l.cpu_period), "cpu_period"});
-  if (l.cpu_quota) out.push_back({"cpu", "cpu.cfs_quota_us", absl::StrCat(*l.cpu_quota), "cpu_quota"});
-  if (!l.cpuset_cpus.empty()) out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
-  if (!l.cpuset_mems.empty()) out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
+  if (l.cpu_period)
+    out.push_back({"cpu", "cpu.cfs_period_us", absl::StrCat(*l.cpu_period), "cpu_period"});
+  if (l.cpu_quota)
+    out.push_back({"cpu", "cpu.cfs_quota_us", absl::StrCat(*l.cpu_quota), "cpu_quota"});
+  if (!l.cpuset_cpus.empty())
+    out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
+  if (!l.cpuset_mems.empty())
+    out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
   if (l.memory) {
     out.push_back({"memory", "memory.limit_in_bytes", absl::StrCat(*l.memory), "memory_limit"});
     // Without swap accounting there is no such file, and no way to limit swap.
-    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(l.memory_swap.value_or(*l.memory)),
-                   "memory_swap_limit", true});
+    out.push_back({"memory", "memory.memsw.limit_in_bytes",
+                   absl::StrCat(l.memory_swap.value_or(*l.memory)), "memory_swap_limit", true});
   } else if (l.memory_swap) {
-    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap), "memory_swap_limit", true});
+    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap),
+                   "memory_swap_limit", true});
   }
   if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids"});
   AddHugepages(l, "limit_in_bytes", "rsvd.limit_in_bytes", out);
@@ -141,16 +154,22 @@ absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
 absl::StatusOr<std::vector<FileWrite>> PlanV2(const Limits& l) {
   RETURN_IF_ERROR(Validate(l));
   std::vector<FileWrite> out;
-  if (l.cpu_shares) out.push_back({"cpu", "cpu.weight", absl::StrCat(WeightOfShares(*l.cpu_shares)), "cpu_shares"});
+  if (l.cpu_shares)
+    out.push_back({"cpu", "cpu.weight", absl::StrCat(WeightOfShares(*l.cpu_shares)), "cpu_shares"});
   if (l.cpu_quota) {
-    out.push_back({"cpu", "cpu.max", absl::StrCat(OrMax(*l.cpu_quota), " ", l.cpu_period.value_or(kDefaultPeriod)), "cpu_quota"});
+    out.push_back({"cpu", "cpu.max",
+                   absl::StrCat(OrMax(*l.cpu_quota), " ", l.cpu_period.value_or(kDefaultPeriod)),
+                   "cpu_quota"});
   } else if (l.cpu_period) {
     out.push_back({"cpu", "cpu.max", absl::StrCat("max ", *l.cpu_period), "cpu_period"});
   }
-  if (!l.cpuset_cpus.empty()) out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
-  if (!l.cpuset_mems.empty()) out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
+  if (!l.cpuset_cpus.empty())
+    out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
+  if (!l.cpuset_mems.empty())
+    out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
   if (l.memory) {
-    // v2 counts swap by itself. First the swap, so that a smaller memory limit does not push pages there.
+    // v2 counts swap by itself. First the swap, so that a smaller memory limit does not push pages
+    // there.
     int64_t swap = *l.memory == -1 ? -1 : l.memory_swap.value_or(*l.memory);
     if (swap != -1) swap -= *l.memory;
     out.push_back({"memory", "memory.swap.max", OrMax(swap), "memory_swap_limit", true});

@@ -1,4 +1,5 @@
-// Directories of one cgroup tree, by descriptor of its root. Internal to runtime/cgroup. Thread-safe.
+// Directories of one cgroup tree, by descriptor of its root. Internal to runtime/cgroup.
+// Thread-safe.
 #pragma once
 
 #include <string>
@@ -21,18 +22,20 @@ absl::StatusOr<sys::UniqueFd> OpenDir(int root, absl::string_view path);
 // Makes one directory; false when it was there.
 absl::StatusOr<bool> MakeDir(int parent, const std::string& name);
 
-// rmdir of `path` and what is beneath it, as long as the kernel says EBUSY until `deadline`. OK when it is not there.
+// rmdir of `path` and what is beneath it, as long as the kernel says EBUSY until `deadline`. OK
+// when it is not there.
 absl::Status RemoveTree(int root, absl::string_view path, absl::Time deadline);
 
-// SIGKILL to every process in `dir` and beneath it, as its cgroup.procs say. The number of processes seen.
+// SIGKILL to every process in `dir` and beneath it, as its cgroup.procs say. The number of
+// processes seen.
 absl::StatusOr<int> SignalTree(int dir);
 
 // The text of a file in `dir`; "" when it is missing or cannot be read.
 std::string ReadOrEmpty(int dir, const char* file);
 
-// Does the writes to the files of `dir`. A write that is refused because of another value not set yet (EINVAL, EBUSY:
-// period and quota, memory and swap) is done again after the others. FailedPrecondition naming the field when a
-// file that is not optional is missing.
+// Does the writes to the files of `dir`. A write that is refused because of another value not set
+// yet (EINVAL, EBUSY: period and quota, memory and swap) is done again after the others.
+// FailedPrecondition naming the field when a file that is not optional is missing.
 absl::Status WriteLimits(int dir, const std::vector<FileWrite>& writes);
 
 }  // namespace berth::cgroup

@@ -140,9 +140,13 @@ class Launcher final : public ShimLauncher {
     return generation_;
   }
 
+  // Its sockets are closed a moment before it counts as dead.
   bool ZygoteDied(uint64_t generation) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
-    return generation_ != generation || zygote_.pid == 0 || sys::PidfdExited(zygote_.pidfd.get());
+    auto died = [this, generation]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return generation_ != generation || zygote_.pid == 0;
+    };
+    return mutex_.AwaitWithTimeout(absl::Condition(&died), absl::Milliseconds(200));
   }
 
   absl::StatusOr<std::shared_ptr<ShimConnection>> LaunchOnce(const PodId& id, const std::string& body,

@@ -30,9 +30,9 @@ class NoUmask {
   mode_t old_;
 };
 
-// On top of the template's root directory: no scratch directory is needed in it, and nothing of it can be reached
-// from the rootfs, whose ".." is itself. pivot_root(2) refuses a shared mount anywhere near, so the rootfs is private
-// until the end.
+// On top of the template's root directory: no scratch directory is needed in it, and nothing of it
+// can be reached from the rootfs, whose ".." is itself. pivot_root(2) refuses a shared mount
+// anywhere near, so the rootfs is private until the end.
 absl::Status AttachRootfs(int rootfs) {
   RETURN_IF_ERROR(sys::SetMountAttrs(rootfs, 0, 0, MS_PRIVATE, true));
   ASSIGN_OR_RETURN(UniqueFd root, sys::Open("/", O_PATH | O_DIRECTORY));
@@ -83,7 +83,8 @@ absl::Status Apply(const shim::v1::ContainerPlan& plan, absl::Span<const int> fd
   RETURN_IF_ERROR(EnterRootfs(rootfs));
   const uint64_t readonly = plan.readonly_rootfs() ? MOUNT_ATTR_RDONLY : 0;
   if (readonly != 0 || plan.rootfs_propagation() != 0) {
-    RETURN_IF_ERROR(sys::SetMountAttrs(rootfs, readonly, 0, plan.rootfs_propagation(), false), "rootfs");
+    RETURN_IF_ERROR(sys::SetMountAttrs(rootfs, readonly, 0, plan.rootfs_propagation(), false),
+                    "rootfs");
   }
   return absl::OkStatus();
 }

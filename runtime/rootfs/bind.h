@@ -1,4 +1,5 @@
-// Detached binds of host paths, made in the daemon's mount namespace, for volumes. Thread-safe. Blocking.
+// Detached binds of host paths, made in the daemon's mount namespace, for volumes. Thread-safe.
+// Blocking.
 #pragma once
 
 #include <string>
@@ -25,9 +26,11 @@ struct Bind {
 
 // Errors, all naming the host path:
 //   NotFound             it does not exist
-//   InvalidArgument      not absolute; recursive_readonly without readonly or with a propagation other than private
+//   InvalidArgument      not absolute; recursive_readonly without readonly or with a propagation
+//   other than private
 //                        (the message holds "RROUnsupported")
-//   FailedPrecondition   kHostToContainer and the mount it lies on is neither shared nor slave; kBidirectional and it is
+//   FailedPrecondition   kHostToContainer and the mount it lies on is neither shared nor slave;
+//   kBidirectional and it is
 //                        not shared
 absl::StatusOr<Bind> OpenBind(const BindRequest& request);
 

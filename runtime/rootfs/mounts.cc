@@ -21,11 +21,19 @@ using shim::v1::MountStep;
 using sys::UniqueFd;
 
 // What may be mounted on inside procfs: the files that tools such as lxcfs provide for a container
-// (OCI runtime-spec, and what runc permits). Anything else there could stand in for a file that is written to.
-constexpr absl::string_view kInsideProc[] = {
-    "/proc/cpuinfo", "/proc/diskstats", "/proc/meminfo", "/proc/stat",    "/proc/swaps",
-    "/proc/uptime",  "/proc/loadavg",   "/proc/slabinfo", "/proc/net/dev", "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled"};
+// (OCI runtime-spec, and what runc permits). Anything else there could stand in for a file that is
+// written to.
+constexpr absl::string_view kInsideProc[] = {"/proc/cpuinfo",
+                                             "/proc/diskstats",
+                                             "/proc/meminfo",
+                                             "/proc/stat",
+                                             "/proc/swaps",
+                                             "/proc/uptime",
+                                             "/proc/loadavg",
+                                             "/proc/slabinfo",
+                                             "/proc/net/dev",
+                                             "/proc/sys/kernel/ns_last_pid",
+                                             "/proc/sys/crypto/fips_enabled"};
 
 bool OnProcfs(int fd) {
   struct statfs fs;
@@ -41,13 +49,20 @@ bool AllowedInsideProc(absl::string_view target) {
 
 const char* FsType(MountStep::Kind kind) {
   switch (kind) {
-    case MountStep::PROC: return "proc";
-    case MountStep::SYSFS: return "sysfs";
-    case MountStep::MQUEUE: return "mqueue";
-    case MountStep::CGROUP2: return "cgroup2";
-    case MountStep::TMPFS: return "tmpfs";
-    case MountStep::DEVPTS: return "devpts";
-    default: return nullptr;
+    case MountStep::PROC:
+      return "proc";
+    case MountStep::SYSFS:
+      return "sysfs";
+    case MountStep::MQUEUE:
+      return "mqueue";
+    case MountStep::CGROUP2:
+      return "cgroup2";
+    case MountStep::TMPFS:
+      return "tmpfs";
+    case MountStep::DEVPTS:
+      return "devpts";
+    default:
+      return nullptr;
   }
 }
 
@@ -56,7 +71,8 @@ absl::StatusOr<int> MountOf(Build& build, const MountStep& step, UniqueFd& owned
   if (step.kind() == MountStep::ATTACH) return PlanFd(build.fds, step.fd(), step.target());
   const char* type = FsType(step.kind());
   if (type == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("mount '", step.target(), "': unknown kind ", step.kind()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("mount '", step.target(), "': unknown kind ", step.kind()));
   }
   std::vector<sys::FsOption> options;
   for (absl::string_view option : step.options()) {
@@ -72,8 +88,8 @@ absl::StatusOr<int> MountOf(Build& build, const MountStep& step, UniqueFd& owned
   return owned.get();
 }
 
-// procfs and sysfs go onto real directories, so that nothing of the image can send them, and with them every later
-// path beneath them, elsewhere (CVE-2019-19921, CVE-2023-27561).
+// procfs and sysfs go onto real directories, so that nothing of the image can send them, and with
+// them every later path beneath them, elsewhere (CVE-2019-19921, CVE-2023-27561).
 absl::StatusOr<UniqueFd> RealDirectory(int rootfs, const std::string& target) {
   auto dir = sys::OpenInRoot(rootfs, target, O_PATH | O_NOFOLLOW);
   if (!dir.ok() && ErrnoOf(dir.status()) == ENOENT) {
@@ -83,20 +99,22 @@ absl::StatusOr<UniqueFd> RealDirectory(int rootfs, const std::string& target) {
   RETURN_IF_ERROR(dir);
   ASSIGN_OR_RETURN(struct stat st, sys::StatFd(dir->get(), target));
   if (!S_ISDIR(st.st_mode)) {
-    return absl::FailedPreconditionError(absl::StrCat("'", target, "' of the rootfs is not a directory"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("'", target, "' of the rootfs is not a directory"));
   }
   return dir;
 }
 
 absl::StatusOr<UniqueFd> OpenTarget(Build& build, const MountStep& step) {
-  if (step.kind() == MountStep::PROC || step.kind() == MountStep::SYSFS || step.target() == "/proc" ||
-      step.target() == "/sys") {
+  if (step.kind() == MountStep::PROC || step.kind() == MountStep::SYSFS ||
+      step.target() == "/proc" || step.target() == "/sys") {
     return RealDirectory(build.rootfs, step.target());
   }
   ASSIGN_OR_RETURN(UniqueFd target, step.file() ? MakeTargetFile(build.rootfs, step.target())
                                                 : MakeTargetDir(build.rootfs, step.target()));
   if (OnProcfs(target.get()) && !AllowedInsideProc(step.target())) {
-    return absl::FailedPreconditionError(absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
   }
   return target;
 }
@@ -107,7 +125,8 @@ absl::Status AttachStep(Build& build, const MountStep& step) {
   ASSIGN_OR_RETURN(UniqueFd target, OpenTarget(build, step));
   RETURN_IF_ERROR(sys::AttachMount(mount, target.get(), step.target()));
   if (step.propagation() != 0) {
-    RETURN_IF_ERROR(sys::SetMountAttrs(mount, 0, 0, step.propagation(), step.kind() == MountStep::ATTACH));
+    RETURN_IF_ERROR(
+        sys::SetMountAttrs(mount, 0, 0, step.propagation(), step.kind() == MountStep::ATTACH));
   }
   if (step.kind() != MountStep::TMPFS) return absl::OkStatus();
   if (step.target() == "/dev") {
@@ -117,11 +136,13 @@ absl::Status AttachStep(Build& build, const MountStep& step) {
   return absl::OkStatus();
 }
 
-// Whatever is at /proc is what masks, labels and the container itself will take for procfs (CVE-2019-16884).
+// Whatever is at /proc is what masks, labels and the container itself will take for procfs
+// (CVE-2019-16884).
 absl::Status VerifyProc(const Build& build) {
   auto proc = sys::OpenInRoot(build.rootfs, "/proc", O_PATH | O_NOFOLLOW | O_DIRECTORY);
   RETURN_IF_ERROR(proc);
-  if (!OnProcfs(proc->get())) return absl::FailedPreconditionError("'/proc' of the container is not procfs");
+  if (!OnProcfs(proc->get()))
+    return absl::FailedPreconditionError("'/proc' of the container is not procfs");
   return absl::OkStatus();
 }
 
@@ -129,7 +150,8 @@ absl::Status VerifyProc(const Build& build) {
 
 absl::StatusOr<int> PlanFd(absl::Span<const int> fds, int index, absl::string_view what) {
   if (index < 0 || static_cast<size_t>(index) >= fds.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("plan: no descriptor ", index, " for '", what, "'"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("plan: no descriptor ", index, " for '", what, "'"));
   }
   return fds[static_cast<size_t>(index)];
 }
@@ -139,7 +161,8 @@ absl::Status AttachMounts(Build& build) {
   for (const MountStep& step : build.plan.mounts()) {
     if (step.target() == "/proc") proc = true;
     absl::Status status = AttachStep(build, step);
-    if (!status.ok() && !step.optional()) return Annotate(status, absl::StrCat("mount '", step.target(), "'"));
+    if (!status.ok() && !step.optional())
+      return Annotate(status, absl::StrCat("mount '", step.target(), "'"));
   }
   return proc ? VerifyProc(build) : absl::OkStatus();
 }

@@ -1,5 +1,6 @@
-// Decides what is mounted where in a container. Pure functions, for the daemon; the result goes into
-// shim.v1.ContainerPlan. Descriptor numbers in the steps are indices into the plan's descriptor list.
+// Decides what is mounted where in a container. Pure functions, for the daemon; the result goes
+// into shim.v1.ContainerPlan. Descriptor numbers in the steps are indices into the plan's
+// descriptor list.
 #pragma once
 
 #include <string>
@@ -22,18 +23,20 @@ struct Attachment {
 
 struct MountPlanInput {
   bool privileged = false;  // sysfs and cgroups writable
-  // Version 2: a cgroup2 is mounted. Otherwise a tmpfs holds `cgroup_v1`, one attachment for each hierarchy (see
-  // cgroup_mounts.h); their targets are names such as "memory", relative to /sys/fs/cgroup.
+  // Version 2: a cgroup2 is mounted. Otherwise a tmpfs holds `cgroup_v1`, one attachment for each
+  // hierarchy (see cgroup::Hierarchy::Mounts); their targets are names such as "memory", relative
+  // to /sys/fs/cgroup.
   bool cgroup_v2 = false;
   std::vector<Attachment> cgroup_v1;
-  int shm_fd = -1;                   // the pod's /dev/shm; -1 = a private tmpfs of 64 MiB
-  std::vector<Attachment> volumes;   // of the request, in its order
+  int shm_fd = -1;                  // the pod's /dev/shm; -1 = a private tmpfs of 64 MiB
+  std::vector<Attachment> volumes;  // of the request, in its order
 };
 
-// The standard mounts (/proc, /dev, /dev/pts, /dev/mqueue, /dev/shm, /sys, /sys/fs/cgroup) and the volumes, parents
-// before children. A volume at the target of a standard mount replaces it; one at /dev replaces all beneath /dev too,
-// one at /sys/fs/cgroup all of the cgroup mounts. Of two volumes with one target the later one is mounted on top.
-// InvalidArgument: a target that is not absolute, is "/" or holds "..".
+// The standard mounts (/proc, /dev, /dev/pts, /dev/mqueue, /dev/shm, /sys, /sys/fs/cgroup) and the
+// volumes, parents before children. A volume at the target of a standard mount replaces it; one at
+// /dev replaces all beneath /dev too, one at /sys/fs/cgroup all of the cgroup mounts. Of two
+// volumes with one target the later one is mounted on top. InvalidArgument: a target that is not
+// absolute, is "/" or holds "..".
 absl::StatusOr<std::vector<MountStep>> PlanMounts(const MountPlanInput& input);
 
 // Whether `mounts` bring a fresh /dev that is to be filled with the default devices.

@@ -21,7 +21,8 @@ struct Build {
   sys::UniqueFd dev;
   // Made read-only when everything below them is in place.
   std::vector<sys::UniqueFd> readonly_later;
-  // The verified /dev/null among the plan's devices, -1 = none; a detached mount until it is attached somewhere.
+  // The verified /dev/null among the plan's devices, -1 = none; a detached mount until it is
+  // attached somewhere.
   int null = -1;
   bool null_attached = false;
 };

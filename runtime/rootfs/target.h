@@ -1,7 +1,8 @@
 // Mount targets inside a rootfs: found, or made when missing. Linked into the static shim.
-// `root` is a descriptor of the rootfs; whatever the path and the symlinks in it say, nothing outside of `root` is
-// reached. A dangling symlink is followed and what it names is made, as if inside a chroot.
-// Errors: ENOTDIR/EISDIR when something of the other type is there, ELOOP after 16 symlinks or at a magic link.
+// `root` is a descriptor of the rootfs; whatever the path and the symlinks in it say, nothing
+// outside of `root` is reached. A dangling symlink is followed and what it names is made, as if
+// inside a chroot. Errors: ENOTDIR/EISDIR when something of the other type is there, ELOOP after 16
+// symlinks or at a magic link.
 #pragma once
 
 #include "absl/strings/string_view.h"

@@ -1,5 +1,5 @@
-// Who a process is and what it may do: the shim's side, in the forked child, right before exec. Raw system calls
-// only; linked into the static shim. Single-threaded.
+// Who a process is and what it may do: the shim's side, in the forked child, right before exec. Raw
+// system calls only; linked into the static shim. Single-threaded.
 #pragma once
 
 #include "absl/types/span.h"
@@ -8,16 +8,18 @@
 
 namespace berth::security {
 
-// In this order: AppArmor and SELinux label for the next exec (through a procfs of our own, never the container's),
-// session keyring, rlimits, umask, groups, bounding set, ids, capability sets, ambient set, no_new_privs, and last the
-// seccomp program. After it only execve is to be called: what the program refuses is refused to the caller too.
+// In this order: AppArmor and SELinux label for the next exec (through a procfs of our own, never
+// the container's), session keyring, rlimits, umask, groups, bounding set, ids, capability sets,
+// ambient set, no_new_privs, and last the seccomp program. After it only execve is to be called:
+// what the program refuses is refused to the caller too.
 //
 // Not done here: oom_score_adj, setsid, working directory, descriptors, environment.
 //
-// Needs all capabilities that the plan gives, CAP_SETUID, CAP_SETGID, CAP_SETPCAP, and CAP_SYS_ADMIN when a program is
-// loaded without no_new_privs (it then stays in the permitted set until exec, which clears it: the bounding set lacks it).
-// A kernel without keyrings is not an error. Errors carry the errno and name the step; InvalidArgument for a seccomp
-// program of odd size or a descriptor outside `fds`.
+// Needs all capabilities that the plan gives, CAP_SETUID, CAP_SETGID, CAP_SETPCAP, and
+// CAP_SYS_ADMIN when a program is loaded without no_new_privs (it then stays in the permitted set
+// until exec, which clears it: the bounding set lacks it). A kernel without keyrings is not an
+// error. Errors carry the errno and name the step; InvalidArgument for a seccomp program of odd
+// size or a descriptor outside `fds`.
 absl::Status ApplyCredentials(const shim::v1::Process& process, absl::Span<const int> fds);
 
 }  // namespace berth::security

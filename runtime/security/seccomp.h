@@ -1,5 +1,5 @@
-// Compiled seccomp programs: daemon's side. Compiling costs milliseconds and loading a tenth of one, so a program is
-// compiled once and kept in a sealed memfd that every shim can load from.
+// Compiled seccomp programs: daemon's side. Compiling costs milliseconds and loading a tenth of
+// one, so a program is compiled once and kept in a sealed memfd that every shim can load from.
 #pragma once
 
 #include <cstdint>
@@ -15,24 +15,26 @@
 
 namespace berth::security {
 
-// Flags for Process.seccomp_flags: SECCOMP_FILTER_FLAG_SPEC_ALLOW, no slow-down by speculation barriers, as the
-// kernel's own default is since 5.16.
+// Flags for Process.seccomp_flags: SECCOMP_FILTER_FLAG_SPEC_ALLOW, no slow-down by speculation
+// barriers, as the kernel's own default is since 5.16.
 extern const uint32_t kSeccompFlags;
 
 // A memfd with an array of struct sock_filter, sealed against every change.
 using SeccompProgram = std::shared_ptr<const sys::UniqueFd>;
 
-// Thread-safe. Two callers that ask for the same missing program may both compile it; one result is kept.
+// Thread-safe. Two callers that ask for the same missing program may both compile it; one result is
+// kept.
 class SeccompCache {
  public:
-  // berth's own profile (profile.h) for a container with the bounding set `caps`, for the native architecture and its
-  // 32-bit companion.
+  // berth's own profile (profile.h) for a container with the bounding set `caps`, for the native
+  // architecture and its 32-bit companion.
   absl::StatusOr<SeccompProgram> RuntimeDefault(uint64_t caps) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // An administrator's profile, in the JSON format of the OCI runtime specification or of Docker. The file is read on
-  // every call and compiled when its content is new. NotFound; InvalidArgument naming the field that is wrong;
-  // `caps` decides Docker's includes and excludes.
-  absl::StatusOr<SeccompProgram> Localhost(absl::string_view json_path, uint64_t caps = 0) ABSL_LOCKS_EXCLUDED(mutex_);
+  // An administrator's profile, in the JSON format of the OCI runtime specification or of Docker.
+  // The file is read on every call and compiled when its content is new. NotFound; InvalidArgument
+  // naming the field that is wrong; `caps` decides Docker's includes and excludes.
+  absl::StatusOr<SeccompProgram> Localhost(absl::string_view json_path, uint64_t caps = 0)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   absl::Mutex mutex_;

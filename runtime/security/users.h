@@ -24,7 +24,8 @@ struct UserRequest {
 struct ResolvedUser {
   uint32_t uid = 0;
   uint32_t gid = 0;
-  // The primary group first, then memberships in the order of /etc/group, then the request's; no duplicates.
+  // The primary group first, then memberships in the order of /etc/group, then the request's; no
+  // duplicates.
   std::vector<uint32_t> groups;
   std::string home = "/";
 };
@@ -34,12 +35,14 @@ struct UserFiles {
   std::string group;
 };
 
-// Reads both files beneath `rootfs` (a directory descriptor). A file that is missing is empty. FailedPrecondition for
-// anything but a regular file, ResourceExhausted above 10 MiB. The last component is not followed when a symlink.
+// Reads both files beneath `rootfs` (a directory descriptor). A file that is missing is empty.
+// FailedPrecondition for anything but a regular file, ResourceExhausted above 10 MiB. The last
+// component is not followed when a symlink.
 absl::StatusOr<UserFiles> ReadUserFiles(int rootfs);
 
-// Ids are 0 … 2^31-1. What consists of digits only is a number or an error, never a name. InvalidArgument naming what
-// is wrong: out of range, a name that is not in the files, an empty part, run_as_group without a user of the request.
+// Ids are 0 … 2^31-1. What consists of digits only is a number or an error, never a name.
+// InvalidArgument naming what is wrong: out of range, a name that is not in the files, an empty
+// part, run_as_group without a user of the request.
 absl::StatusOr<ResolvedUser> ResolveUser(const UserRequest& request, const UserFiles& files);
 
 }  // namespace berth::security

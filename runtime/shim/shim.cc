@@ -124,7 +124,10 @@ void Shim::ReapOrphans() {
     siginfo_t info = {};
     if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
     const pid_t pid = info.si_pid;
-    if (pid == init_.pid) return Dispatch(Key(Source::kPodInit, 0));
+    if (pid == init_.pid) {
+      Dispatch(Key(Source::kPodInit, 0));
+      continue;
+    }
     auto container = std::find_if(containers_.begin(), containers_.end(),
                                   [&](const auto& c) { return c.second->pid == pid && !c.second->reaped(); });
     auto exec = std::find_if(execs_.begin(), execs_.end(), [&](const auto& e) { return e.second->pid == pid; });

@@ -76,20 +76,19 @@ void Shim::OnExecExit(ExecProcess& exec) {
   auto status = sys::ReapPidfd(exec.pidfd.get());
   if (status.ok() && !status->has_value()) return;
   epoll_.Remove(exec.pidfd.get());
-  if (exec.running) {
-    const sys::ExitStatus end = status.ok() ? **status : sys::ExitStatus{255, 0};
-    const bool known = std::any_of(containers_.begin(), containers_.end(),
-                                   [&](const auto& c) { return c.second->serial == exec.container; });
-    v1::Reply event;
-    v1::ExecDone& done = *event.mutable_exec_done();
-    done.set_exec_id(exec.id);
-    done.set_exit_code(end.code);
-    done.set_signal(end.signal);
-    done.set_timed_out(exec.timed_out);
-    done.set_oom_killed(known && container::ReadOomKills(exec.oom_fd) > exec.oom_kills_before);
-    Publish(event);
-  }
+  const sys::ExitStatus end = status.ok() ? **status : sys::ExitStatus{255, 0};
+  const bool known = std::any_of(containers_.begin(), containers_.end(),
+                                 [&](const auto& c) { return c.second->serial == exec.container; });
+  v1::Reply event;
+  v1::ExecDone& done = *event.mutable_exec_done();
+  done.set_exec_id(exec.id);
+  done.set_exit_code(end.code);
+  done.set_signal(end.signal);
+  done.set_timed_out(exec.timed_out);
+  done.set_oom_killed(known && container::ReadOomKills(exec.oom_fd) > exec.oom_kills_before);
+  const bool ran = exec.running;
   execs_.erase(exec.id);
+  if (ran) Publish(event);
 }
 
 }  // namespace berth::shim

@@ -1,5 +1,6 @@
 #include "runtime/shim/zygote.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -59,12 +60,13 @@ void Say(int connection, const absl::Status& status) {
   prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   signal(SIGCHLD, SIG_DFL);
   setsid();
-  const int connection = start.daemon.get();
+  sys::UniqueFd connection(fcntl(start.daemon.get(), F_DUPFD_CLOEXEC, 3));  // Start takes the original
   auto shim = Shim::Start(std::move(start));
   if (!shim.ok()) {
-    Say(connection, shim.status());
+    Say(connection.get(), shim.status());
     _exit(1);
   }
+  connection.Reset();
   (*shim)->Run();
   _exit(0);
 }

@@ -1,0 +1,162 @@
+// The daemon as the commands see it: CRI v1 and berth.v1 over its unix socket, in plain values.
+// gRPC stays inside.
+//
+// Every call blocks until it is answered, its deadline passes (DeadlineExceeded) or Interrupt() is
+// called (Cancelled). Errors are RpcError()s: the daemon's code, and its message with the code in
+// words. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "runtime/base/status.h"
+
+namespace runtime::v1 {
+class ContainerConfig;
+class PodSandboxConfig;
+}  // namespace runtime::v1
+
+namespace berth::cli {
+
+using StringMap = std::map<std::string, std::string>;
+
+struct VersionInfo {
+  std::string runtime_name, runtime_version, api_version;
+};
+
+struct Condition {
+  std::string type;
+  bool status = false;
+  std::string reason, message;
+};
+
+struct DaemonInfo {
+  std::vector<Condition> conditions;
+  std::vector<std::string> handlers;  // without the default's second entry ""
+  std::string cgroup_driver;          // "cgroupfs" or "systemd"
+  // Of berth.v1; empty with a runtime that has no such service.
+  std::string commit, state_dir, root_dir, network_mode, kernel, cgroup_version;
+};
+
+struct PodInfo {
+  std::string id, name, ns, uid, handler;
+  uint32_t attempt = 0;
+  bool ready = false;
+  int64_t created_at = 0;  // nanoseconds since the epoch, as all times here
+  StringMap labels, annotations;
+};
+
+enum class ContainerState { kCreated, kRunning, kExited, kUnknown };
+absl::string_view StateName(ContainerState state);  // "Created", "Running", "Exited", "Unknown"
+
+struct ContainerInfo {
+  std::string id, pod_id, name, image, image_id;
+  uint32_t attempt = 0;
+  ContainerState state = ContainerState::kUnknown;
+  int64_t created_at = 0;
+  StringMap labels, annotations;
+};
+
+struct ContainerDetails {
+  ContainerState state = ContainerState::kUnknown;
+  int exit_code = 0;
+  std::string reason, message, log_path;
+};
+
+struct ImageInfo {
+  std::string id;
+  std::vector<std::string> tags, digests;
+  uint64_t size = 0;
+  std::optional<int64_t> uid;
+  std::string username;
+  bool pinned = false;
+};
+
+struct ContainerUsage {
+  std::string id, name;
+  StringMap labels;
+  int64_t cpu_time = 0;  // when `cpu_nanos` was read
+  std::optional<uint64_t> cpu_nanos, nano_cores, working_set, writable_bytes;
+};
+
+struct ExecResult {
+  std::string out, err;
+  int exit_code = 0;
+};
+
+struct Credentials {
+  std::string username, password;
+};
+
+// How far a pull is: bytes of all layers together. `total` is 0 while it is not known.
+struct PullState {
+  std::string phase;
+  uint64_t done = 0, total = 0;
+};
+using PullWatcher = std::function<void(const PullState&)>;
+
+class CriClient {
+ public:
+  // Unavailable or PermissionDenied from CannotReach. `timeout` bounds every call; absent: two
+  // minutes, and no bound for calls that take as long as their subject does (pull, exec, stop).
+  static absl::StatusOr<std::unique_ptr<CriClient>> Connect(const std::string& socket_path,
+                                                            std::optional<absl::Duration> timeout);
+  ~CriClient();
+
+  // Cancels every call that is under way and every later one, until Resume(): a signal stops the
+  // work, and the undoing of it goes on.
+  void Interrupt();
+  void Resume();
+
+  absl::StatusOr<VersionInfo> Version();
+  absl::StatusOr<DaemonInfo> Info();
+
+  absl::StatusOr<std::vector<PodInfo>> ListPods();
+  absl::StatusOr<std::string> RunPod(const runtime::v1::PodSandboxConfig& config, const std::string& handler);
+  // Primary address first; none with the host's network.
+  absl::StatusOr<std::vector<std::string>> PodIps(const std::string& id);
+  absl::Status StopPod(const std::string& id);
+  absl::Status RemovePod(const std::string& id);
+  // Status and verbose info as indented JSON.
+  absl::StatusOr<std::string> InspectPod(const std::string& id);
+
+  absl::StatusOr<std::vector<ContainerInfo>> ListContainers();
+  absl::StatusOr<std::string> CreateContainer(const std::string& pod_id,
+                                              const runtime::v1::ContainerConfig& config,
+                                              const runtime::v1::PodSandboxConfig& pod_config);
+  absl::Status StartContainer(const std::string& id);
+  absl::Status StopContainer(const std::string& id, int64_t grace_seconds);
+  absl::Status RemoveContainer(const std::string& id);
+  absl::StatusOr<ContainerDetails> ContainerStatus(const std::string& id);
+  absl::StatusOr<std::string> InspectContainer(const std::string& id);
+  absl::StatusOr<std::vector<ContainerUsage>> ListStats();
+  // `timeout_seconds` 0 is no limit. A command that fails is a result, not an error.
+  absl::StatusOr<ExecResult> Exec(const std::string& id, const std::vector<std::string>& command,
+                                  int64_t timeout_seconds);
+
+  absl::StatusOr<std::vector<ImageInfo>> ListImages();
+  // Absent when there is no such image.
+  absl::StatusOr<std::optional<ImageInfo>> FindImage(const std::string& reference);
+  absl::StatusOr<std::string> InspectImage(
+      const std::string& reference);  // NotFound when there is none
+  // The image's id. `watch` is called from this thread when the daemon reports progress, never
+  // otherwise.
+  absl::StatusOr<std::string> PullImage(const std::string& reference,
+                                        const std::optional<Credentials>& credentials,
+                                        const PullWatcher& watch);
+  absl::Status RemoveImage(const std::string& reference);
+
+ private:
+  struct Impl;
+  explicit CriClient(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace berth::cli

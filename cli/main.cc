@@ -1,0 +1,43 @@
+// berth: the command line.
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <iostream>
+#include <thread>
+
+#include "cli/app.h"
+#include "cli/session.h"
+
+namespace {
+
+// A signal ends the program, unless the command has something to undo: then a first one cancels
+// what is under way.
+void WatchSignals(berth::cli::Session& session, const sigset_t& signals) {
+  for (bool again = false;; again = true) {
+    int number = 0;
+    if (sigwait(&signals, &number) != 0) continue;
+    if (again || !session.undo_on_signal()) _exit(128 + number);
+    session.Interrupt();
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, number);
+  // Before the first thread, so that all inherit it.
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::ios::sync_with_stdio(false);
+  berth::cli::Streams streams{std::cin, std::cout, std::cerr, isatty(STDERR_FILENO) == 1};
+  berth::cli::Session session(streams,
+                              [](const char* name) -> const char* { return getenv(name); });
+  std::thread([&] { WatchSignals(session, signals); }).detach();
+  int code = berth::cli::RunBerth({argv + 1, argv + argc}, session);
+  std::cout.flush();
+  // The signal thread still waits on what is on this stack, and gRPC's threads need no farewell.
+  _exit(std::cout ? code : berth::cli::kExitFailure);
+}

@@ -1,0 +1,75 @@
+// What a command is given: the global options, where to read and write, and the daemon.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "cli/client/cri_client.h"
+#include "runtime/base/status.h"
+
+namespace berth::cli {
+
+struct GlobalOptions {
+  std::string socket = "/run/berth/berth.sock";
+  std::optional<absl::Duration> timeout;
+  std::string output = "table";  // table, wide, json
+};
+
+struct Streams {
+  std::istream& in;
+  std::ostream& out;
+  std::ostream& err;
+  bool err_is_terminal = false;
+};
+
+class Session {
+ public:
+  Session(Streams streams, std::function<const char*(const char*)> getenv)
+      : io(streams), getenv_(std::move(getenv)) {}
+
+  // Connects on the first call.
+  absl::StatusOr<CriClient*> Client();
+  // The variable, or `fallback` when it is not set or empty.
+  std::string Env(const char* name, absl::string_view fallback = "") const;
+  bool json() const { return options.output == "json"; }
+  bool wide() const { return options.output == "wide"; }
+
+  // From here on a signal does not end the program but interrupts it, because the command has
+  // things to undo.
+  void UndoOnSignal() { undo_on_signal_ = true; }
+  bool undo_on_signal() const { return undo_on_signal_; }
+  // What such a signal does, from another thread: calls end with Cancelled, and so do later ones
+  // until Resume().
+  void Interrupt();
+  void Resume();
+
+  GlobalOptions options;
+  Streams io;
+
+ private:
+  std::function<const char*(const char*)> getenv_;
+  std::atomic<bool> undo_on_signal_ = false;
+  absl::Mutex mu_;
+  bool interrupted_ ABSL_GUARDED_BY(mu_) = false;
+  std::unique_ptr<CriClient> client_ ABSL_GUARDED_BY(mu_);
+};
+
+// An exit code, or the error that main prints. Errors of UsageError end with code 2, others with 1.
+using Action = std::function<absl::StatusOr<int>(Session&)>;
+
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailure = 1;
+inline constexpr int kExitUsage = 2;
+
+absl::Status UsageError(absl::string_view message);
+int ExitCodeOf(const absl::Status& status);
+
+}  // namespace berth::cli

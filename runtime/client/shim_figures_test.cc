@@ -1,0 +1,99 @@
+// What the low-level runtime costs, for people: run with --gtest_also_run_disabled_tests. Microseconds, medians; the
+// container has a cgroup v1 or v2 of none, a bind for a rootfs, /proc, /dev, /dev/pts and /tmp.
+#include <stdio.h>
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_split.h"
+#include "runtime/client/pod_fixture.h"
+#include "runtime/sys/file.h"
+
+namespace berth::client {
+namespace {
+
+class ShimFiguresTest : public PodFixture {
+ protected:
+  template <typename Body>
+  void Measure(const char* name, int rounds, Body body) {
+    std::vector<double> us;
+    for (int i = 0; i < rounds; ++i) {
+      const absl::Time begin = absl::Now();
+      body(i);
+      us.push_back(absl::ToDoubleMicroseconds(absl::Now() - begin));
+    }
+    std::sort(us.begin(), us.end());
+    printf("%-28s min %7.0f  median %7.0f\n", name, us[0], us[us.size() / 2]);
+  }
+  static int PssKb(int pid) {
+    const std::string text = sys::ReadFile(absl::StrCat("/proc/", pid, "/smaps_rollup")).value_or("");
+    for (absl::string_view line : absl::StrSplit(text, '\n')) {
+      int kb = 0;
+      std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+      if (words.size() == 3 && words[0] == "Pss:" && absl::SimpleAtoi(words[1], &kb)) return kb;
+    }
+    return -1;
+  }
+};
+
+TEST_F(ShimFiguresTest, DISABLED_Figures) {
+  constexpr int kPods = 40, kRounds = 200;
+  std::vector<std::shared_ptr<PodShim>> pods;
+  std::vector<std::string> dirs;
+  for (int i = 0; i < kPods; ++i) {
+    dirs.push_back(absl::StrCat(dir_, "/pod", i));
+    ASSERT_TRUE(sys::MakeDirs(dirs.back(), 0700).ok());
+  }
+  for (bool host : {true, false}) {
+    for (auto& pod : pods) pod->Shutdown().IgnoreError();
+    pods.clear();
+    Measure(host ? "launch, host network" : "launch, own network", kPods, [&](int i) {
+      shim::v1::SandboxPlan plan = Sandbox();
+      plan.set_pod_id(absl::StrCat("pod", i));
+      if (host) plan.set_network(shim::v1::NAMESPACE_HOST);
+      auto pod = launcher_->Launch(plan, dirs[static_cast<size_t>(i)], {});
+      ASSERT_TRUE(pod.ok()) << pod.status();
+      pods.push_back(*pod);
+    });
+  }
+  PodShim& pod = *pods[0];
+  std::vector<PlannedContainer> planned;
+  for (int i = 0; i < kRounds; ++i) planned.push_back(Program(absl::StrCat("c", i), {"/bin/static-true"}));
+  std::map<std::string, std::vector<uint64_t>> steps;
+  Measure("state (a round trip)", kRounds, [&](int) { ASSERT_TRUE(pod.State().ok()); });
+  Measure("create", kRounds, [&](int i) {
+    auto created = pod.Create(planned[static_cast<size_t>(i)].plan, planned[static_cast<size_t>(i)].fds());
+    ASSERT_TRUE(created.ok()) << created.status();
+    for (const auto& step : created->steps()) steps[step.name()].push_back(step.nanoseconds());
+  });
+  Measure("start", kRounds, [&](int i) { ASSERT_TRUE(pod.Start(ContainerId(absl::StrCat("c", i))).ok()); });
+  for (int i = 0; i < kRounds; ++i) AwaitExit(absl::StrCat("c", i));
+  auto run = [&](const char* name, PodShim& on, const char* target) {
+    Measure(name, kRounds, [&](int) {
+      shim::v1::ExecPlan plan = ExecScript(target, "");
+      plan.mutable_process()->clear_argv();
+      plan.mutable_process()->add_argv("/bin/static-true");
+      absl::Mutex mutex;
+      bool done = false;
+      ASSERT_TRUE(on.Exec(plan, {}, [&](absl::StatusOr<ExecOutcome>) {
+        absl::MutexLock lock(&mutex);
+        done = true;
+      }).ok());
+      absl::MutexLock lock(&mutex);
+      mutex.Await(absl::Condition(&done));
+    });
+  };
+  Run(pod, Script("target", "sleep 1000"));
+  run("exec of static true to end", pod, "target");
+  for (auto& [name, ns] : steps) {
+    std::sort(ns.begin(), ns.end());
+    printf("  step %-23s min %7.1f  median %7.1f\n", name.c_str(), double(ns[0]) / 1000, double(ns[ns.size() / 2]) / 1000);
+  }
+  printf("PSS of an idle shim among %d: %d kB; of one with %d containers behind it: %d kB\n", kPods,
+         PssKb(pods[kPods / 2]->pid()), kRounds, PssKb(pod.pid()));
+  for (auto& p : pods) EXPECT_TRUE(p->Shutdown().ok());
+}
+
+}  // namespace
+}  // namespace berth::client
