@@ -21,7 +21,6 @@ namespace {
 
 constexpr absl::string_view kLinkPrefix = "bv";
 constexpr char kPodInterface[] = "eth0";
-constexpr absl::string_view kNotReady = "Network plugin returns error";
 
 // 48 bits of the pod's id: unique enough, and found again without a record.
 std::string LinkName(const PodId& pod) { return absl::StrCat(kLinkPrefix, pod.Short()); }
@@ -184,7 +183,9 @@ absl::Status EmbeddedNetwork::Connect(const Lease& lease, const Bridge& bridge, 
   return host.WaitOperational(spec_.name);
 }
 
-absl::Status EmbeddedNetwork::ReplaceTable() { return nft_.Run(TableText(spec_.name, spec_.subnet, Leases())).status(); }
+absl::Status EmbeddedNetwork::ReplaceTable() {
+  return nft_.Run(TableText(spec_.name, spec_.subnet, Leases())).status();
+}
 
 absl::Status EmbeddedNetwork::Publish(const Lease& lease) {
   if (lease.ports.empty()) return absl::OkStatus();
@@ -245,9 +246,7 @@ absl::Status EmbeddedNetwork::Detach(const PodRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status EmbeddedNetwork::Ready() { return Annotate(CheckAndRepair(), kNotReady); }
-
-absl::Status EmbeddedNetwork::CheckAndRepair() {
+absl::Status EmbeddedNetwork::Ready() {
   ASSIGN_OR_RETURN(Bridge bridge, Prepared());
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
   if (auto link = rt.Find(spec_.name); !link.ok() || link->index != bridge.index) {

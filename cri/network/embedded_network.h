@@ -36,7 +36,6 @@ class EmbeddedNetwork : public PodNetwork {
 
  private:
   absl::StatusOr<Bridge> Prepared();
-  absl::Status CheckAndRepair();
   absl::StatusOr<Bridge> Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
   void Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
   absl::StatusOr<Lease> Reserve(const PodRequest& request);

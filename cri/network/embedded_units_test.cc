@@ -1,10 +1,9 @@
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstdlib>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "cri/network/address_pool.h"
 #include "cri/network/host_ports.h"
@@ -33,8 +32,8 @@ TEST(SubnetTest, Arithmetic) {
 }
 
 TEST(SubnetTest, RefusesNonsense) {
-  for (const char* bad : {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/31", "10.0.0.0/7", "10.0.0.0/-1", "10.0.0/16",
-                          "fd00::/64", "10.0.0.0/16/2"}) {
+  for (const char* bad : {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/31", "10.0.0.0/7", "10.0.0.0/-1",
+                          "10.0.0/16", "fd00::/64", "10.0.0.0/16/2"}) {
     EXPECT_FALSE(Subnet::Parse(bad).ok()) << bad;
   }
 }

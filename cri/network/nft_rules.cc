@@ -5,7 +5,8 @@
 namespace berth::network {
 namespace {
 
-// * guard: route_localnet lets the host answer for 127.0.0.0/8 on the bridge, which the way to a published port from the
+// * guard: route_localnet lets the host answer for 127.0.0.0/8 on the bridge, which the way to a published port from
+// the
 //   host's loopback needs. Packets from pods for loopback addresses must not profit from it: they are dropped before
 //   connection tracking turns the replies of redirected connections back into loopback addresses.
 // * prerouting and output run before other programs' redirections (priority -100), a published port is ours.
@@ -48,8 +49,8 @@ std::string ElementsText(absl::string_view verb, const Lease& lease, Part part) 
   std::string text;
   for (const PortMapping& port : lease.ports) {
     bool any = port.host_ip.empty();
-    std::string key = absl::StrCat(any ? "" : absl::StrCat(port.host_ip, " . "), ProtocolName(port.protocol), " . ",
-                                   port.host_port);
+    std::string key =
+        absl::StrCat(any ? "" : absl::StrCat(port.host_ip, " . "), ProtocolName(port.protocol), " . ", port.host_port);
     std::string value =
         part == Part::kKeyOnly ? "" : absl::StrCat(" : ", lease.ips.front(), " . ", port.container_port);
     absl::StrAppend(&text, verb, " element ip berth ", any ? "any_address" : "one_address", " { ", key, value, " }\n");
