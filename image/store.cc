@@ -24,8 +24,7 @@ namespace {
 constexpr size_t kShortestId = 4;
 
 bool IsHex(absl::string_view text) {
-  return text.size() >= kShortestId &&
-         text.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
+  return text.size() >= kShortestId && text.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
 }
 
 // What the catalogue has of an image, as the daemon sees it.

@@ -52,6 +52,16 @@ void ForgetFlows(const Lease& lease) {
 EmbeddedNetwork::EmbeddedNetwork(BridgeSpec spec, LeaseStore store, Nft nft)
     : spec_(std::move(spec)), store_(std::move(store)), nft_(std::move(nft)), pool_(spec_.subnet) {}
 
+EmbeddedNetwork::~EmbeddedNetwork() {
+  if (!Leases().empty()) return;
+  absl::MutexLock start(&start_mu_);
+  if (!bridge_) return;
+  absl::MutexLock rules(&rules_mu_);
+  (void)nft_.Run(absl::StrCat("delete table ip ", TableName(spec_.name), "\n"));
+  (void)RevokeForwarding(nft_, spec_.name);
+  if (auto rt = RtNetlink::Open(); rt.ok()) (void)DeleteLinkIfThere(*rt, spec_.name);
+}
+
 absl::StatusOr<Bridge> EmbeddedNetwork::Prepared() {
   absl::MutexLock lock(&start_mu_);
   if (!bridge_) {
@@ -190,14 +200,14 @@ absl::Status EmbeddedNetwork::ReplaceTable() {
 absl::Status EmbeddedNetwork::Publish(const Lease& lease) {
   if (lease.ports.empty()) return absl::OkStatus();
   absl::MutexLock lock(&rules_mu_);
-  if (nft_.Run(AddElementsText(lease)).ok()) return absl::OkStatus();
+  if (nft_.Run(AddElementsText(spec_.name, lease)).ok()) return absl::OkStatus();
   return ReplaceTable();  // someone flushed the ruleset; the leases know all of it, this one too
 }
 
 absl::Status EmbeddedNetwork::Unpublish(const Lease& lease) {
   if (lease.ports.empty()) return absl::OkStatus();
   absl::MutexLock lock(&rules_mu_);
-  if (nft_.Run(DeleteElementsText(lease)).ok()) return absl::OkStatus();
+  if (nft_.Run(DeleteElementsText(spec_.name, lease)).ok()) return absl::OkStatus();
   return ReplaceTable();
 }
 
@@ -257,7 +267,7 @@ absl::Status EmbeddedNetwork::Ready() {
     return Prepared().status();
   }
   absl::MutexLock lock(&rules_mu_);
-  if (!nft_.Run("list chain ip berth publish\n").ok()) RETURN_IF_ERROR(ReplaceTable(), "embedded network");
+  if (!nft_.Run(absl::StrCat("list chain ip ", TableName(spec_.name), " publish\n")).ok()) RETURN_IF_ERROR(ReplaceTable(), "embedded network");
   return AllowForwarding(nft_, spec_.name);
 }
 

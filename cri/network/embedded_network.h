@@ -28,6 +28,8 @@ namespace berth::network {
 class EmbeddedNetwork : public PodNetwork {
  public:
   EmbeddedNetwork(BridgeSpec spec, LeaseStore store, Nft nft);
+  // While pods have leases, everything stays as it is for the next daemon. Without any, the bridge and the rules go.
+  ~EmbeddedNetwork() override;
 
   absl::StatusOr<PodAddresses> Attach(const PodRequest& request) override;
   absl::Status Detach(const PodRequest& request) override;

@@ -63,7 +63,8 @@ absl::StatusOr<ConfigDocument> ParseImageConfig(absl::string_view bytes) {
   out.config.architecture = out.platform.architecture;
   ASSIGN_OR_RETURN(std::string created, StringField(json, "created"));
   std::string error;
-  if (!absl::ParseTime(absl::RFC3339_full, created, &out.config.created, &error)) out.config.created = absl::UnixEpoch();
+  if (!absl::ParseTime(absl::RFC3339_full, created, &out.config.created, &error))
+    out.config.created = absl::UnixEpoch();
   if (auto process = json.find("config"); process != json.end() && !process->is_null()) {
     RETURN_IF_ERROR(ReadProcess(*process, out.config));
   }

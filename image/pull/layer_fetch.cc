@@ -34,7 +34,8 @@ class Fetcher {
     std::vector<LayerProgress> progress;
     for (size_t i = 0; i < blobs_.size(); ++i) {
       bool there = fetch_.layers->Has(blobs_[i].diff_id);
-      progress.push_back({.digest = blobs_[i].digest, .total = blobs_[i].size, .unpacked = there, .already_there = there});
+      progress.push_back(
+          {.digest = blobs_[i].digest, .total = blobs_[i].size, .unpacked = there, .already_there = there});
       if (!there) queue_.push_back(i);
     }
     std::stable_sort(queue_.begin(), queue_.end(), [&](size_t a, size_t b) { return blobs_[a].size > blobs_[b].size; });
@@ -71,11 +72,11 @@ class Fetcher {
       last = FetchFrom(*session, index, transfer, *sink);
       if (last.ok()) return sink;
       if (stop_.load() || fetch_.monitor->cancelled()) break;
-      if (absl::IsDataLoss(last)) {
-        sink.reset();
+      if (absl::IsDataLoss(last) || absl::IsInvalidArgument(last)) {
+        sink.reset();  // what looks like a malformed archive may be bytes that this server made up
       } else if (!absl::IsUnavailable(last) && !absl::IsNotFound(last) && !absl::IsUnauthenticated(last) &&
                  !absl::IsPermissionDenied(last)) {
-        break;  // of this machine, or of the archive: another server would not change it
+        break;  // of this machine: another server would not change it
       }
     }
     return last;
@@ -84,12 +85,12 @@ class Fetcher {
   absl::Status FetchFrom(RegistrySession& session, size_t index, BlobTransfer& transfer, LayerSink& sink) {
     auto write = [&](absl::string_view bytes) -> absl::Status {
       if (stop_.load()) return absl::CancelledError("another layer failed");
-      RETURN_IF_ERROR(sink.Write(bytes), "layer ", transfer.digest);
+      RETURN_IF_ERROR(sink.Write(bytes));
       fetch_.monitor->SetDone(index, transfer.received + bytes.size());
       return absl::OkStatus();
     };
     RETURN_IF_ERROR(session.GetBlob(transfer, write));
-    RETURN_IF_ERROR(sink.Finish(), "layer ", transfer.digest);
+    RETURN_IF_ERROR(sink.Finish());
     fetch_.monitor->SetUnpacked(index);
     return absl::OkStatus();
   }

@@ -29,10 +29,13 @@ bool IsConfigType(absl::string_view type) {
 }
 
 bool IsLayerType(absl::string_view type) {
-  static const auto* types = new std::set<std::string, std::less<>>{
-      "application/vnd.oci.image.layer.v1.tar",           "application/vnd.oci.image.layer.v1.tar+gzip",
-      "application/vnd.oci.image.layer.v1.tar+zstd",      "application/vnd.docker.image.rootfs.diff.tar",
-      "application/vnd.docker.image.rootfs.diff.tar.gzip", "application/vnd.docker.image.rootfs.diff.tar.zstd"};
+  static const auto* types =
+      new std::set<std::string, std::less<>>{"application/vnd.oci.image.layer.v1.tar",
+                                             "application/vnd.oci.image.layer.v1.tar+gzip",
+                                             "application/vnd.oci.image.layer.v1.tar+zstd",
+                                             "application/vnd.docker.image.rootfs.diff.tar",
+                                             "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                                             "application/vnd.docker.image.rootfs.diff.tar.zstd"};
   return types->find(std::string(type)) != types->end();
 }
 
@@ -53,8 +56,8 @@ absl::StatusOr<Descriptor> ReadDescriptor(const Json& json) {
 absl::Status CheckLayerType(const Descriptor& layer) {
   if (IsLayerType(layer.media_type)) return absl::OkStatus();
   if (absl::StrContains(layer.media_type, "foreign") || absl::StrContains(layer.media_type, "nondistributable")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("layer ", layer.digest, " is not in the registry (", layer.media_type, "): foreign layers are not pulled"));
+    return absl::InvalidArgumentError(absl::StrCat("layer ", layer.digest, " is not in the registry (",
+                                                   layer.media_type, "): foreign layers are not pulled"));
   }
   return absl::InvalidArgumentError(
       absl::StrCat("layer ", layer.digest, " has media type ", Quoted(layer.media_type), ", which is not supported"));
@@ -135,8 +138,11 @@ int Rank(const Platform& host, const Platform& image) {
   if (image.variant == host.variant) return 0;
   if (image.variant.empty()) return 1;
   // The variants that run everywhere the architecture does, named by some builders.
-  if (host.variant.empty()) return (host.architecture == "arm64" && image.variant == "v8") ||
-                                   (host.architecture == "amd64" && image.variant == "v1") ? 0 : -1;
+  if (host.variant.empty())
+    return (host.architecture == "arm64" && image.variant == "v8") ||
+                   (host.architecture == "amd64" && image.variant == "v1")
+               ? 0
+               : -1;
   bool older = host.architecture == "arm" && image.variant.size() == 2 && image.variant.front() == 'v' &&
                image.variant < host.variant && image.variant >= "v5";
   return older ? 2 + (host.variant.back() - image.variant.back()) : -1;

@@ -29,10 +29,10 @@ class PullFlights {
  private:
   struct Flight {
     PullMonitor monitor;
-    int waiters = 0;    // guarded by PullFlights::mutex_
-    bool done = false;  // likewise
+    int waiters = 0;                                                                   // guarded by PullFlights::mutex_
+    bool done = false;                                                                 // likewise
     absl::StatusOr<ImageRow> result = absl::UnknownError("the pull is not finished");  // likewise; const once done
-    std::thread thread;  // joined by the last waiter
+    std::thread thread;                                                                // joined by the last waiter
   };
 
   std::shared_ptr<Flight> Join(const std::string& key, Job job) ABSL_LOCKS_EXCLUDED(mutex_);

@@ -50,11 +50,9 @@ class Pull {
     held.push_back(resolved.document.digest);
     held.push_back(resolved.manifest.config.digest);
     lease_ = parts_.leases->Hold(std::move(held));
-    RETURN_IF_ERROR(FetchLayers({.layers = parts_.layers,
-                                 .sessions = Sessions(),
-                                 .parallel = parts_.parallel_layers,
-                                 .monitor = &monitor_},
-                                Blobs(resolved.manifest, config)));
+    RETURN_IF_ERROR(FetchLayers(
+        {.layers = parts_.layers, .sessions = Sessions(), .parallel = parts_.parallel_layers, .monitor = &monitor_},
+        Blobs(resolved.manifest, config)));
     RETURN_IF_ERROR(parts_.content->Put(resolved.document.digest, resolved.document.bytes));
     RETURN_IF_ERROR(parts_.content->Put(resolved.manifest.config.digest, config_bytes));
     return Record(resolved, config, std::move(config_bytes));

@@ -14,15 +14,15 @@
 namespace berth::image {
 namespace {
 
-using testing_image::MakeImage;
-using testing_image::TestImage;
-using testing_server::DockerRegistry;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
 using ::testing::UnorderedElementsAre;
+using testing_image::MakeImage;
+using testing_image::TestImage;
+using testing_server::DockerRegistry;
 
 class StoreTest : public ::testing::Test {
  protected:
@@ -65,8 +65,8 @@ class StoreTest : public ::testing::Test {
   std::unique_ptr<Store> store_;
 };
 
-#define START_REGISTRY(...)      \
-  StartRegistry(__VA_ARGS__);    \
+#define START_REGISTRY(...)   \
+  StartRegistry(__VA_ARGS__); \
   if (IsSkipped() || HasFatalFailure()) return
 
 const TestImage& Small() {
@@ -93,8 +93,8 @@ TEST_F(StoreTest, PullByTagIsFoundByEveryName) {
     ASSERT_TRUE(found.ok()) << name << ": " << found.status();
     EXPECT_EQ(found->id, image->id);
   }
-  for (const std::string& name : {Name("app"), Name("app:v2"), std::string("ffffffffffff"), std::string("!!"),
-                                  std::string("")}) {
+  for (const std::string& name :
+       {Name("app"), Name("app:v2"), std::string("ffffffffffff"), std::string("!!"), std::string("")}) {
     EXPECT_TRUE(absl::IsNotFound(store_->Find(name).status())) << name;
   }
   EXPECT_EQ(store_->List().size(), 1u);
@@ -142,8 +142,7 @@ TEST_F(StoreTest, ImageThatLostALayerIsGoneAfterReopening) {
   ASSERT_TRUE(registry_->Push(Small(), "app", "v1").ok());
   ASSERT_TRUE(store_->Pull({.reference = Name("app:v1")}).ok());
   store_.reset();
-  ASSERT_TRUE(
-      sys::RemoveTreeAt(AT_FDCWD, absl::StrCat(dir_, "/store/layers/", Small().diff_ids[0].substr(7))).ok());
+  ASSERT_TRUE(sys::RemoveTreeAt(AT_FDCWD, absl::StrCat(dir_, "/store/layers/", Small().diff_ids[0].substr(7))).ok());
   Reopen();
   EXPECT_TRUE(absl::IsNotFound(store_->Find(Name("app:v1")).status()));
   EXPECT_EQ(LayersOnDisk(), 0u) << "its other layer is of no use any more";
@@ -222,7 +221,8 @@ TEST_F(StoreTest, BasicAuthentication) {
       store_->Pull({.reference = Name("app:v1"), .credentials = {.username = "me", .password = "wrong-word"}}).status();
   EXPECT_TRUE(absl::IsUnauthenticated(wrong)) << wrong;
   EXPECT_THAT(std::string(wrong.message()), Not(HasSubstr("wrong-word")));
-  auto image = store_->Pull({.reference = Name("app:v1"), .credentials = {.username = "me", .password = "secret-word"}});
+  auto image =
+      store_->Pull({.reference = Name("app:v1"), .credentials = {.username = "me", .password = "secret-word"}});
   EXPECT_TRUE(image.ok()) << image.status();
 }
 

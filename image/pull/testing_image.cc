@@ -45,7 +45,8 @@ TestImage MakeImage(const std::vector<std::map<std::string, std::string>>& layer
 
 std::string IndexOf(const TestImage& image) {
   constexpr char kType[] = "application/vnd.oci.image.manifest.v1+json";
-  Json other = DescriptorJson(kType, Sha256Digest("other"), 5), attestation = DescriptorJson(kType, Sha256Digest("at"), 2);
+  Json other = DescriptorJson(kType, Sha256Digest("other"), 5),
+       attestation = DescriptorJson(kType, Sha256Digest("at"), 2);
   Json mine = DescriptorJson(kType, image.manifest_digest, image.manifest.size());
   other["platform"] = {{"os", "linux"}, {"architecture", "s390"}};
   attestation["platform"] = {{"os", "unknown"}, {"architecture", "unknown"}};

@@ -19,8 +19,7 @@ struct TestImage {
 };
 
 // Each layer is the files of a map, path to content, gzipped.
-TestImage MakeImage(const std::vector<std::map<std::string, std::string>>& layers,
-                    absl::string_view env = "WHO=berth");
+TestImage MakeImage(const std::vector<std::map<std::string, std::string>>& layers, absl::string_view env = "WHO=berth");
 
 // An index of the manifest for this platform, with one for another and an attestation in front of it.
 std::string IndexOf(const TestImage& image);

@@ -161,12 +161,8 @@ void FaultServer::Serve(sys::UniqueFd connection) {
   Reply reply = handler_(request);
   for (int waited = 0; waited < reply.delay_ms && !stop_.load(); waited += 10) absl::SleepFor(absl::Milliseconds(10));
   std::string head = absl::StrCat("HTTP/1.1 ", reply.status, " X\r\nConnection: close\r\n");
-  bool sized = false;
-  for (const std::string& header : reply.headers) {
-    absl::StrAppend(&head, header, "\r\n");
-    sized = sized || absl::StartsWithIgnoreCase(header, "content-length:");
-  }
-  if (!sized) absl::StrAppend(&head, "Content-Length: ", reply.body.size(), "\r\n");
+  for (const std::string& header : reply.headers) absl::StrAppend(&head, header, "\r\n");
+  if (reply.announce) absl::StrAppend(&head, "Content-Length: ", reply.body.size(), "\r\n");
   if (SendAll(connection.get(), head + "\r\n")) {
     SendAll(connection.get(), absl::string_view(reply.body).substr(0, reply.cut_after));
   }
@@ -185,6 +181,7 @@ FaultServer::Handler Serving(const testing_image::TestImage& image,
       return reply;
     }
     std::string digest = request.target.substr(request.target.rfind('/') + 1);
+    digest = digest.substr(0, digest.find('?'));
     auto blob = image.blobs.find(digest);
     if (!absl::StartsWith(request.target, "/v2/app/blobs/") || blob == image.blobs.end()) {
       reply.status = 404;
@@ -218,12 +215,14 @@ absl::StatusOr<std::unique_ptr<DockerRegistry>> DockerRegistry::Start(const std:
     auth = absl::StrCat("auth: {htpasswd: {realm: test, path: ", dir, "/htpasswd}}\n");
     registry->user_ = absl::StrCat(user, ":", password);
   }
-  std::string config = absl::StrCat("version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ",
-                                    dir, "/data}}\nhttp: {addr: '", registry->host(), "'}\n", auth);
+  std::string config =
+      absl::StrCat("version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ", dir,
+                   "/data}}\nhttp: {addr: '", registry->host(), "'}\n", auth);
   RETURN_IF_ERROR(sys::ReplaceFileAt(at.get(), "config.yml", config, 0600));
   registry->pid_ = Spawn({"docker-registry", "serve", dir + "/config.yml"});
   for (int i = 0; i < 200; ++i) {
-    if (Upload("GET", absl::StrCat("http://", registry->host(), "/v2/"), "text/plain", "", registry->user_, nullptr) == 200) {
+    if (Upload("GET", absl::StrCat("http://", registry->host(), "/v2/"), "text/plain", "", registry->user_, nullptr) ==
+        200) {
       return registry;
     }
     absl::SleepFor(absl::Milliseconds(50));

@@ -30,6 +30,7 @@ struct Reply {
   int status = 200;
   std::vector<std::string> headers;  // "Name: value"; Content-Length is added
   std::string body;
+  bool announce = true;                  // without: no Content-Length, the end of the connection ends the body
   size_t cut_after = std::string::npos;  // close the connection after so many bytes of the body
   int delay_ms = 0;
 };
@@ -51,8 +52,8 @@ class FaultServer {
   void Serve(sys::UniqueFd connection);
 
   Handler handler_;
+  int port_ = 0;  // set by what makes the listener: stands before it
   sys::UniqueFd listener_;
-  int port_ = 0;
   std::atomic<bool> stop_{false};
   mutable absl::Mutex mutex_;
   std::vector<Request> requests_ ABSL_GUARDED_BY(mutex_);

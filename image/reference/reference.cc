@@ -95,15 +95,14 @@ absl::Status CheckTag(absl::string_view text, absl::string_view tag) {
   if (tag.empty()) return Bad(text, "the tag is empty");
   if (tag.size() > kMaxTag) return Bad(text, "the tag is longer than 128 characters");
   bool good = tag.front() != '.' && tag.front() != '-' && std::all_of(tag.begin(), tag.end(), [](char c) {
-    return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-';
-  });
+                return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-';
+              });
   return good ? absl::OkStatus() : Bad(text, absl::StrCat("'", tag, "' is not a tag"));
 }
 
 bool IsBareId(absl::string_view text) {
-  return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
-           return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f');
-         });
+  return text.size() == 64 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f'); });
 }
 
 // Whether the part before the first slash is a host rather than a folder of docker.io.

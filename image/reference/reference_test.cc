@@ -68,8 +68,8 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{"h.io/a/../b", "not a part"}, Wrong{"a___b", "not a part"}, Wrong{"-a", "not a part"},
         Wrong{"a-", "not a part"}, Wrong{"a..b", "not a part"}, Wrong{"https://h.io/app", "not a port"},
         Wrong{"h.io:0/app", "not a port"}, Wrong{"h.io:65536/app", "not a port"}, Wrong{"h.io:x/app", "not a port"},
-        Wrong{"-h.io/app", "not a host name"}, Wrong{"h..io/app", "not a host name"},
-        Wrong{"[::1/app", "not closed"}, Wrong{"[::g]/app", "not an IPv6"}, Wrong{"[::1]x/app", "only a port"},
+        Wrong{"-h.io/app", "not a host name"}, Wrong{"h..io/app", "not a host name"}, Wrong{"[::1/app", "not closed"},
+        Wrong{"[::g]/app", "not an IPv6"}, Wrong{"[::1]x/app", "only a port"},
         Wrong{"app@sha256:short", "app@sha256:short"}, Wrong{"app@md5:" + std::string(32, 'a'), "md5"},
         Wrong{"app@" + kSha256 + "@" + kSha256, "image reference"}, Wrong{std::string(64, 'a'), "an image's id"},
         Wrong{"app\n", "not a part"}, Wrong{std::string(1025, 'a'), "longer than 1024"}));

@@ -1,8 +1,9 @@
 #include "image/registry/hosts_config.h"
 
+#include <toml++/toml.h>
+
 #include <algorithm>
 #include <sstream>
-#include <toml++/toml.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"

@@ -13,9 +13,9 @@
 namespace berth::image {
 
 struct Endpoint {
-  Url base;              // its path ends in "/v2" unless override_path says otherwise
-  bool resolve = true;   // may be asked what a tag means
-  bool pull = true;      // may be asked for what a digest names
+  Url base;                // its path ends in "/v2" unless override_path says otherwise
+  bool resolve = true;     // may be asked what a tag means
+  bool pull = true;        // may be asked for what a digest names
   bool is_mirror = false;  // not the registry itself: gets "?ns=" and no credentials
   std::vector<std::pair<std::string, std::string>> headers;
   TlsOptions tls;

@@ -140,7 +140,8 @@ void ApplyRequest(CURL* curl, const HttpRequest& request, const HttpClient::Opti
   curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "berth/0.1");
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, kReceiveBuffer);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(absl::ToInt64Milliseconds(options.connect_timeout)));
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+                   static_cast<long>(absl::ToInt64Milliseconds(options.connect_timeout)));
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(absl::ToInt64Seconds(options.stall_timeout)));
   // A proxy of the environment is for other machines.
@@ -202,7 +203,8 @@ absl::StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request, si
   RETURN_IF_ERROR(transfer.status, request.url.Authority());
   if (code != CURLE_OK && !transfer.body_is_cut) {
     return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", request.url.scheme, "://",
-                                               request.url.Authority(), ": ", *detail ? detail : curl_easy_strerror(code)));
+                                               request.url.Authority(), ": ",
+                                               *detail ? detail : curl_easy_strerror(code)));
   }
   return std::move(transfer.response);
 }

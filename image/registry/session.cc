@@ -79,8 +79,8 @@ absl::StatusOr<RegistrySession::Answer> RegistrySession::Follow(const Get& get) 
     if (!IsRedirect(answer.response.status)) return answer;
     ASSIGN_OR_RETURN(url, NextHop(url, answer.response));
   }
-  return absl::UnavailableError(
-      absl::StrCat("RegistryUnavailable: ", endpoint_.base.Authority(), " redirects more than ", kMaxRedirects, " times"));
+  return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", endpoint_.base.Authority(),
+                                             " redirects more than ", kMaxRedirects, " times"));
 }
 
 absl::StatusOr<std::string> RegistrySession::Authorization(const std::vector<Challenge>& challenges,
@@ -108,8 +108,8 @@ absl::StatusOr<std::string> RegistrySession::Authorization(const std::vector<Cha
       return BasicAuthorization(credentials_);
     }
   }
-  return absl::UnauthenticatedError(absl::StrCat("registry ", endpoint_.base.Authority(), " wants credentials for ",
-                                                 reference_.Name()));
+  return absl::UnauthenticatedError(
+      absl::StrCat("registry ", endpoint_.base.Authority(), " wants credentials for ", reference_.Name()));
 }
 
 absl::Status RegistrySession::Authenticate(const Answer& answer) {
@@ -124,7 +124,8 @@ absl::Status RegistrySession::Authenticate(const Answer& answer) {
   }
   ASSIGN_OR_RETURN(std::string authorization, Authorization(challenges, answer.authorization));
   if (authorization == answer.authorization) {
-    return absl::UnauthenticatedError(absl::StrCat("registry ", endpoint_.base.Authority(), " refuses the credentials"));
+    return absl::UnauthenticatedError(
+        absl::StrCat("registry ", endpoint_.base.Authority(), " refuses the credentials"));
   }
   absl::MutexLock lock(&mutex_);
   authorization_ = std::move(authorization);
@@ -182,8 +183,10 @@ absl::Status RegistrySession::StatusOfAnswer(const HttpResponse& response, absl:
 }
 
 absl::StatusOr<ManifestDocument> RegistrySession::GetManifest(absl::string_view selector) {
-  std::string what = absl::StrCat("image \"", reference_.Name(), absl::StrContains(selector, ":") ? "@" : ":", selector, "\"");
-  Get get{.path = absl::StrCat("/manifests/", selector), .headers = {{"Accept", kManifestTypes}}, .max_body = kMaxManifest};
+  std::string what =
+      absl::StrCat("image \"", reference_.Name(), absl::StrContains(selector, ":") ? "@" : ":", selector, "\"");
+  Get get{
+      .path = absl::StrCat("/manifests/", selector), .headers = {{"Accept", kManifestTypes}}, .max_body = kMaxManifest};
   ASSIGN_OR_RETURN(HttpResponse response, SendRetrying(get));
   RETURN_IF_ERROR(StatusOfAnswer(response, what));
   ManifestDocument out;
@@ -198,7 +201,8 @@ absl::StatusOr<ManifestDocument> RegistrySession::GetManifest(absl::string_view 
   }
   if (!promised.empty()) {
     absl::Status status = VerifyDigest(promised, out.bytes);
-    if (!status.ok()) return absl::DataLossError(absl::StrCat("manifest from ", endpoint_.base.Authority(), ": ", status.message()));
+    if (!status.ok())
+      return absl::DataLossError(absl::StrCat("manifest from ", endpoint_.base.Authority(), ": ", status.message()));
   }
   out.digest = promised.empty() ? Sha256Digest(out.bytes) : promised;
   return out;
@@ -240,7 +244,8 @@ absl::Status RegistrySession::CheckBlobHead(const HttpResponse& head, const Blob
   return absl::OkStatus();
 }
 
-absl::Status RegistrySession::BlobOnce(BlobTransfer& transfer, const std::function<absl::Status(absl::string_view)>& sink,
+absl::Status RegistrySession::BlobOnce(BlobTransfer& transfer,
+                                       const std::function<absl::Status(absl::string_view)>& sink,
                                        absl::Status& sink_status) {
   Get get{.path = absl::StrCat("/blobs/", transfer.digest), .max_body = 64 << 10};
   if (transfer.received > 0) get.headers.emplace_back("Range", absl::StrCat("bytes=", transfer.received, "-"));
@@ -276,7 +281,8 @@ absl::Status RegistrySession::BlobOnce(BlobTransfer& transfer, const std::functi
   return sink_status;
 }
 
-absl::Status RegistrySession::GetBlob(BlobTransfer& transfer, const std::function<absl::Status(absl::string_view)>& sink) {
+absl::Status RegistrySession::GetBlob(BlobTransfer& transfer,
+                                      const std::function<absl::Status(absl::string_view)>& sink) {
   int failures = 0;
   while (transfer.received < transfer.size) {
     uint64_t before = transfer.received;

@@ -73,8 +73,8 @@ class RegistrySession {
   };
   struct Answer {
     HttpResponse response;
-    bool own_origin = true;      // not redirected elsewhere
-    std::string authorization;   // that was sent
+    bool own_origin = true;     // not redirected elsewhere
+    std::string authorization;  // that was sent
   };
 
   absl::StatusOr<HttpResponse> SendRetrying(const Get& get);

@@ -23,9 +23,9 @@ HttpRequest MakeRequest(const TokenRequest& request, const Url& realm) {
   HttpRequest http{.url = realm, .tls = request.tls};
   const Credentials& credentials = request.credentials;
   if (!credentials.identity_token.empty()) {
-    http.form = absl::StrCat("grant_type=refresh_token&client_id=berth&service=", EscapeQuery(request.service),
-                             "&scope=", EscapeQuery(request.scope),
-                             "&refresh_token=", EscapeQuery(credentials.identity_token));
+    http.form =
+        absl::StrCat("grant_type=refresh_token&client_id=berth&service=", EscapeQuery(request.service),
+                     "&scope=", EscapeQuery(request.scope), "&refresh_token=", EscapeQuery(credentials.identity_token));
     return http;
   }
   std::string query = absl::StrCat("service=", EscapeQuery(request.service));

@@ -33,12 +33,13 @@ void MakeRootfs(const std::string& root) {
     ASSERT_TRUE(sys::MakeDirs(root + d, 0755).ok());
   }
   CopyFile("/bin/busybox", root + "/bin/busybox");
-  for (const char* lib : {"/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6",
-                          "/lib/x86_64-linux-gnu/libresolv.so.2"}) {
+  for (const char* lib :
+       {"/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6", "/lib/x86_64-linux-gnu/libresolv.so.2"}) {
     CopyFile(lib, root + lib);
   }
-  for (const char* applet : {"sh", "true", "false", "sleep", "echo", "cat", "ls", "id", "kill", "ps", "hostname",
-                             "setsid", "stty", "readlink", "ip", "dd", "yes", "head", "tr", "stat", "grep", "test"}) {
+  for (const char* applet :
+       {"sh",     "true", "false",    "sleep", "echo", "cat", "ls",   "id", "kill", "ps",   "hostname",
+        "setsid", "stty", "readlink", "ip",    "dd",   "yes", "head", "tr", "stat", "grep", "test"}) {
     ASSERT_EQ(link((root + "/bin/busybox").c_str(), (root + "/bin/" + applet).c_str()), 0);
   }
   CopyFile(BERTH_STATIC_TRUE, root + "/bin/static-true");
@@ -84,6 +85,12 @@ bool Until(Done done, absl::Duration timeout = absl::Seconds(10)) {
 }
 
 }  // namespace
+
+int ExecResult::code() const {
+  EXPECT_TRUE(started.ok()) << started;
+  EXPECT_TRUE(!started.ok() || outcome.ok()) << outcome.status();
+  return outcome.ok() ? outcome->exit_code : -1;
+}
 
 std::vector<int> PlannedContainer::fds() const {
   std::vector<int> out;

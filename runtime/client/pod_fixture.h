@@ -28,6 +28,8 @@ struct ExecResult {
   absl::Status started;
   absl::StatusOr<ExecOutcome> outcome = absl::UnknownError("not done");
   std::string out, err;
+  // The exit code; fails the test and is -1 when there is none.
+  int code() const;
 };
 
 class PodFixture : public testing::Test {

@@ -150,8 +150,9 @@ TEST_F(ShimCgroupTest, WhatAContainerLeftInASharedPidNamespaceEndsWithIt) {
 TEST_F(ShimCgroupTest, OtherSignalsGoToAllToo) {
   if (!HaveV1()) GTEST_SKIP() << "no cgroup v1 here";
   auto pod = LaunchPod();
-  auto c = Script("c", "sh -c \"trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done\" & "
-                       "trap 'echo first' USR1; wait; wait; exit 6");
+  auto c = Script("c",
+                  "sh -c \"trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done\" & "
+                  "trap 'echo first' USR1; wait; wait; exit 6");
   JoinV1(c);
   Run(*pod, c);
   ASSERT_TRUE(AwaitLog("c", "ready"));
@@ -166,8 +167,8 @@ TEST_F(ShimCgroupTest, RunningOutOfMemoryIsAFactOfTheExit) {
   auto pod = LaunchPod();
   auto c = Script("c", "exec yes > /tmp/fill");  // a tmpfs, charged to the container
   JoinV1(c);
-  ASSERT_TRUE(sys::WriteFileAt(AT_FDCWD, absl::StrCat(kRoot, "/memory/", name_, "/memory.limit_in_bytes"),
-                               "16777216").ok());
+  ASSERT_TRUE(
+      sys::WriteFileAt(AT_FDCWD, absl::StrCat(kRoot, "/memory/", name_, "/memory.limit_in_bytes"), "16777216").ok());
   Run(*pod, c);
   const shim::v1::ExitRecord exit = AwaitExit("c");
   EXPECT_EQ(exit.exit_code(), 137);

@@ -21,7 +21,8 @@ namespace berth::client {
 // and must not call back into the PodShim that it came from.
 struct ShimEvents {
   std::function<void(const PodId&, const shim::v1::ExitRecord&)> on_exit;
-  // The shim is gone (killed, crashed): its containers are dead or dying. Not called after a Shutdown that was asked for.
+  // The shim is gone (killed, crashed): its containers are dead or dying. Not called after a Shutdown that was asked
+  // for.
   std::function<void(const PodId&)> on_shim_gone;
 };
 
@@ -42,9 +43,10 @@ class PodShim {
   virtual absl::StatusOr<sys::UniqueFd> OpenNetns() = 0;
 
   // `fds` are what the plan's *_fd fields index. They stay the caller's. Steps: see StepTime in the reply.
-  virtual absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan, absl::Span<const int> fds) = 0;
-  // FailedPrecondition unless CREATED. On failure to execute (NotFound, PermissionDenied, …) the container is EXITED with
-  // code 128 and the error in its record.
+  virtual absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan,
+                                                       absl::Span<const int> fds) = 0;
+  // FailedPrecondition unless CREATED. On failure to execute (NotFound, PermissionDenied, …) the container is EXITED
+  // with code 128 and the error in its record.
   virtual absl::StatusOr<shim::v1::StartReply> Start(const ContainerId& id) = 0;
   // OK when the container has exited already. NotFound when the shim does not know it.
   virtual absl::Status Signal(const ContainerId& id, int signal, bool all) = 0;

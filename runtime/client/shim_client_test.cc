@@ -100,11 +100,10 @@ TEST_F(ShimClientTest, AProgramThatCannotBeExecutedIsCode128WithTheReason) {
     const char *id, *program, *message;
     absl::StatusCode code;
   };
-  for (const Case& c : {Case{"none", "nonesuch", "exec: \"nonesuch\": executable file not found in $PATH",
-                             absl::StatusCode::kNotFound},
-                        Case{"path", "/bin/none", "exec: \"/bin/none\": no such file or directory",
-                             absl::StatusCode::kNotFound},
-                        Case{"perm", "/lib/x86_64-linux-gnu", "is a directory", absl::StatusCode::kPermissionDenied}}) {
+  for (const Case& c :
+       {Case{"none", "nonesuch", "exec: \"nonesuch\": executable file not found in $PATH", absl::StatusCode::kNotFound},
+        Case{"path", "/bin/none", "exec: \"/bin/none\": no such file or directory", absl::StatusCode::kNotFound},
+        Case{"perm", "/lib/x86_64-linux-gnu", "is a directory", absl::StatusCode::kPermissionDenied}}) {
     auto planned = Program(c.id, {c.program});
     ASSERT_TRUE(pod->Create(planned.plan, planned.fds()).ok());
     auto started = pod->Start(ContainerId(c.id));
@@ -183,14 +182,15 @@ TEST_F(ShimClientTest, LongLinesAreSplitAndMuchOutputIsWhole) {
   size_t lines = 0;
   for (size_t at = 0; (at = log.find("stdout F x\n", at)) != std::string::npos; ++at) ++lines;
   EXPECT_EQ(lines, 400000u);
-  EXPECT_TRUE(absl::EndsWith(log, "stdout P " + std::string(16384, 'a') + "\nstdout P " +
-                                      std::string(20000 - 16384, 'a') + "\n"));
+  EXPECT_TRUE(absl::EndsWith(
+      log, "stdout P " + std::string(16384, 'a') + "\nstdout P " + std::string(20000 - 16384, 'a') + "\n"));
 }
 
 TEST_F(ShimClientTest, ATerminalIsOneStreamWithoutCarriageReturns) {
   auto pod = LaunchPod();
-  auto c = Script("c", "tty=$(readlink /proc/self/fd/0); echo $tty; echo err >&2; stty size; test -c /dev/console && "
-                       "echo console");
+  auto c = Script("c",
+                  "tty=$(readlink /proc/self/fd/0); echo $tty; echo err >&2; stty size; test -c /dev/console && "
+                  "echo console");
   c.plan.mutable_process()->set_tty(true);
   Run(*pod, c);
   EXPECT_EQ(AwaitExit("c").exit_code(), 0);
@@ -208,7 +208,7 @@ TEST_F(ShimClientTest, ExecsReportCodeOutputAndFailure) {
   EXPECT_FALSE(exec.outcome->timed_out);
   EXPECT_EQ(exec.out, "hello\npod-host\n");
   EXPECT_EQ(exec.err, "oops\n");
-  EXPECT_EQ(Exec(*pod, "c", "kill -9 $$").outcome->exit_code, 137);
+  EXPECT_EQ(Exec(*pod, "c", "kill -9 $$").code(), 137);
 
   shim::v1::ExecPlan missing = ExecScript("c", "");
   missing.mutable_process()->set_argv(0, "nonesuch");
@@ -278,10 +278,9 @@ TEST_F(ShimClientTest, FiftyExecsLeaveNoDescriptorAndNoProcess) {
   Exec(*pod, "c", "true");
   const size_t before = count();
   EXPECT_GT(before, 5u);
-  for (int i = 0; i < 50; ++i) ASSERT_EQ(Exec(*pod, "c", "true").outcome->exit_code, 0);
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(Exec(*pod, "c", "true").code(), 0);
   EXPECT_EQ(count(), before);
-  auto children =
-      sys::ReadFile(absl::StrCat("/proc/", pod->pid(), "/task/", pod->pid(), "/children"));
+  auto children = sys::ReadFile(absl::StrCat("/proc/", pod->pid(), "/task/", pod->pid(), "/children"));
   EXPECT_EQ(std::count(children->begin(), children->end(), ' '), 1) << *children;
 }
 

@@ -50,8 +50,8 @@ absl::Status Gone() { return absl::UnavailableError("the pod's shim is gone"); }
 absl::StatusOr<std::shared_ptr<ShimConnection>> ShimConnection::Open(std::shared_ptr<Reactor> reactor,
                                                                      ShimEvents events, PodId id, sys::UniqueFd socket,
                                                                      absl::Time deadline, absl::Duration call_timeout) {
-  std::shared_ptr<ShimConnection> shim(new ShimConnection(std::move(reactor), std::move(events), std::move(id),
-                                                          std::move(socket), call_timeout));
+  std::shared_ptr<ShimConnection> shim(
+      new ShimConnection(std::move(reactor), std::move(events), std::move(id), std::move(socket), call_timeout));
   RETURN_IF_ERROR(shim->ReadHello(deadline));
   // The handler keeps the object: an event can arrive while its last user lets go of it.
   std::weak_ptr<ShimConnection> weak = shim;

@@ -21,8 +21,8 @@ namespace berth::client {
 class ShimConnection final : public PodShim, public std::enable_shared_from_this<ShimConnection> {
  public:
   // `socket` is connected, and the answer to request 1, the Hello, is on its way. Waits for it until `deadline`;
-  // then the shim is known, and its events are delivered. Unavailable when the shim is gone or was never there; the shim's
-  // own error when it could not start. FailedPrecondition when it is another pod's.
+  // then the shim is known, and its events are delivered. Unavailable when the shim is gone or was never there; the
+  // shim's own error when it could not start. FailedPrecondition when it is another pod's.
   static absl::StatusOr<std::shared_ptr<ShimConnection>> Open(std::shared_ptr<Reactor> reactor, ShimEvents events,
                                                               PodId id, sys::UniqueFd socket, absl::Time deadline,
                                                               absl::Duration call_timeout);
@@ -31,8 +31,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   const PodId& id() const override { return id_; }
   int pid() const override { return pid_; }
   absl::StatusOr<sys::UniqueFd> OpenNetns() override;
-  absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan,
-                                               absl::Span<const int> fds) override;
+  absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan, absl::Span<const int> fds) override;
   absl::StatusOr<shim::v1::StartReply> Start(const ContainerId& id) override;
   absl::Status Signal(const ContainerId& id, int signal, bool all) override;
   absl::StatusOr<uint64_t> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,

@@ -1,5 +1,5 @@
 // What the low-level runtime costs, for people: run with --gtest_also_run_disabled_tests. Microseconds, medians; the
-// container has a cgroup v1 or v2 of none, a bind for a rootfs, /proc, /dev, /dev/pts and /tmp.
+// container has no cgroup of its own, a bind for a rootfs, /proc, /dev, /dev/pts and /tmp.
 #include <stdio.h>
 
 #include <algorithm>
@@ -77,9 +77,9 @@ TEST_F(ShimFiguresTest, DISABLED_Figures) {
       absl::Mutex mutex;
       bool done = false;
       ASSERT_TRUE(on.Exec(plan, {}, [&](absl::StatusOr<ExecOutcome>) {
-        absl::MutexLock lock(&mutex);
-        done = true;
-      }).ok());
+                      absl::MutexLock lock(&mutex);
+                      done = true;
+                    }).ok());
       absl::MutexLock lock(&mutex);
       mutex.Await(absl::Condition(&done));
     });
@@ -88,7 +88,8 @@ TEST_F(ShimFiguresTest, DISABLED_Figures) {
   run("exec of static true to end", pod, "target");
   for (auto& [name, ns] : steps) {
     std::sort(ns.begin(), ns.end());
-    printf("  step %-23s min %7.1f  median %7.1f\n", name.c_str(), double(ns[0]) / 1000, double(ns[ns.size() / 2]) / 1000);
+    printf("  step %-23s min %7.1f  median %7.1f\n", name.c_str(), double(ns[0]) / 1000,
+           double(ns[ns.size() / 2]) / 1000);
   }
   printf("PSS of an idle shim among %d: %d kB; of one with %d containers behind it: %d kB\n", kPods,
          PssKb(pods[kPods / 2]->pid()), kRounds, PssKb(pod.pid()));

@@ -143,9 +143,8 @@ class Launcher final : public ShimLauncher {
   // Its sockets are closed a moment before it counts as dead.
   bool ZygoteDied(uint64_t generation) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
-    auto died = [this, generation]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return generation_ != generation || zygote_.pid == 0;
-    };
+    auto died = [this, generation]()
+                    ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return generation_ != generation || zygote_.pid == 0; };
     return mutex_.AwaitWithTimeout(absl::Condition(&died), absl::Milliseconds(200));
   }
 
@@ -172,8 +171,7 @@ class Launcher final : public ShimLauncher {
 
   void Remember(const std::shared_ptr<ShimConnection>& shim) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
-    shims_.erase(std::remove_if(shims_.begin(), shims_.end(), [](const auto& s) { return s.expired(); }),
-                 shims_.end());
+    shims_.erase(std::remove_if(shims_.begin(), shims_.end(), [](const auto& s) { return s.expired(); }), shims_.end());
     shims_.push_back(shim);
   }
 

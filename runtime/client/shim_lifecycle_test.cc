@@ -112,11 +112,10 @@ TEST_F(ShimLifecycleTest, TwoDaemonsAreServedAtOnce) {
   ASSERT_TRUE(other.ok());
   Run(*pod, Script("c", "sleep 100"));
   EXPECT_EQ((*other)->State()->size(), 1u);
-  EXPECT_EQ(Exec(**other, "c", "exit 4").outcome->exit_code, 4);
+  EXPECT_EQ(Exec(**other, "c", "exit 4").code(), 4);
   other->reset();
   EXPECT_EQ(pod->State()->size(), 1u);
-  EXPECT_EQ(launcher_->Reconnect(PodId("another"), state_dir_).status().code(),
-            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(launcher_->Reconnect(PodId("another"), state_dir_).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(launcher_->Reconnect(pod_id_, dir_ + "/none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(launcher_->Reconnect(pod_id_, logs_).status().code(), absl::StatusCode::kNotFound);
 }
@@ -129,10 +128,12 @@ TEST_F(ShimLifecycleTest, AKilledShimIsReportedOnceAndTakesItsContainersAlong) {
   auto container = sys::OpenPidfd(created->pid());
   absl::Mutex mutex;
   int failed = 0;
-  ASSERT_TRUE(pod->Exec(ExecScript("c", "sleep 50"), {}, [&](absl::StatusOr<ExecOutcome> outcome) {
-    absl::MutexLock lock(&mutex);
-    failed += absl::IsUnavailable(outcome.status());
-  }).ok());
+  ASSERT_TRUE(pod->Exec(ExecScript("c", "sleep 50"), {},
+                        [&](absl::StatusOr<ExecOutcome> outcome) {
+                          absl::MutexLock lock(&mutex);
+                          failed += absl::IsUnavailable(outcome.status());
+                        })
+                  .ok());
   ASSERT_EQ(kill(pod->pid(), SIGKILL), 0);
   EXPECT_TRUE(AwaitGone(pod_id_));
   EXPECT_TRUE(sys::WaitPidfdExited(container->get(), 5000));
@@ -275,8 +276,7 @@ TEST_F(ShimLifecycleTest, AContainerCanJoinAnothersPidNamespace) {
   ASSERT_TRUE(pod->Start(ContainerId("target")).ok());
   auto debug = Script("debug", "ps");
   debug.plan.set_pid(shim::v1::NAMESPACE_FD);
-  debug.plan.set_pid_ns_fd(
-      debug.Add(*sys::Open(absl::StrCat("/proc/", created->pid(), "/ns/pid"), O_RDONLY)));
+  debug.plan.set_pid_ns_fd(debug.Add(*sys::Open(absl::StrCat("/proc/", created->pid(), "/ns/pid"), O_RDONLY)));
   Run(*pod, debug);
   EXPECT_EQ(AwaitExit("debug").exit_code(), 0);
   EXPECT_THAT(Log("debug"), HasSubstr("sleep 77"));
@@ -304,6 +304,48 @@ TEST_F(ShimLifecycleTest, ABackgroundWriterDoesNotDelayTheRecordAndIsLogged) {
   EXPECT_EQ(AwaitExit("c").exit_code(), 0);
   EXPECT_LT(absl::Now() - begin, absl::Milliseconds(550));
   EXPECT_TRUE(AwaitLog("c", "late"));
+}
+
+// A program may have ended before the helper that cloned it has, and with it the socket that tells of its start.
+TEST_F(ShimLifecycleTest, ProgramsThatEndAtOnceAreAnswered) {
+  shim::v1::SandboxPlan plan = Sandbox();
+  plan.set_shared_pid(true);
+  auto pod = LaunchPod(plan);
+  for (int i = 0; i < 100; ++i) {
+    const std::string id = absl::StrCat("c", i);
+    auto c = Program(id, {"/bin/static-true"});
+    c.plan.set_pid(shim::v1::NAMESPACE_POD);
+    Run(*pod, c);
+    ASSERT_EQ(AwaitExit(id).exit_code(), 0);
+  }
+  Run(*pod, Script("target", "sleep 100"));
+  shim::v1::ExecPlan exec = ExecScript("target", "");
+  exec.mutable_process()->clear_argv();
+  exec.mutable_process()->add_argv("/bin/static-true");
+  absl::Mutex mutex;
+  int done = 0;
+  for (int i = 0; i < 500; ++i) {
+    ASSERT_TRUE(pod->Exec(exec, {},
+                          [&](absl::StatusOr<ExecOutcome> outcome) {
+                            absl::MutexLock lock(&mutex);
+                            done += outcome.ok() && outcome->exit_code == 0;
+                          })
+                    .ok());
+  }
+  absl::MutexLock lock(&mutex);
+  auto all = [&] { return done == 500; };
+  EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&all), absl::Seconds(10))) << done;
+}
+
+// CVE-2016-9962: with CAP_SYS_PTRACE a container may look into what enters its pid namespace.
+TEST_F(ShimLifecycleTest, AnExecShowsTheContainerNoDescriptorOfTheShim) {
+  auto pod = LaunchPod();
+  Run(*pod, Script("c",
+                   "echo ready; while :; do ls -l /proc/[0-9]*/fd 2>&1; done | grep -E "
+                   "' -> (/|.*tasks|.*cgroup.*|.*log|.*memfd.*|.*event.*|.*signalfd.*|.*sock)$'"));
+  ASSERT_TRUE(AwaitLog("c", "ready"));
+  for (int i = 0; i < 200; ++i) ASSERT_EQ(Exec(*pod, "c", "true").code(), 0);
+  EXPECT_EQ(Log("c"), "stdout F ready\n");
 }
 
 TEST_F(ShimLifecycleTest, GarbageOnTheSocketEndsOnlyThatConnection) {

@@ -57,7 +57,8 @@ absl::Status AwaitReady(int socket) {
   ASSIGN_OR_RETURN(sys::Packet packet, sys::RecvPacket(socket, shim::kMaxPacketBytes, MSG_DONTWAIT));
   ASSIGN_OR_RETURN(auto message, shim::MessageReader().Add(std::move(packet)));
   shim::v1::Reply reply;
-  if (!message || !reply.ParseFromString(message->body)) return absl::InternalError("the zygote speaks another language");
+  if (!message || !reply.ParseFromString(message->body))
+    return absl::InternalError("the zygote speaks another language");
   return absl::Status(static_cast<absl::StatusCode>(reply.code()), reply.message());
 }
 

@@ -51,14 +51,26 @@ void RunSteps(Child& child, absl::Span<const Step> steps) {
   }
 }
 
+absl::Status KeepOnlyNeeded(const ChildContext& context) {
+  std::vector<int> keep(context.fds.begin(), context.fds.end());
+  for (int fd : {0, 1, 2, context.control, context.stdin_fd, context.stdout_fd, context.stderr_fd, context.procfs,
+                 context.target_pidfd, context.cgroup.v2_dir}) {
+    keep.push_back(fd);
+  }
+  keep.insert(keep.end(), context.cgroup.v1_tasks.begin(), context.cgroup.v1_tasks.end());
+  return sys::CloseAllExcept(std::move(keep));
+}
+
 absl::Status CloseDescriptors(Child& child) { return KeepOnlyNeeded(child.context); }
 
 // A thread that moves itself does not wait for the grace period that moving another process costs.
-absl::Status JoinCgroup(Child& child) {
-  if (child.context.in_cgroup) return absl::OkStatus();
-  for (int tasks : child.context.cgroup.v1_tasks) RETURN_IF_ERROR(sys::WriteAll(tasks, "0", "cgroup tasks"));
+absl::Status EnterCgroup(const ChildContext& context) {
+  if (context.in_cgroup) return absl::OkStatus();
+  for (int tasks : context.cgroup.v1_tasks) RETURN_IF_ERROR(sys::WriteAll(tasks, "0", "cgroup tasks"));
   return absl::OkStatus();
 }
+
+absl::Status JoinCgroup(Child& child) { return EnterCgroup(child.context); }
 
 // After joining: the namespace's root is the cgroup that the caller is in.
 absl::Status NewCgroupNamespace(Child& child) {
@@ -113,18 +125,21 @@ absl::Status SetContainerTerminal(Child& child) {
   return absl::OkStatus();
 }
 
-absl::Status SetOomScore(Child& child) {
-  const shim::v1::Process& process = *child.context.process;
-  const bool is_exec = child.context.plan == nullptr;
-  if (child.context.procfs < 0) return absl::OkStatus();
-  const int value = process.has_oom_score_adj() ? process.oom_score_adj() : is_exec ? child.context.oom_score_adj : 0;
-  absl::Status status = sys::SetOomScoreAdj(child.context.procfs, value);
-  close(child.context.procfs);
-  child.context.procfs = -1;
+absl::Status WriteOomScore(ChildContext& context) {
+  if (context.procfs < 0) return absl::OkStatus();
+  const bool is_exec = context.plan == nullptr;
+  const int value = context.process->has_oom_score_adj() ? context.process->oom_score_adj()
+                    : is_exec                            ? context.oom_score_adj
+                                                         : 0;
+  absl::Status status = sys::SetOomScoreAdj(context.procfs, value);
+  close(context.procfs);
+  context.procfs = -1;
   // Lowering it takes CAP_SYS_RESOURCE, which this machine's root may lack: the container is worth more than the score.
   if (ErrnoOf(status) == EACCES || ErrnoOf(status) == EPERM) return absl::OkStatus();
   return status;
 }
+
+absl::Status SetOomScore(Child& child) { return WriteOomScore(child.context); }
 
 absl::Status ChangeDirectory(Child& child) {
   const std::string& cwd = child.context.process->cwd().empty() ? "/" : child.context.process->cwd();
@@ -186,14 +201,10 @@ constexpr Step kContainerSteps[] = {
 };
 
 constexpr Step kExecSteps[] = {
-    {"descriptors", CloseDescriptors},
-    {"cgroup", JoinCgroup},
-    {"session", NewSession},
-    {"oom score", SetOomScore},
-    {"streams", SetExecStreams},
-    {"namespaces", JoinContainer},
-    {"subreaper", BecomeSubreaper},
-    {"working directory", ChangeDirectory},
+    {"descriptors", CloseDescriptors}, {"cgroup", JoinCgroup},
+    {"session", NewSession},           {"oom score", SetOomScore},
+    {"streams", SetExecStreams},       {"namespaces", JoinContainer},
+    {"subreaper", BecomeSubreaper},    {"working directory", ChangeDirectory},
     {"credentials", ApplyCredentials},
 };
 
@@ -201,14 +212,18 @@ constexpr Step kReleaseSteps[] = {{"credentials", ApplyCredentials}};
 
 }  // namespace
 
-absl::Status KeepOnlyNeeded(const ChildContext& context) {
-  std::vector<int> keep(context.fds.begin(), context.fds.end());
-  for (int fd : {0, 1, 2, context.control, context.stdin_fd, context.stdout_fd, context.stderr_fd, context.procfs,
-                 context.target_pidfd, context.cgroup.v2_dir}) {
-    keep.push_back(fd);
+absl::Status PrepareToEnter(ChildContext& context) {
+  RETURN_IF_ERROR(KeepOnlyNeeded(context), "descriptors");
+  RETURN_IF_ERROR(EnterCgroup(context), "cgroup");
+  RETURN_IF_ERROR(WriteOomScore(context), "oom score");
+  const CgroupFds& cgroup = context.cgroup;
+  for (int fd : {cgroup.v2_dir, cgroup.oom, cgroup.kill, cgroup.v1_procs, cgroup.v1_freezer}) {
+    if (fd >= 0) close(fd);
   }
-  keep.insert(keep.end(), context.cgroup.v1_tasks.begin(), context.cgroup.v1_tasks.end());
-  return sys::CloseAllExcept(std::move(keep));
+  for (int fd : cgroup.v1_tasks) close(fd);
+  context.cgroup = CgroupFds();
+  context.in_cgroup = true;
+  return absl::OkStatus();
 }
 
 void RunContainerChild(ChildContext& context) {

@@ -29,8 +29,9 @@ struct ChildContext {
   rlimit open_files = {};  // the limit before the shim raised its own
 };
 
-// Closes every descriptor that the child has no use for. Done before it enters a namespace where others could look at it.
-absl::Status KeepOnlyNeeded(const ChildContext& context);
+// For a helper that is about to enter a pid namespace and clone the child there: closes what the child has no use for,
+// and does what takes descriptors that nobody in there may see (cgroups, the host's procfs), which the child inherits.
+absl::Status PrepareToEnter(ChildContext& context);
 
 // Builds the container around the caller, reports, waits for one byte and executes.
 [[noreturn]] void RunContainerChild(ChildContext& context);

@@ -12,7 +12,7 @@ namespace {
 
 void CopyText(char* to, size_t size, absl::string_view text) {
   const size_t n = std::min(size - 1, text.size());
-  memcpy(to, text.data(), n);
+  if (n > 0) memcpy(to, text.data(), n);
   to[n] = 0;
 }
 

@@ -20,8 +20,8 @@ class CriLogEncoder {
   // `stream` is "stdout" or "stderr". `terminal`: drop a CR before LF.
   CriLogEncoder(absl::string_view stream, bool terminal) : stream_(stream), terminal_(terminal) {}
 
-  // Takes bytes from the front of `input` and writes the lines that they complete to `out` (`size` >= kMaxLine), all with
-  // the time `unix_ns`. Returns how many bytes were written; call again while `input` is not empty. The start of a
+  // Takes bytes from the front of `input` and writes the lines that they complete to `out` (`size` >= kMaxLine), all
+  // with the time `unix_ns`. Returns how many bytes were written; call again while `input` is not empty. The start of a
   // line that is not complete is kept.
   size_t Encode(absl::string_view& input, int64_t unix_ns, char* out, size_t size);
   // At the end of the stream: what was kept. At most kMaxLine bytes.

@@ -31,7 +31,8 @@ std::string Line(absl::string_view stream, char tag, absl::string_view text) {
 }
 
 TEST(CriLog, TimeAgreesWithTheCalendarOfTheLibrary) {
-  for (int64_t seconds : {0ll, 951782399ll, 951782400ll, 951868800ll, 1709164800ll, 4107542399ll, 4107542400ll, 253402300799ll}) {
+  for (int64_t seconds :
+       {0ll, 951782399ll, 951782400ll, 951868800ll, 1709164800ll, 4107542399ll, 4107542400ll, 253402300799ll}) {
     for (int64_t ns : {0ll, 999999999ll}) {
       if (seconds > 9000000000ll) continue;  // beyond 64 bits of nanoseconds
       char got[31] = {};

@@ -86,9 +86,7 @@ std::vector<pid_t> ParsePids(absl::string_view text) {
   return pids;
 }
 
-bool CanKillCgroup(const CgroupFds& cgroup) {
-  return cgroup.kill >= 0 || cgroup.v1_procs >= 0 || cgroup.v2_dir >= 0;
-}
+bool CanKillCgroup(const CgroupFds& cgroup) { return cgroup.kill >= 0 || cgroup.v1_procs >= 0 || cgroup.v2_dir >= 0; }
 
 absl::Status KillCgroup(const CgroupFds& cgroup) {
   if (cgroup.kill >= 0) {

@@ -15,15 +15,15 @@ namespace berth::container {
 // Whether the descriptors allow to reach every process of the cgroup.
 bool CanKillCgroup(const CgroupFds& cgroup);
 
-// SIGKILL to every process in the cgroup. v2: cgroup.kill. v1: freezes, kills all, thaws, until nothing is new; without a
-// freezer as often as something is found. Bounded; does not wait for the processes to be gone.
+// SIGKILL to every process in the cgroup. v2: cgroup.kill. v1: freezes, kills all, thaws, until nothing is new; without
+// a freezer as often as something is found. Bounded; does not wait for the processes to be gone.
 absl::Status KillCgroup(const CgroupFds& cgroup);
 
 // Any signal to every process that is in the cgroup now.
 absl::Status SignalCgroup(const CgroupFds& cgroup, int signal);
 
-// SIGKILL to `leader` (a child of ours, not yet reaped) and everything that descends from it. The leader is stopped first
-// and killed last, and it is a subreaper: so whatever it started stays beneath it, however it detached itself.
+// SIGKILL to `leader` (a child of ours, not yet reaped) and everything that descends from it. The leader is stopped
+// first and killed last, and it is a subreaper: so whatever it started stays beneath it, however it detached itself.
 void KillTree(int procfs, pid_t leader);
 
 // The numbers in cgroup.procs.

@@ -51,14 +51,13 @@ absl::Status ReceiveForked(int control, Spawned& spawned) {
 }
 
 // In the helper: clones the child as a child of the shim and exits; returns in the child.
-void CloneInside(const ChildContext& context, uint64_t flags, int pid_ns_fd, int cgroup_fd) {
+void CloneInside(ChildContext& context, uint64_t flags, int pid_ns_fd) {
   StepTimer timer;
-  timer.Begin("pid namespace");
-  absl::Status status = KeepOnlyNeeded(context);
+  timer.Begin("clone");
+  absl::Status status = PrepareToEnter(context);
   if (status.ok()) status = sys::JoinNamespaces(pid_ns_fd, CLONE_NEWPID, "pid");
   if (status.ok()) {
-    timer.Begin("clone");
-    auto cloned = sys::Clone(flags | CLONE_PARENT, cgroup_fd);
+    auto cloned = sys::Clone(flags | CLONE_PARENT);
     if (cloned.ok() && cloned->pid == 0) return;
     status = cloned.status();
     if (status.ok()) {
@@ -74,16 +73,18 @@ void CloneInside(const ChildContext& context, uint64_t flags, int pid_ns_fd, int
 
 // Clones and runs `run` in the child. `pid_ns_fd` >= 0: into that pid namespace, where others can look at the child
 // from its first instant. So a helper closes all that they must not see, enters, and clones the child as its sibling.
+// With cgroup v2 it is the helper that is cloned into the cgroup, where the child is born then.
 absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_fd, void (*run)(ChildContext&)) {
   ASSIGN_OR_RETURN(auto control, sys::SeqpacketPair());
   context.control = control.second.get();
   context.in_cgroup = context.cgroup.v2_dir >= 0;
-  if (pid_ns_fd >= 0) context.target_pidfd = context.target_pidfd < 0 ? pid_ns_fd : context.target_pidfd;
-  Spawned spawned;
   const bool direct = pid_ns_fd < 0;
-  ASSIGN_OR_RETURN(sys::CloneResult cloned, sys::Clone(direct ? flags : 0, direct ? context.cgroup.v2_dir : -1));
+  if (!direct && context.target_pidfd < 0) context.target_pidfd = pid_ns_fd;
+  Spawned spawned;
+  const uint64_t begin = StepTimer::Now();
+  ASSIGN_OR_RETURN(sys::CloneResult cloned, sys::Clone(direct ? flags : 0, context.cgroup.v2_dir));
   if (cloned.pid == 0) {
-    if (!direct) CloneInside(context, flags, pid_ns_fd, context.cgroup.v2_dir);
+    if (!direct) CloneInside(context, flags, pid_ns_fd);
     run(context);
     _exit(128);
   }
@@ -92,9 +93,9 @@ absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_
     spawned.pid = cloned.pid;
     spawned.pidfd = std::move(cloned.pidfd);
   } else {
-    spawned.helper = cloned.pid;
     RETURN_IF_ERROR(ReceiveForked(control.first.get(), spawned));
   }
+  spawned.clone_nanoseconds = StepTimer::Now() - begin;
   RETURN_IF_ERROR(SetNonblocking(control.first.get()));
   spawned.control = std::move(control.first);
   return spawned;
@@ -187,8 +188,7 @@ absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const Exe
   }
   context.target_pidfd = target.pidfd;
   context.oom_score_adj = target.oom_score_adj;
-  return Spawn(context, 0, target.joins_pid_namespace ? target.pidfd : -1,
-               [](ChildContext& c) { RunExecChild(c); });
+  return Spawn(context, 0, target.joins_pid_namespace ? target.pidfd : -1, [](ChildContext& c) { RunExecChild(c); });
 }
 
 }  // namespace berth::container

@@ -20,15 +20,16 @@ struct SpawnEnvironment {
 
 struct Spawned {
   pid_t pid = 0;  // in the shim's pid namespace
+  uint64_t clone_nanoseconds = 0;
   sys::UniqueFd pidfd;
   sys::UniqueFd control;  // non-blocking: reports come from it
   // Of a container without terminal: what it writes. Non-blocking.
   sys::UniqueFd stdout_fd;
   sys::UniqueFd stderr_fd;
   sys::UniqueFd stdin_fd;  // the write end, when the plan keeps one
-  // A helper that is about to exit, for the caller to reap; 0 = none.
-  pid_t helper = 0;
 };
+
+// Both may leave a helper process that is about to exit, for the caller to reap as it reaps orphans.
 
 // The child builds the container and reports. InvalidArgument for a plan that contradicts itself.
 absl::StatusOr<Spawned> SpawnContainer(const SpawnEnvironment& environment, const shim::v1::ContainerPlan& plan,

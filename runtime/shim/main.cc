@@ -10,8 +10,8 @@
 int main(int argc, char** argv) {
   int type = 0;
   socklen_t size = sizeof type;
-  if (argc != 2 || strcmp(argv[1], "zygote") != 0 ||
-      getsockopt(3, SOL_SOCKET, SO_TYPE, &type, &size) != 0 || type != SOCK_SEQPACKET) {
+  if (argc != 2 || strcmp(argv[1], "zygote") != 0 || getsockopt(3, SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
+      type != SOCK_SEQPACKET) {
     constexpr char kUsage[] = "berth-shim is started by berthd\n";
     return write(2, kUsage, sizeof kUsage - 1) > 0 ? 2 : 3;
   }

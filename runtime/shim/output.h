@@ -19,8 +19,7 @@ class OutputStream {
  public:
   OutputStream() : encoder_("stdout", false) {}
   // `fd` is non-blocking: the read end of a pipe, or the master of a terminal.
-  OutputStream(sys::UniqueFd fd, const char* name, bool terminal)
-      : fd_(std::move(fd)), encoder_(name, terminal) {}
+  OutputStream(sys::UniqueFd fd, const char* name, bool terminal) : fd_(std::move(fd)), encoder_(name, terminal) {}
 
   int fd() const { return fd_.get(); }
   bool open() const { return fd_.valid(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,12 +52,15 @@ struct PodContainer {
   int oom_score_adj = 0;
   uint64_t oom_kills_before = 0;
   int64_t created_at = 0;
+  uint64_t clone_nanoseconds = 0;
   uint64_t record_deadline = 0;  // monotonic ns; in kEnding
   v1::ExitRecord record;
   absl::Status start_error;
   PendingReply create_reply, start_reply, remove_reply;
 
-  bool reaped() const { return state == State::kEnding || state == State::kExited; }
+  // Reaped; kEnding begins when the control socket has ended too. The clone helper may hold that a moment longer.
+  std::optional<sys::ExitStatus> exit_status;
+  bool reaped() const { return exit_status.has_value(); }
 };
 
 struct ExecProcess {
@@ -70,6 +74,7 @@ struct ExecProcess {
   uint64_t deadline = 0;  // monotonic ns; 0 = none
   int oom_fd = -1;        // the container's
   uint64_t oom_kills_before = 0;
+  std::optional<sys::ExitStatus> exit_status;  // reaped, but the control socket has not ended yet
   absl::Status error;
   PendingReply reply;
 };

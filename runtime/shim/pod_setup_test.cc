@@ -26,8 +26,9 @@ TEST(Sysctl, KeysOfThePodsNamespacesBecomePaths) {
 
 TEST(Sysctl, NothingOfTheHostCanBeNamed) {
   const v1::SandboxPlan own = Plan(v1::NAMESPACE_NEW, v1::NAMESPACE_NEW, v1::NAMESPACE_NEW);
-  for (const char* bad : {"kernel.core_pattern", "kernel.panic", "vm.overcommit_memory", "kernel.shm_rmid_forced=1+kernel.x",
-                          "net/../kernel/core_pattern", "net..x", "", "net", "net.ipv4.x\n", "/net/ipv4/x", "fs.file-max"}) {
+  for (const char* bad :
+       {"kernel.core_pattern", "kernel.panic", "vm.overcommit_memory", "kernel.shm_rmid_forced=1+kernel.x",
+        "net/../kernel/core_pattern", "net..x", "", "net", "net.ipv4.x\n", "/net/ipv4/x", "fs.file-max"}) {
     EXPECT_FALSE(SysctlPath(bad, own).ok()) << bad;
   }
   EXPECT_FALSE(SysctlPath("net.ipv4.ip_forward", Plan(v1::NAMESPACE_HOST, v1::NAMESPACE_NEW, v1::NAMESPACE_NEW)).ok());

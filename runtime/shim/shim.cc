@@ -117,8 +117,8 @@ void Shim::OnSignals() {
   MaybeFinish();
 }
 
-// Children that nobody here knows: clone helpers, and what was left to us as the subreaper. Those that are known wait for
-// their own event, so that their exit status is not lost.
+// Children that nobody here knows: clone helpers, and what was left to us as the subreaper. Those that are known wait
+// for their own event, so that their exit status is not lost.
 void Shim::ReapOrphans() {
   for (;;) {
     siginfo_t info = {};
@@ -130,7 +130,8 @@ void Shim::ReapOrphans() {
     }
     auto container = std::find_if(containers_.begin(), containers_.end(),
                                   [&](const auto& c) { return c.second->pid == pid && !c.second->reaped(); });
-    auto exec = std::find_if(execs_.begin(), execs_.end(), [&](const auto& e) { return e.second->pid == pid; });
+    auto exec = std::find_if(execs_.begin(), execs_.end(),
+                             [&](const auto& e) { return e.second->pid == pid && !e.second->exit_status; });
     if (container != containers_.end()) {
       OnExit(*container->second);
     } else if (exec != execs_.end()) {
@@ -185,9 +186,12 @@ void Shim::HandleRequest(PendingReply to, const v1::Request& request, std::vecto
   absl::Status status;
   bool later = false;  // answered already, or when it is done
   switch (request.call_case()) {
-    case v1::Request::kHello: return Hello(to);
-    case v1::Request::kState: return State(to);
-    case v1::Request::kShutdown: return BeginShutdown(to);
+    case v1::Request::kHello:
+      return Hello(to);
+    case v1::Request::kState:
+      return State(to);
+    case v1::Request::kShutdown:
+      return BeginShutdown(to);
     case v1::Request::kCreate:
       status = finishing_ ? absl::UnavailableError("the pod is ending") : Create(to, request.create(), std::move(fds));
       later = status.ok();
@@ -200,11 +204,20 @@ void Shim::HandleRequest(PendingReply to, const v1::Request& request, std::vecto
       status = finishing_ ? absl::UnavailableError("the pod is ending") : Exec(to, request.exec(), std::move(fds));
       later = status.ok();
       break;
-    case v1::Request::kSignal: status = SignalContainer(request.signal()); break;
-    case v1::Request::kKillExec: status = KillExec(request.kill_exec().exec_id()); break;
-    case v1::Request::kReopenLog: status = ReopenLog(request.reopen_log().container_id()); break;
-    case v1::Request::kRemove: status = Remove(to, request.remove().container_id(), &later); break;
-    case v1::Request::CALL_NOT_SET: status = absl::UnimplementedError("this shim does not know the request");
+    case v1::Request::kSignal:
+      status = SignalContainer(request.signal());
+      break;
+    case v1::Request::kKillExec:
+      status = KillExec(request.kill_exec().exec_id());
+      break;
+    case v1::Request::kReopenLog:
+      status = ReopenLog(request.reopen_log().container_id());
+      break;
+    case v1::Request::kRemove:
+      status = Remove(to, request.remove().container_id(), &later);
+      break;
+    case v1::Request::CALL_NOT_SET:
+      status = absl::UnimplementedError("this shim does not know the request");
   }
   if (!later) Answer(to, status);
 }

@@ -38,7 +38,18 @@ class Shim {
   void Run();
 
  private:
-  enum class Source : uint8_t { kListener, kSignal, kPodInit, kDaemon, kProcess, kControl, kOutput, kError, kExec, kExecControl };
+  enum class Source : uint8_t {
+    kListener,
+    kSignal,
+    kPodInit,
+    kDaemon,
+    kProcess,
+    kControl,
+    kOutput,
+    kError,
+    kExec,
+    kExecControl
+  };
   static uint64_t Key(Source source, uint64_t serial) { return uint64_t(source) << 56 | serial; }
 
   Shim(ShimStart start, sys::Epoll epoll) : start_(std::move(start)), epoll_(std::move(epoll)) {}
@@ -87,6 +98,7 @@ class Shim {
   absl::Status KillExec(uint64_t id);
   void OnExecControl(ExecProcess& exec);
   void OnExecExit(ExecProcess& exec);
+  void ExecEnded(ExecProcess& exec, const sys::ExitStatus& end);
 
   // shim_shutdown.cc
   void BeginShutdown(PendingReply to);

@@ -15,7 +15,8 @@
 namespace berth::shim {
 namespace {
 
-// How long the exit of a container's first process waits for the end of its output, which another process may hold open.
+// How long the exit of a container's first process waits for the end of its output, which another process may hold
+// open.
 constexpr uint64_t kDrainNanoseconds = 200000000;
 
 std::string RecordName(const std::string& id) { return absl::StrCat(id, ".exit"); }
@@ -97,6 +98,7 @@ absl::Status Shim::Create(PendingReply to, const v1::ContainerPlan& plan, std::v
 absl::Status Shim::AdoptContainer(PodContainer& c, const v1::ContainerPlan& plan, container::Spawned spawned,
                                   std::vector<sys::UniqueFd> fds) {
   c.pid = spawned.pid;
+  c.clone_nanoseconds = spawned.clone_nanoseconds;
   c.pidfd = std::move(spawned.pidfd);
   c.control = std::move(spawned.control);
   c.stdin_fd = std::move(spawned.stdin_fd);
@@ -184,6 +186,7 @@ void Shim::OnControl(PodContainer& c) {
       reply.mutable_start()->set_started_at(c.record.started_at());
       Answer(std::exchange(c.start_reply, {}), absl::OkStatus(), std::move(reply));
     }
+    if (c.exit_status) return Ended(c, *c.exit_status);
   }
 }
 
@@ -192,7 +195,8 @@ void Shim::OnReport(PodContainer& c, container::ReceivedReport received) {
     c.start_error = container::StatusOf(received.report);
     if (received.report.error_number != 0) {
       absl::Status with_errno = ErrnoError(received.report.error_number, "");
-      with_errno.ForEachPayload([&](absl::string_view type, const absl::Cord& p) { c.start_error.SetPayload(type, p); });
+      with_errno.ForEachPayload(
+          [&](absl::string_view type, const absl::Cord& p) { c.start_error.SetPayload(type, p); });
     }
     return;  // it exits now, and is answered for then
   }
@@ -205,6 +209,9 @@ void Shim::OnReport(PodContainer& c, container::ReceivedReport received) {
   c.state = PodContainer::State::kCreated;
   v1::Reply reply;
   reply.mutable_create()->set_pid(c.pid);
+  v1::StepTime& clone = *reply.mutable_create()->add_steps();
+  clone.set_name("clone");
+  clone.set_nanoseconds(c.clone_nanoseconds);
   AddSteps(received.report, reply.mutable_create()->mutable_steps());
   Answer(std::exchange(c.create_reply, {}), absl::OkStatus(), std::move(reply));
 }
@@ -217,12 +224,12 @@ void Shim::OnExit(PodContainer& c) {
   epoll_.Remove(c.pidfd.get());
   c.record.set_finished_at(WallClock());
   // A child that is not ours to reap cannot be: should it happen, the container is over all the same.
-  Ended(c, status.ok() ? **status : sys::ExitStatus{255, 0});
+  c.exit_status = status.ok() ? **status : sys::ExitStatus{255, 0};
+  if (!c.control) Ended(c, *c.exit_status);
 }
 
 void Shim::Ended(PodContainer& c, const sys::ExitStatus& status) {
   if (!c.own_pid_namespace && container::CanKillCgroup(c.cgroup)) container::KillCgroup(c.cgroup).IgnoreError();
-  c.control.Reset();
   c.stdin_fd.Reset();
   if (c.state == PodContainer::State::kCreating) {
     const PendingReply to = std::exchange(c.create_reply, {});

@@ -42,7 +42,7 @@ absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<s
 
 absl::Status Shim::KillExec(uint64_t id) {
   auto it = execs_.find(id);
-  if (it == execs_.end()) return absl::OkStatus();  // it has ended
+  if (it == execs_.end() || it->second->exit_status) return absl::OkStatus();
   container::KillTree(start_.procfs.get(), it->second->pid);
   return absl::OkStatus();
 }
@@ -58,25 +58,32 @@ void Shim::OnExecControl(ExecProcess& exec) {
     epoll_.Remove(exec.control.get());
     exec.control.Reset();
     if (!exec.error.ok()) {
-      exec.deadline = 0;
       Answer(std::exchange(exec.reply, {}), exec.error);
-      return;
+    } else {
+      exec.running = true;
+      v1::Reply reply;
+      reply.mutable_exec()->set_exec_id(exec.id);
+      reply.mutable_exec()->set_pid(exec.pid);
+      Answer(std::exchange(exec.reply, {}), absl::OkStatus(), std::move(reply));
     }
-    exec.running = true;
-    v1::Reply reply;
-    reply.mutable_exec()->set_exec_id(exec.id);
-    reply.mutable_exec()->set_pid(exec.pid);
-    Answer(std::exchange(exec.reply, {}), absl::OkStatus(), std::move(reply));
+    if (exec.exit_status) return ExecEnded(exec, *exec.exit_status);
   }
 }
 
-// The answer to Exec precedes the event of its end.
+// The answer to Exec precedes the event of its end: the exec is not over before its control socket is, which the
+// clone helper may hold a moment longer than a short program lives.
 void Shim::OnExecExit(ExecProcess& exec) {
+  if (exec.exit_status) return;
   OnExecControl(exec);
   auto status = sys::ReapPidfd(exec.pidfd.get());
   if (status.ok() && !status->has_value()) return;
   epoll_.Remove(exec.pidfd.get());
-  const sys::ExitStatus end = status.ok() ? **status : sys::ExitStatus{255, 0};
+  exec.deadline = 0;
+  exec.exit_status = status.ok() ? **status : sys::ExitStatus{255, 0};
+  if (!exec.control) ExecEnded(exec, *exec.exit_status);
+}
+
+void Shim::ExecEnded(ExecProcess& exec, const sys::ExitStatus& end) {
   const bool known = std::any_of(containers_.begin(), containers_.end(),
                                  [&](const auto& c) { return c.second->serial == exec.container; });
   v1::Reply event;

@@ -22,9 +22,8 @@ void Shim::BeginShutdown(PendingReply to) {
 // Ends the process when nothing is left that it is needed for.
 void Shim::MaybeFinish() {
   if ((!finishing_ && !draining_) || done_) return;
-  const bool alive = std::any_of(containers_.begin(), containers_.end(), [](const auto& c) {
-    return !c.second->reaped();
-  });
+  const bool alive = std::any_of(containers_.begin(), containers_.end(),
+                                 [](const auto& c) { return c.second->state < PodContainer::State::kEnding; });
   if (alive) return;
   for (const auto& [id, c] : containers_) {
     // What still holds a log's pipe is about to be killed.

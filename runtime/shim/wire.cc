@@ -19,7 +19,9 @@ struct Header {
 static_assert(sizeof(Header) == 16);
 constexpr size_t kMaxChunk = kMaxPacketBytes - sizeof(Header);
 
-absl::Status Bad(absl::string_view what) { return absl::InvalidArgumentError(absl::StrCat("malformed packet: ", what)); }
+absl::Status Bad(absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat("malformed packet: ", what));
+}
 
 }  // namespace
 

@@ -16,8 +16,8 @@
 namespace berth::shim {
 
 inline constexpr uint32_t kProtocolVersion = 1;
-inline constexpr size_t kMaxPacketBytes = 64 * 1024;     // header included
-inline constexpr size_t kMaxMessageBytes = 8u << 20;     // environments of large namespaces take megabytes
+inline constexpr size_t kMaxPacketBytes = 64 * 1024;  // header included
+inline constexpr size_t kMaxMessageBytes = 8u << 20;  // environments of large namespaces take megabytes
 inline constexpr size_t kMaxMessageFds = 4096;
 
 struct Message {

@@ -87,8 +87,7 @@ void Say(int connection, const absl::Status& status) {
   }
   std::vector<int> numbers;
   for (const sys::UniqueFd& fd : start.fds) numbers.push_back(fd.get());
-  const container::CgroupFds cgroup =
-      container::ResolveCgroup(start.plan.has_cgroup(), start.plan.cgroup(), numbers);
+  const container::CgroupFds cgroup = container::ResolveCgroup(start.plan.has_cgroup(), start.plan.cgroup(), numbers);
   auto cloned = sys::Clone(0, cgroup.v2_dir);
   if (cloned.ok() && cloned->pid == 0) RunShim(std::move(start));
   if (!cloned.ok()) Say(start.daemon.get(), Annotate(cloned.status(), "fork the shim"));

@@ -16,8 +16,8 @@ struct CloneResult {
   UniqueFd pidfd;  // of the child; not set in the child
 };
 
-// `flags` are CLONE_NEW* and CLONE_PARENT. `cgroup_fd` >= 0 puts the child into that cgroup v2 directory from its first instant
-// (CLONE_INTO_CGROUP, Linux 5.7). The parent gets SIGCHLD.
+// `flags` are CLONE_NEW* and CLONE_PARENT. `cgroup_fd` >= 0 puts the child into that cgroup v2 directory from its first
+// instant (CLONE_INTO_CGROUP, Linux 5.7). The parent gets SIGCHLD.
 absl::StatusOr<CloneResult> Clone(uint64_t flags, int cgroup_fd = -1);
 
 }  // namespace berth::sys

@@ -29,8 +29,6 @@ absl::Status CloseAllExcept(std::vector<int> keep) {
   return CloseRange(next, ~0u, 0);
 }
 
-absl::Status CloseOnExecFrom(int first) {
-  return CloseRange(static_cast<unsigned>(first), ~0u, CLOSE_RANGE_CLOEXEC);
-}
+absl::Status CloseOnExecFrom(int first) { return CloseRange(static_cast<unsigned>(first), ~0u, CLOSE_RANGE_CLOEXEC); }
 
 }  // namespace berth::sys
