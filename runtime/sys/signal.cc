@@ -2,6 +2,8 @@
 
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -24,9 +26,11 @@ int NextSignal(int fd) {
 }
 
 void ResetSignals() {
-  struct sigaction action = {};
-  action.sa_handler = SIG_DFL;
-  for (int s = 1; s < NSIG; ++s) sigaction(s, &action, nullptr);  // fails for KILL, STOP and glibc's own two
+  // By the system call: sigaction(3) refuses the two signals that glibc uses itself, which its posix_spawn leaves
+  // ignored.
+  const unsigned long action[4] = {};  // the kernel's struct: handler (SIG_DFL), flags, restorer, mask
+  for (int s = 1; s < NSIG; ++s)
+    syscall(SYS_rt_sigaction, s, action, nullptr, sizeof(long));  // fails for KILL and STOP
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
