@@ -19,7 +19,7 @@ class Registry:
     """Debian's docker-registry on loopback, with some of the small test images."""
 
     def __init__(self, directory, images):
-        need_programs("docker-registry", "skopeo", "curl")
+        need_programs("docker-registry", "skopeo", "curl", "setsid")
         self.layout = CACHE / "images/small/layout"
         if not self.layout.exists():
             raise Skip(f"missing images: {self.layout} (tests/images/small/make makes them)")

@@ -35,6 +35,8 @@ def call(socket, method, request=b""):
         done = subprocess.run(
             ["curl", "-sS", "--max-time", "30", "--http2-prior-knowledge", "--unix-socket", socket, "-H", "content-type: application/grpc",
              "-H", "te: trailers", "--data-binary", f"@{body.name}", "-D", "-", "-o", "/dev/null", f"http://localhost/runtime.v1.{method}"],
-            capture_output=True, text=True, check=True)
+            capture_output=True, text=True, check=False)
     headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+    # A server may refuse a call before it has read all of it; curl then complains, but has the answer.
+    assert "grpc-status" in headers, f"no gRPC answer: {done.stdout}{done.stderr}"
     return CODES[int(headers["grpc-status"])], urllib.parse.unquote(headers.get("grpc-message", ""))
