@@ -27,16 +27,23 @@ def message(*fields):
     return out
 
 
+def _post(socket, method, path):
+    return subprocess.run(
+        ["curl", "-sS", "--max-time", "30", "--http2-prior-knowledge", "--unix-socket", socket, "-H", "content-type: application/grpc",
+         "-H", "te: trailers", "--data-binary", f"@{path}", "-D", "-", "-o", "/dev/null", f"http://localhost/runtime.v1.{method}"],
+        capture_output=True, text=True, check=False)
+
+
 def call(socket, method, request=b""):
     """(code, words) of runtime.v1's Service/Method with the encoded request."""
     with tempfile.NamedTemporaryFile() as body:
         body.write(b"\0" + len(request).to_bytes(4, "big") + request)
         body.flush()
-        done = subprocess.run(
-            ["curl", "-sS", "--max-time", "30", "--http2-prior-knowledge", "--unix-socket", socket, "-H", "content-type: application/grpc",
-             "-H", "te: trailers", "--data-binary", f"@{body.name}", "-D", "-", "-o", "/dev/null", f"http://localhost/runtime.v1.{method}"],
-            capture_output=True, text=True, check=False)
-    headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
-    # A server may refuse a call before it has read all of it; curl then complains, but has the answer.
-    assert "grpc-status" in headers, f"no gRPC answer: {done.stdout}{done.stderr}"
-    return CODES[int(headers["grpc-status"])], urllib.parse.unquote(headers.get("grpc-message", ""))
+        # A server may refuse a call, and close its stream, before it has read all of it; curl may then drop the answer.
+        for _ in range(10):
+            done = _post(socket, method, body.name)
+            headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
+            if "grpc-status" in headers:
+                return CODES[int(headers["grpc-status"])], urllib.parse.unquote(headers.get("grpc-message", ""))
+            assert done.returncode == 92, f"no gRPC answer: {done.stdout}{done.stderr}"
+    raise AssertionError(f"no gRPC answer in ten calls: {done.stderr}")
