@@ -38,15 +38,13 @@ int PrintUsageError(const CLI::App& app, const CLI::ParseError& error, std::ostr
 
 void AddGlobalOptions(CLI::App& app, Session& session) {
   session.options.socket = session.Env("BERTH_SOCKET", session.options.socket);
-  app.add_option("--socket", session.options.socket,
-                 "The daemon's socket; also the variable BERTH_SOCKET")
+  app.add_option("--socket", session.options.socket, "The daemon's socket; also the variable BERTH_SOCKET")
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--timeout",
          [&session](const std::string& text) {
            auto duration = ParseDuration(text);
-           if (!duration.ok())
-             throw CLI::ValidationError("--timeout", std::string(duration.status().message()));
+           if (!duration.ok()) throw CLI::ValidationError("--timeout", std::string(duration.status().message()));
            session.options.timeout = *duration;
          },
          "How long to wait for each answer, such as 30s; otherwise 2m (pull, exec, stop: no limit)")
@@ -79,8 +77,7 @@ int RunBerth(const std::vector<std::string>& arguments, Session& session) {
   app.require_subcommand(1);
   app.fallthrough();
   app.footer(kFooter);
-  app.set_version_flag("-V,--version", "berth " BERTH_VERSION,
-                       "Print the version of this program and exit");
+  app.set_version_flag("-V,--version", "berth " BERTH_VERSION, "Print the version of this program and exit");
   Action action;
   AddGlobalOptions(app, session);
   AddAllCommands(app, action);

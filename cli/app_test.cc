@@ -22,8 +22,8 @@ constexpr char kReference[] = "127.0.0.1:5000/x:1";
 
 TEST_F(AppTest, NothingListensThere) {
   EXPECT_EQ(Run({"--socket", directory_ + "/nope", "ps"}), 1);
-  EXPECT_EQ(err_, "berth: ps: cannot reach berthd at " + directory_ +
-                      "/nope: is it running? (systemctl status berthd)\n");
+  EXPECT_EQ(err_,
+            "berth: ps: cannot reach berthd at " + directory_ + "/nope: is it running? (systemctl status berthd)\n");
   EXPECT_EQ(Run({"ps", "--socket", std::string(200, 'x')}), 1);
   EXPECT_THAT(err_, HasSubstr("socket path is too long"));
 }
@@ -72,13 +72,13 @@ TEST_F(AppTest, UnknownWordsAreNamed) {
 
 TEST_F(AppTest, EveryCommandHasHelpWithExamples) {
   EXPECT_EQ(Run({"--help"}), 0);
-  for (const char* command : {"version", "info", "pull", "images", "rmi", "run", "ps", "pods",
-                              "logs", "exec", "stop", "rm", "inspect", "stats", "completion"}) {
+  for (const char* command : {"version", "info", "pull", "images", "rmi", "run", "ps", "pods", "logs", "exec", "stop",
+                              "rm", "inspect", "stats", "completion"}) {
     EXPECT_THAT(out_, HasSubstr(command));
   }
   EXPECT_THAT(out_, Not(HasSubstr("__complete")));
-  for (const char* command : {"version", "info", "pull", "images", "rmi", "run", "ps", "pods",
-                              "logs", "exec", "stop", "rm", "inspect", "stats", "completion"}) {
+  for (const char* command : {"version", "info", "pull", "images", "rmi", "run", "ps", "pods", "logs", "exec", "stop",
+                              "rm", "inspect", "stats", "completion"}) {
     EXPECT_EQ(Run({command, "--help"}), 0);
     EXPECT_THAT(out_, HasSubstr("Examples:\n")) << command;
     EXPECT_THAT(err_, IsEmpty());
@@ -99,13 +99,10 @@ TEST_F(AppTest, VersionAndInfo) {
 
 TEST_F(AppTest, ServersErrorsAreNamedInWords) {
   EXPECT_EQ(Run({"pull", kReference}), 1);
-  EXPECT_EQ(
-      err_,
-      "pulling 127.0.0.1:5000/x:1\nberth: pull 127.0.0.1:5000/x:1: not found: no such manifest\n");
+  EXPECT_EQ(err_, "pulling 127.0.0.1:5000/x:1\nberth: pull 127.0.0.1:5000/x:1: not found: no such manifest\n");
   fake_.failures["PullImage"] = {14, "RegistryUnavailable: refused\x1b[2J", 0};
   EXPECT_EQ(Run({"pull", "-q", kReference}), 1);
-  EXPECT_EQ(err_,
-            "berth: pull 127.0.0.1:5000/x:1: unavailable: RegistryUnavailable: refused?[2J\n");
+  EXPECT_EQ(err_, "berth: pull 127.0.0.1:5000/x:1: unavailable: RegistryUnavailable: refused?[2J\n");
   fake_.failures["ListPodSandbox"] = {12, "", 0};
   EXPECT_EQ(Run({"pods"}), 1);
   EXPECT_EQ(err_, "berth: pods: not implemented\n");
@@ -115,10 +112,9 @@ TEST_F(AppTest, TimeoutIsSaid) {
   fake_.hang_milliseconds = 5000;
   std::string pod = fake_.AddPod("web");
   fake_.AddToRegistry(kReference, "sha256:1");
-  std::string file =
-      Write("p.yaml",
-            "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, "
-            "image: '127.0.0.1:5000/x:1'}]}}");
+  std::string file = Write("p.yaml",
+                           "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, "
+                           "image: '127.0.0.1:5000/x:1'}]}}");
   EXPECT_EQ(Run({"--timeout", "200ms", "run", file}), 1);
   EXPECT_THAT(err_, HasSubstr("start container c: timed out: no answer in time"));
   EXPECT_EQ(fake_.pods.size(), 1u);
@@ -163,9 +159,7 @@ TEST_F(AppTest, ImagesAndRmi) {
   fake_.AddToRegistry(kReference, "sha256:abcdef0123456789");
   fake_.images = fake_.registry;
   EXPECT_EQ(Run({"images"}), 0);
-  EXPECT_EQ(
-      out_,
-      "IMAGE             TAG  ID            SIZE\n127.0.0.1:5000/x  1    abcdef012345  123MB\n");
+  EXPECT_EQ(out_, "IMAGE             TAG  ID            SIZE\n127.0.0.1:5000/x  1    abcdef012345  123MB\n");
   EXPECT_EQ(Run({"images", "-q"}), 0);
   EXPECT_EQ(out_, "sha256:abcdef0123456789\n");
   EXPECT_EQ(Run({"images", "-o", "json"}), 0);
@@ -224,8 +218,7 @@ TEST_F(AppTest, ExecPassesOutputAndExitCode) {
 
 TEST_F(AppTest, LogsReadTheFileThatTheDaemonNames) {
   std::string id = fake_.AddContainer(fake_.AddPod("web"), "app", false);
-  std::string path =
-      Write("0.log", "2026-01-31T12:00:00Z stdout F one\n2026-01-31T12:00:00Z stderr F two\n");
+  std::string path = Write("0.log", "2026-01-31T12:00:00Z stdout F one\n2026-01-31T12:00:00Z stderr F two\n");
   fake_.containers[id].config.set_log_path(path);
   EXPECT_EQ(Run({"logs", "-f", "web"}), 0) << err_;
   EXPECT_EQ(out_, "one\n");

@@ -29,8 +29,11 @@ ContainerInfo MakeContainer(std::string id, std::string pod_id, std::string name
   return container;
 }
 
-const std::vector<PodInfo> kPods = {MakePod("aa11", "web"), MakePod("aa22", "db"), MakePod("bb33", "web", "shop"),
-                                    MakePod("cc44", "old", "default", false, 1), MakePod("cc55", "old", "default", true, 2),
+const std::vector<PodInfo> kPods = {MakePod("aa11", "web"),
+                                    MakePod("aa22", "db"),
+                                    MakePod("bb33", "web", "shop"),
+                                    MakePod("cc44", "old", "default", false, 1),
+                                    MakePod("cc55", "old", "default", true, 2),
                                     MakePod("cc66", "old", "default", false, 3)};
 
 std::string IdOf(absl::string_view word) {
@@ -58,8 +61,8 @@ TEST(ResolvePod, SaysWhatIsAmbiguousOrMissing) {
 class ResolveContainerTest : public ::testing::Test {
  protected:
   ResolveContainerTest() {
-    containers_ = {MakeContainer("d1", "aa11", "app"),     MakeContainer("d2", "aa22", "app"),
-                   MakeContainer("d3", "aa22", "backup"),  MakeContainer("d4", "bb33", "cache", 0),
+    containers_ = {MakeContainer("d1", "aa11", "app"),      MakeContainer("d2", "aa22", "app"),
+                   MakeContainer("d3", "aa22", "backup"),   MakeContainer("d4", "bb33", "cache", 0),
                    MakeContainer("d5", "bb33", "cache", 1), MakeContainer("d6", "cc55", "init"),
                    MakeContainer("d7", "cc55", "main")};
     containers_[5].annotations[kInitAnnotation] = "true";

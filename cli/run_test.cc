@@ -54,9 +54,8 @@ TEST_F(RunTest, MakesThePodAndRmTakesItAway) {
   EXPECT_EQ(out_, "web\n");
   EXPECT_THAT(err_, HasSubstr("pod sandbox"));
   EXPECT_THAT(err_, HasSubstr("start app"));
-  EXPECT_THAT(fake_.calls, ElementsAre("PullImage", "RunPodSandbox", "CreateContainer",
-                                       "StartContainer", "CreateContainer", "StartContainer",
-                                       "CreateContainer", "StartContainer"));
+  EXPECT_THAT(fake_.calls, ElementsAre("PullImage", "RunPodSandbox", "CreateContainer", "StartContainer",
+                                       "CreateContainer", "StartContainer", "CreateContainer", "StartContainer"));
   EXPECT_EQ(fake_.last_pod.hostname(), "web");
   EXPECT_THAT(fake_.last_pod.log_directory(), StartsWith(directory_ + "/logs/default_web_"));
   const FakeCri::Container* app = nullptr;
@@ -111,22 +110,21 @@ class RunFails : public RunTest, public ::testing::WithParamInterface<FailingSte
 TEST_P(RunFails, AndUndoesAll) {
   fake_.failures[GetParam().call] = {13, "boom", GetParam().skip};
   EXPECT_EQ(Run({"run", file_}), 1);
-  EXPECT_THAT(err_, HasSubstr(absl::StrCat("berth: run ", file_, ": pod default/web: ",
-                                           GetParam().error, "internal error: boom\n")));
+  EXPECT_THAT(err_, HasSubstr(absl::StrCat("berth: run ", file_, ": pod default/web: ", GetParam().error,
+                                           "internal error: boom\n")));
   EXPECT_THAT(out_, IsEmpty());
   ExpectNothingLeft();
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Steps, RunFails,
-    ::testing::Values(FailingStep{"PullImage", 0, "pull reg/x:1: "},
-                      FailingStep{"RunPodSandbox", 0, ""},
-                      FailingStep{"PodSandboxStatus", 0, "pod status: "},
-                      FailingStep{"CreateContainer", 0, "create container prepare: "},
-                      FailingStep{"StartContainer", 0, "start container prepare: "},
-                      FailingStep{"ContainerStatus", 0, ""},
-                      FailingStep{"CreateContainer", 1, "create container app: "},
-                      FailingStep{"StartContainer", 2, "start container side: "}));
+INSTANTIATE_TEST_SUITE_P(Steps, RunFails,
+                         ::testing::Values(FailingStep{"PullImage", 0, "pull reg/x:1: "},
+                                           FailingStep{"RunPodSandbox", 0, ""},
+                                           FailingStep{"PodSandboxStatus", 0, "pod status: "},
+                                           FailingStep{"CreateContainer", 0, "create container prepare: "},
+                                           FailingStep{"StartContainer", 0, "start container prepare: "},
+                                           FailingStep{"ContainerStatus", 0, ""},
+                                           FailingStep{"CreateContainer", 1, "create container app: "},
+                                           FailingStep{"StartContainer", 2, "start container side: "}));
 
 TEST_F(RunTest, SecondPodFailingUndoesTheFirst) {
   std::string second = kPod;
@@ -168,11 +166,10 @@ TEST_F(RunTest, ASignalUndoesToo) {
 TEST_F(RunTest, PullPolicies) {
   std::string text = kPod;
   text += "    imagePullPolicy: Never\n";
-  EXPECT_EQ(
-      Run({"run", "-"},
-          "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - {name: c, "
-          "image: 'reg/x:1', imagePullPolicy: Never}\n"),
-      1);
+  EXPECT_EQ(Run({"run", "-"},
+                "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - {name: c, "
+                "image: 'reg/x:1', imagePullPolicy: Never}\n"),
+            1);
   EXPECT_THAT(err_, HasSubstr("not here, and imagePullPolicy is Never"));
   EXPECT_THAT(fake_.calls, IsEmpty());
   fake_.images = fake_.registry;
@@ -197,9 +194,8 @@ TEST_F(RunTest, HostPathsAreWhatTheyPromise) {
     return absl::StrCat(
         "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {volumes: [{name: v, hostPath: "
         "{path: ",
-        path, ", type: ", type,
-        "}}], containers: [{name: c, image: 'reg/x:1', volumeMounts: [{name: v, ", "mountPath: /v",
-        sub.empty() ? "" : ", subPath: ", sub, "}]}]}}");
+        path, ", type: ", type, "}}], containers: [{name: c, image: 'reg/x:1', volumeMounts: [{name: v, ",
+        "mountPath: /v", sub.empty() ? "" : ", subPath: ", sub, "}]}]}}");
   };
   EXPECT_EQ(Run({"run", "-"}, pod(file_, "Directory")), 1);
   EXPECT_THAT(err_, HasSubstr("is not a Directory"));

@@ -32,8 +32,7 @@ struct Streams {
 
 class Session {
  public:
-  Session(Streams streams, std::function<const char*(const char*)> getenv)
-      : io(streams), getenv_(std::move(getenv)) {}
+  Session(Streams streams, std::function<const char*(const char*)> getenv) : io(streams), getenv_(std::move(getenv)) {}
 
   // Connects on the first call.
   absl::StatusOr<CriClient*> Client();

@@ -23,7 +23,7 @@ ALLOWED = {
     "runtime/container": PLANS,
     "runtime/shim": PLANS | {"runtime/container"},
     "runtime/client": SYS | {"runtime/shim"},
-    "image/reference": BASE,
+    "image/reference": SYS | {"image/content/digest.h", "image/store.h"},
     "image/content": SYS,
     "image/unpack": SYS | {"image/content"},
     "image/catalog": SYS | {"image/reference", "image/content", "image/store.h"},

@@ -49,8 +49,7 @@ struct CriClient::Impl {
   absl::Status ToStatus(const grpc::Status& status);
 
   template <typename Stub, typename Request, typename Response>
-  absl::Status Call(Stub& stub,
-                    grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+  absl::Status Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                     const Request& request, Response* response, Bound bound = Bound::kDefault) {
     Context context(this, bound);
     return ToStatus((stub.*method)(context.get(), request, response));

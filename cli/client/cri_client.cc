@@ -72,8 +72,7 @@ absl::Status CriClient::Impl::ToStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
     // Said by gRPC when the peer goes away, not by the daemon: its own UNAVAILABLE has other words.
-    if (absl::StartsWith(status.error_message(), "failed to connect"))
-      return CannotReach(socket_path, ECONNREFUSED);
+    if (absl::StartsWith(status.error_message(), "failed to connect")) return CannotReach(socket_path, ECONNREFUSED);
     if (status.error_message() == "Socket closed") {
       return absl::UnavailableError(
           absl::StrCat("berthd at ", socket_path, " closed the connection before it answered"));
@@ -83,10 +82,8 @@ absl::Status CriClient::Impl::ToStatus(const grpc::Status& status) {
     absl::MutexLock lock(&mu);
     if (interrupted) return absl::CancelledError("interrupted");
   }
-  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED &&
-      status.error_message() == "Deadline Exceeded") {
-    return absl::DeadlineExceededError(
-        "timed out: no answer in time (--timeout sets how long to wait)");
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED && status.error_message() == "Deadline Exceeded") {
+    return absl::DeadlineExceededError("timed out: no answer in time (--timeout sets how long to wait)");
   }
   return RpcError(status.error_code(), status.error_message());
 }
@@ -94,15 +91,14 @@ absl::Status CriClient::Impl::ToStatus(const grpc::Status& status) {
 CriClient::CriClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 CriClient::~CriClient() = default;
 
-absl::StatusOr<std::unique_ptr<CriClient>> CriClient::Connect(
-    const std::string& socket_path, std::optional<absl::Duration> timeout) {
+absl::StatusOr<std::unique_ptr<CriClient>> CriClient::Connect(const std::string& socket_path,
+                                                              std::optional<absl::Duration> timeout) {
   RETURN_IF_ERROR(Probe(socket_path));
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(kMaxMessage);
   args.SetMaxSendMessageSize(kMaxMessage);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  auto channel =
-      grpc::CreateCustomChannel("unix:" + socket_path, grpc::InsecureChannelCredentials(), args);
+  auto channel = grpc::CreateCustomChannel("unix:" + socket_path, grpc::InsecureChannelCredentials(), args);
   auto impl = std::make_unique<Impl>();
   impl->socket_path = socket_path;
   impl->timeout = timeout;
@@ -143,17 +139,14 @@ std::string InspectJson(const google::protobuf::Message& status,
 absl::StatusOr<VersionInfo> CriClient::Version() {
   cri::VersionRequest request;
   cri::VersionResponse response;
-  RETURN_IF_ERROR(
-      impl_->Call(*impl_->runtime, &cri::RuntimeService::Stub::Version, request, &response));
-  return VersionInfo{response.runtime_name(), response.runtime_version(),
-                     response.runtime_api_version()};
+  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &cri::RuntimeService::Stub::Version, request, &response));
+  return VersionInfo{response.runtime_name(), response.runtime_version(), response.runtime_api_version()};
 }
 
 absl::StatusOr<DaemonInfo> CriClient::Info() {
   DaemonInfo info;
   cri::StatusResponse status;
-  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &cri::RuntimeService::Stub::Status,
-                              cri::StatusRequest(), &status));
+  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &cri::RuntimeService::Stub::Status, cri::StatusRequest(), &status));
   for (const auto& c : status.status().conditions()) {
     info.conditions.push_back({c.type(), c.status(), c.reason(), c.message()});
   }
@@ -161,11 +154,10 @@ absl::StatusOr<DaemonInfo> CriClient::Info() {
     if (!handler.name().empty()) info.handlers.push_back(handler.name());
   }
   cri::RuntimeConfigResponse config;
-  absl::Status got = impl_->Call(*impl_->runtime, &cri::RuntimeService::Stub::RuntimeConfig,
-                                 cri::RuntimeConfigRequest(), &config);
+  absl::Status got =
+      impl_->Call(*impl_->runtime, &cri::RuntimeService::Stub::RuntimeConfig, cri::RuntimeConfigRequest(), &config);
   if (got.ok()) {
-    info.cgroup_driver =
-        config.linux().cgroup_driver() == cri::CgroupDriver::CGROUPFS ? "cgroupfs" : "systemd";
+    info.cgroup_driver = config.linux().cgroup_driver() == cri::CgroupDriver::CGROUPFS ? "cgroupfs" : "systemd";
   } else if (!absl::IsUnimplemented(got)) {
     return got;
   }

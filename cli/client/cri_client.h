@@ -128,8 +128,7 @@ class CriClient {
   absl::StatusOr<std::string> InspectPod(const std::string& id);
 
   absl::StatusOr<std::vector<ContainerInfo>> ListContainers();
-  absl::StatusOr<std::string> CreateContainer(const std::string& pod_id,
-                                              const runtime::v1::ContainerConfig& config,
+  absl::StatusOr<std::string> CreateContainer(const std::string& pod_id, const runtime::v1::ContainerConfig& config,
                                               const runtime::v1::PodSandboxConfig& pod_config);
   absl::Status StartContainer(const std::string& id);
   absl::Status StopContainer(const std::string& id, int64_t grace_seconds);
@@ -144,12 +143,10 @@ class CriClient {
   absl::StatusOr<std::vector<ImageInfo>> ListImages();
   // Absent when there is no such image.
   absl::StatusOr<std::optional<ImageInfo>> FindImage(const std::string& reference);
-  absl::StatusOr<std::string> InspectImage(
-      const std::string& reference);  // NotFound when there is none
+  absl::StatusOr<std::string> InspectImage(const std::string& reference);  // NotFound when there is none
   // The image's id. `watch` is called from this thread when the daemon reports progress, never
   // otherwise.
-  absl::StatusOr<std::string> PullImage(const std::string& reference,
-                                        const std::optional<Credentials>& credentials,
+  absl::StatusOr<std::string> PullImage(const std::string& reference, const std::optional<Credentials>& credentials,
                                         const PullWatcher& watch);
   absl::Status RemoveImage(const std::string& reference);
 

@@ -103,8 +103,7 @@ absl::StatusOr<std::string> CriClient::PullImage(const std::string& reference,
       if (!progress.image_id().empty()) id = progress.image_id();
     }
     got = impl_->ToStatus(stream->Finish());
-    if (got.ok() && id.empty())
-      return absl::InternalError("berthd ended the pull without naming the image");
+    if (got.ok() && id.empty()) return absl::InternalError("berthd ended the pull without naming the image");
     if (got.ok()) return id;
   }
   if (!absl::IsUnimplemented(got)) return got;
@@ -117,8 +116,7 @@ absl::StatusOr<std::string> CriClient::PullImage(const std::string& reference,
     plain.mutable_auth()->set_password(credentials->password);
   }
   cri::PullImageResponse response;
-  RETURN_IF_ERROR(
-      impl_->Call(*impl_->images, &Images::PullImage, plain, &response, Bound::kAsLongAsItTakes));
+  RETURN_IF_ERROR(impl_->Call(*impl_->images, &Images::PullImage, plain, &response, Bound::kAsLongAsItTakes));
   return response.image_ref();
 }
 

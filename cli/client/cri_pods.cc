@@ -51,8 +51,7 @@ absl::StatusOr<std::vector<PodInfo>> CriClient::ListPods() {
   return pods;
 }
 
-absl::StatusOr<std::string> CriClient::RunPod(const cri::PodSandboxConfig& config,
-                                              const std::string& handler) {
+absl::StatusOr<std::string> CriClient::RunPod(const cri::PodSandboxConfig& config, const std::string& handler) {
   cri::RunPodSandboxRequest request;
   *request.mutable_config() = config;
   request.set_runtime_handler(handler);
@@ -108,8 +107,7 @@ absl::StatusOr<std::vector<ContainerInfo>> CriClient::ListContainers() {
     container.name = item.metadata().name();
     container.attempt = item.metadata().attempt();
     const auto& image = item.image();
-    container.image =
-        image.user_specified_image().empty() ? image.image() : image.user_specified_image();
+    container.image = image.user_specified_image().empty() ? image.image() : image.user_specified_image();
     container.image_id = item.image_id();
     container.state = FromWire(item.state());
     container.created_at = item.created_at();
@@ -120,8 +118,7 @@ absl::StatusOr<std::vector<ContainerInfo>> CriClient::ListContainers() {
   return containers;
 }
 
-absl::StatusOr<std::string> CriClient::CreateContainer(const std::string& pod_id,
-                                                       const cri::ContainerConfig& config,
+absl::StatusOr<std::string> CriClient::CreateContainer(const std::string& pod_id, const cri::ContainerConfig& config,
                                                        const cri::PodSandboxConfig& pod_config) {
   cri::CreateContainerRequest request;
   request.set_pod_sandbox_id(pod_id);
@@ -144,8 +141,7 @@ absl::Status CriClient::StopContainer(const std::string& id, int64_t grace_secon
   request.set_container_id(id);
   request.set_timeout(grace_seconds);
   cri::StopContainerResponse response;
-  return impl_->Call(*impl_->runtime, &Runtime::StopContainer, request, &response,
-                     Bound::kAsLongAsItTakes);
+  return impl_->Call(*impl_->runtime, &Runtime::StopContainer, request, &response, Bound::kAsLongAsItTakes);
 }
 
 absl::Status CriClient::RemoveContainer(const std::string& id) {
@@ -161,8 +157,8 @@ absl::StatusOr<ContainerDetails> CriClient::ContainerStatus(const std::string& i
   cri::ContainerStatusResponse response;
   RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::ContainerStatus, request, &response));
   const auto& status = response.status();
-  return ContainerDetails{FromWire(status.state()), status.exit_code(), status.reason(),
-                          status.message(), status.log_path()};
+  return ContainerDetails{FromWire(status.state()), status.exit_code(), status.reason(), status.message(),
+                          status.log_path()};
 }
 
 absl::StatusOr<std::string> CriClient::InspectContainer(const std::string& id) {
@@ -188,27 +184,22 @@ absl::StatusOr<std::vector<ContainerUsage>> CriClient::ListStats() {
     usage.cpu_time = cpu.timestamp();
     usage.cpu_nanos = FromWire(cpu.has_usage_core_nano_seconds(), cpu.usage_core_nano_seconds());
     usage.nano_cores = FromWire(cpu.has_usage_nano_cores(), cpu.usage_nano_cores());
-    usage.working_set =
-        FromWire(stats.memory().has_working_set_bytes(), stats.memory().working_set_bytes());
-    usage.writable_bytes =
-        FromWire(stats.writable_layer().has_used_bytes(), stats.writable_layer().used_bytes());
+    usage.working_set = FromWire(stats.memory().has_working_set_bytes(), stats.memory().working_set_bytes());
+    usage.writable_bytes = FromWire(stats.writable_layer().has_used_bytes(), stats.writable_layer().used_bytes());
     all.push_back(std::move(usage));
   }
   return all;
 }
 
-absl::StatusOr<ExecResult> CriClient::Exec(const std::string& id,
-                                           const std::vector<std::string>& command,
+absl::StatusOr<ExecResult> CriClient::Exec(const std::string& id, const std::vector<std::string>& command,
                                            int64_t timeout_seconds) {
   cri::ExecSyncRequest request;
   request.set_container_id(id);
   for (const std::string& arg : command) request.add_cmd(arg);
   request.set_timeout(timeout_seconds);
   cri::ExecSyncResponse response;
-  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::ExecSync, request, &response,
-                              Bound::kAsLongAsItTakes));
-  return ExecResult{std::move(*response.mutable_stdout()), std::move(*response.mutable_stderr()),
-                    response.exit_code()};
+  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::ExecSync, request, &response, Bound::kAsLongAsItTakes));
+  return ExecResult{std::move(*response.mutable_stdout()), std::move(*response.mutable_stderr()), response.exit_code()};
 }
 
 }  // namespace berth::cli

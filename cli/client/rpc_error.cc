@@ -47,8 +47,7 @@ absl::string_view CodeInWords(absl::StatusCode code) {
 
 absl::Status RpcError(int grpc_code, absl::string_view message) {
   if (grpc_code == 0) return absl::OkStatus();
-  auto code = grpc_code > 0 && grpc_code <= 16 ? static_cast<absl::StatusCode>(grpc_code)
-                                               : absl::StatusCode::kUnknown;
+  auto code = grpc_code > 0 && grpc_code <= 16 ? static_cast<absl::StatusCode>(grpc_code) : absl::StatusCode::kUnknown;
   absl::string_view words = CodeInWords(code);
   if (message.empty()) return absl::Status(code, words);
   if (absl::StartsWithIgnoreCase(message, words)) return absl::Status(code, message);
@@ -57,12 +56,12 @@ absl::Status RpcError(int grpc_code, absl::string_view message) {
 
 absl::Status CannotReach(absl::string_view socket_path, int err) {
   if (err == EACCES || err == EPERM) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        "cannot reach berthd at ", socket_path, ": permission denied (only root may, try sudo)"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("cannot reach berthd at ", socket_path, ": permission denied (only root may, try sudo)"));
   }
   if (err == ENOENT || err == ECONNREFUSED) {
-    return absl::UnavailableError(absl::StrCat("cannot reach berthd at ", socket_path,
-                                               ": is it running? (systemctl status berthd)"));
+    return absl::UnavailableError(
+        absl::StrCat("cannot reach berthd at ", socket_path, ": is it running? (systemctl status berthd)"));
   }
   absl::Status cause = ErrnoError(err, absl::StrCat("cannot reach berthd at ", socket_path));
   return absl::UnavailableError(cause.message());

@@ -20,9 +20,7 @@ const CLI::Option* FindOption(const CLI::App* app, const std::string& word) {
   return nullptr;
 }
 
-bool TakesValue(const CLI::Option* option) {
-  return option != nullptr && option->get_items_expected_max() > 0;
-}
+bool TakesValue(const CLI::Option* option) { return option != nullptr && option->get_items_expected_max() > 0; }
 
 std::vector<std::string> OptionNames(const CLI::App* app) {
   std::vector<std::string> names;
@@ -35,24 +33,21 @@ std::vector<std::string> OptionNames(const CLI::App* app) {
   return names;
 }
 
-std::vector<std::string> ValuesOf(const std::string& command, const std::string& option,
-                                  const NameLookup& names) {
+std::vector<std::string> ValuesOf(const std::string& command, const std::string& option, const NameLookup& names) {
   if (option == "-o" || option == "--output") return {"table", "wide", "json"};
   if (command == "ps" && (option == "-p" || option == "--pod")) return names("pod");
   if (command == "inspect" && option == "--type") return {"pod", "container", "image"};
   return {};
 }
 
-std::vector<std::string> PositionalsOf(const std::string& command, size_t position,
-                                       const NameLookup& names) {
-  static const std::map<std::string, std::vector<std::string>> kKinds = {
-      {"logs", {"container", "pod"}},
-      {"exec", {"container", "pod"}},
-      {"stop", {"pod", "container"}},
-      {"rm", {"pod", "container"}},
-      {"pull", {"image"}},
-      {"rmi", {"image"}},
-      {"inspect", {"pod", "container", "image"}}};
+std::vector<std::string> PositionalsOf(const std::string& command, size_t position, const NameLookup& names) {
+  static const std::map<std::string, std::vector<std::string>> kKinds = {{"logs", {"container", "pod"}},
+                                                                         {"exec", {"container", "pod"}},
+                                                                         {"stop", {"pod", "container"}},
+                                                                         {"rm", {"pod", "container"}},
+                                                                         {"pull", {"image"}},
+                                                                         {"rmi", {"image"}},
+                                                                         {"inspect", {"pod", "container", "image"}}};
   static const std::set<std::string> kSeveral = {"stop", "rm", "rmi"};
   if (command == "completion") return {"bash", "zsh", "fish"};
   auto kinds = kKinds.find(command);
@@ -66,8 +61,7 @@ std::vector<std::string> PositionalsOf(const std::string& command, size_t positi
 
 }  // namespace
 
-std::vector<std::string> Complete(const CLI::App& app, const std::vector<std::string>& words,
-                                  const NameLookup& names) {
+std::vector<std::string> Complete(const CLI::App& app, const std::vector<std::string>& words, const NameLookup& names) {
   const CLI::App* current = &app;
   std::string command, pending;
   size_t positionals = 0;
@@ -80,8 +74,7 @@ std::vector<std::string> Complete(const CLI::App& app, const std::vector<std::st
       if (!value_inside && TakesValue(FindOption(current, word))) pending = word;
     } else if (command.empty()) {
       command = word;
-      for (const CLI::App* sub : app.get_subcommands(kAll))
-        current = sub->get_name() == word ? sub : current;
+      for (const CLI::App* sub : app.get_subcommands(kAll)) current = sub->get_name() == word ? sub : current;
     } else {
       ++positionals;
     }

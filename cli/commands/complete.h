@@ -16,8 +16,7 @@ using NameLookup = std::function<std::vector<std::string>(const std::string& kin
 
 // `words` are those after the program's name; the last one, which may be empty, is being typed. The
 // candidates begin with it. None for file names, which shells complete themselves.
-std::vector<std::string> Complete(const CLI::App& app, const std::vector<std::string>& words,
-                                  const NameLookup& names);
+std::vector<std::string> Complete(const CLI::App& app, const std::vector<std::string>& words, const NameLookup& names);
 
 // The value that `words` give to a global option, such as "--socket"; empty if none.
 std::string GivenValue(const std::vector<std::string>& words, const std::string& option);

@@ -20,8 +20,7 @@ std::vector<std::string> Names(CriClient& client, const std::string& kind) {
     for (const PodInfo& pod : pods) names.push_back(DisplayName(pod));
     return names;
   }
-  for (const ContainerInfo& container :
-       client.ListContainers().value_or(std::vector<ContainerInfo>())) {
+  for (const ContainerInfo& container : client.ListContainers().value_or(std::vector<ContainerInfo>())) {
     const PodInfo* pod = FindPod(pods, container.pod_id);
     if (pod != nullptr) names.push_back(DisplayName(*pod) + "/" + container.name);
   }
@@ -29,8 +28,7 @@ std::vector<std::string> Names(CriClient& client, const std::string& kind) {
 }
 
 // Somebody is waiting for a key to do something: no errors, and no long waiting.
-absl::StatusOr<int> PrintCandidates(const CLI::App& app, const std::vector<std::string>& words,
-                                    Session& session) {
+absl::StatusOr<int> PrintCandidates(const CLI::App& app, const std::vector<std::string>& words, Session& session) {
   std::string socket = GivenValue(words, "--socket");
   if (!socket.empty()) session.options.socket = socket;
   session.options.timeout = absl::Seconds(1);
@@ -38,8 +36,7 @@ absl::StatusOr<int> PrintCandidates(const CLI::App& app, const std::vector<std::
     auto client = session.Client();
     return client.ok() ? Names(**client, kind) : std::vector<std::string>();
   };
-  for (const std::string& candidate : Complete(app, words, lookup))
-    session.io.out << candidate << "\n";
+  for (const std::string& candidate : Complete(app, words, lookup)) session.io.out << candidate << "\n";
   return kExitOk;
 }
 
@@ -48,9 +45,7 @@ absl::StatusOr<int> PrintCandidates(const CLI::App& app, const std::vector<std::
 void AddCompletion(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("completion", "Print the completion script for a shell");
   auto shell = std::make_shared<std::string>();
-  command->add_option("SHELL", *shell, "bash, zsh or fish")
-      ->required()
-      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  command->add_option("SHELL", *shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
   command->footer(
       "Examples:\n"
       "  source <(berth completion bash)\n"

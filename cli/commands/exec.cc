@@ -32,8 +32,7 @@ absl::StatusOr<int> Exec(const Options& options, Session& session) {
   ASSIGN_OR_RETURN(CriClient * client, session.Client(), what);
   ASSIGN_OR_RETURN(std::vector<PodInfo> pods, client->ListPods(), what);
   ASSIGN_OR_RETURN(std::vector<ContainerInfo> containers, client->ListContainers(), what);
-  ASSIGN_OR_RETURN(ContainerInfo container, ResolveContainer(options.container, pods, containers),
-                   what);
+  ASSIGN_OR_RETURN(ContainerInfo container, ResolveContainer(options.container, pods, containers), what);
   // "--" may stand between container and command.
   std::vector<std::string> command = options.command;
   if (command.front() == "--") command.erase(command.begin());
@@ -46,23 +45,17 @@ absl::StatusOr<int> Exec(const Options& options, Session& session) {
 }  // namespace
 
 void AddExec(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("exec", "Run a command in a container; exits with the command's code");
+  auto* command = app.add_subcommand("exec", "Run a command in a container; exits with the command's code");
   auto options = std::make_shared<Options>();
-  command->add_option("CONTAINER", options->container, "POD/CONTAINER, POD, container name or id")
-      ->required();
+  command->add_option("CONTAINER", options->container, "POD/CONTAINER, POD, container name or id")->required();
   // What follows the container belongs to the command, options included.
-  command->add_option("COMMAND", options->command,
-                      "Command and arguments; options go before CONTAINER");
+  command->add_option("COMMAND", options->command, "Command and arguments; options go before CONTAINER");
   command->positionals_at_end();
   command->add_flag("-i,--interactive", options->interactive, "Not available yet");
   command->add_flag("-t,--tty", options->tty, "Not available yet");
   command->add_option("--limit", options->limit, "Kill the command after this time");
-  command->footer(
-      "Examples:\n  berth exec web ls -l /\n  berth exec --limit 5s web/app -- sh -c 'exit 3'");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Exec(*options, session); };
-  });
+  command->footer("Examples:\n  berth exec web ls -l /\n  berth exec --limit 5s web/app -- sh -c 'exit 3'");
+  command->callback([options, &action] { action = [options](Session& session) { return Exec(*options, session); }; });
 }
 
 }  // namespace berth::cli

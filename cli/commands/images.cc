@@ -23,15 +23,13 @@ std::string ShortId(const std::string& id, bool whole) {
 // "registry:5000/a/b:1.2" to its name and tag.
 std::pair<std::string, std::string> SplitTag(const std::string& reference) {
   size_t colon = reference.rfind(':');
-  if (colon == std::string::npos || reference.find('/', colon) != std::string::npos)
-    return {reference, "<none>"};
+  if (colon == std::string::npos || reference.find('/', colon) != std::string::npos) return {reference, "<none>"};
   return {reference.substr(0, colon), reference.substr(colon + 1)};
 }
 
 Json ToJson(const ImageInfo& image) {
-  Json json = {{"id", image.id},        {"tags", image.tags},     {"digests", image.digests},
-               {"size", image.size},    {"pinned", image.pinned}, {"uid", nullptr},
-               {"user", image.username}};
+  Json json = {{"id", image.id},         {"tags", image.tags}, {"digests", image.digests}, {"size", image.size},
+               {"pinned", image.pinned}, {"uid", nullptr},     {"user", image.username}};
   if (image.uid) json["uid"] = *image.uid;
   return json;
 }
@@ -41,8 +39,7 @@ std::string DigestOf(const ImageInfo& image) {
   return image.digests[0].substr(image.digests[0].find('@') + 1);
 }
 
-void PrintTable(const std::vector<ImageInfo>& images, const Options& options, bool wide,
-                std::ostream& out) {
+void PrintTable(const std::vector<ImageInfo>& images, const Options& options, bool wide, std::ostream& out) {
   bool digests = options.digests || wide;
   std::vector<std::string> header = {"IMAGE", "TAG", "ID", "SIZE"};
   if (digests) header.insert(header.begin() + 2, "DIGEST");
@@ -51,8 +48,7 @@ void PrintTable(const std::vector<ImageInfo>& images, const Options& options, bo
     std::vector<std::pair<std::string, std::string>> names;
     for (const std::string& tag : image.tags) names.push_back(SplitTag(tag));
     if (names.empty()) {
-      std::string name =
-          image.digests.empty() ? "<none>" : image.digests[0].substr(0, image.digests[0].find('@'));
+      std::string name = image.digests.empty() ? "<none>" : image.digests[0].substr(0, image.digests[0].find('@'));
       names.push_back({name, "<none>"});
     }
     for (const auto& [name, tag] : names) {
@@ -89,11 +85,8 @@ void AddImages(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   command->add_flag("-q,--quiet", options->quiet, "Print ids only");
   command->add_flag("--digests", options->digests, "Show digests");
-  command->footer(
-      "Examples:\n  berth images\n  berth images -o json\n  berth rmi $(berth images -q)");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Images(*options, session); };
-  });
+  command->footer("Examples:\n  berth images\n  berth images -o json\n  berth rmi $(berth images -q)");
+  command->callback([options, &action] { action = [options](Session& session) { return Images(*options, session); }; });
 }
 
 }  // namespace berth::cli

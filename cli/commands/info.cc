@@ -22,8 +22,7 @@ void PrintTable(const DaemonInfo& info, const VersionInfo& version, std::ostream
   line("State directory", info.state_dir);
   line("Handlers", absl::StrJoin(info.handlers, ", "));
   Table table({"CONDITION", "STATUS", "REASON", "MESSAGE"});
-  for (const Condition& c : info.conditions)
-    table.Add({c.type, c.status ? "true" : "false", c.reason, c.message});
+  for (const Condition& c : info.conditions) table.Add({c.type, c.status ? "true" : "false", c.reason, c.message});
   table.Print(out);
 }
 
@@ -61,8 +60,7 @@ absl::StatusOr<int> Info(Session& session) {
 }  // namespace
 
 void AddInfo(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand(
-      "info", "Show the daemon's state: readiness, directories, cgroups, network");
+  auto* command = app.add_subcommand("info", "Show the daemon's state: readiness, directories, cgroups, network");
   command->footer("Examples:\n  berth info\n  berth info -o json");
   command->callback([&action] { action = Info; });
 }

@@ -36,15 +36,11 @@ absl::StatusOr<std::string> Inspect(CriClient& client, const Options& options) {
 }  // namespace
 
 void AddInspect(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand(
-      "inspect", "Print all that the daemon knows of a pod, container or image, as JSON");
+  auto* command =
+      app.add_subcommand("inspect", "Print all that the daemon knows of a pod, container or image, as JSON");
   auto options = std::make_shared<Options>();
-  command
-      ->add_option("NAME", options->word,
-                   "Name or id; pods come first, then containers, then images")
-      ->required();
-  command->add_option("--type", options->type, "Only this kind")
-      ->check(CLI::IsMember({"pod", "container", "image"}));
+  command->add_option("NAME", options->word, "Name or id; pods come first, then containers, then images")->required();
+  command->add_option("--type", options->type, "Only this kind")->check(CLI::IsMember({"pod", "container", "image"}));
   command->footer(
       "Examples:\n  berth inspect web\n  berth inspect web/app\n  berth inspect --type image "
       "nginx:1.27");

@@ -33,19 +33,16 @@ Json ToJson(const PodInfo& pod, const std::vector<std::string>& ips) {
 
 // A pod may go away between the list and this question: then it has no address any more.
 std::vector<std::string> IpsOf(CriClient& client, const PodInfo& pod) {
-  return pod.ready ? client.PodIps(pod.id).value_or(std::vector<std::string>())
-                   : std::vector<std::string>();
+  return pod.ready ? client.PodIps(pod.id).value_or(std::vector<std::string>()) : std::vector<std::string>();
 }
 
 absl::StatusOr<int> Pods(const Options& options, Session& session) {
   ASSIGN_OR_RETURN(CriClient * client, session.Client(), "pods");
   ASSIGN_OR_RETURN(std::vector<PodInfo> pods, client->ListPods(), "pods");
-  pods.erase(std::remove_if(
-                 pods.begin(), pods.end(),
-                 [&](const PodInfo& pod) { return !options.ns.empty() && pod.ns != options.ns; }),
+  pods.erase(std::remove_if(pods.begin(), pods.end(),
+                            [&](const PodInfo& pod) { return !options.ns.empty() && pod.ns != options.ns; }),
              pods.end());
-  std::sort(pods.begin(), pods.end(),
-            [](const PodInfo& a, const PodInfo& b) { return a.created_at > b.created_at; });
+  std::sort(pods.begin(), pods.end(), [](const PodInfo& a, const PodInfo& b) { return a.created_at > b.created_at; });
   if (options.quiet) {
     for (const PodInfo& pod : pods) session.io.out << pod.id << "\n";
   } else if (session.json()) {
@@ -58,11 +55,9 @@ absl::StatusOr<int> Pods(const Options& options, Session& session) {
     Table table(header);
     absl::Time now = absl::Now();
     for (const PodInfo& pod : pods) {
-      std::vector<std::string> row = {session.wide() ? pod.id : pod.id.substr(0, 12), pod.name,
-                                      pod.ns, pod.ready ? "Ready" : "NotReady",
-                                      HumanAge(pod.created_at, now)};
-      if (session.wide())
-        row.insert(row.end(), {absl::StrJoin(IpsOf(*client, pod), ","), pod.handler, pod.uid});
+      std::vector<std::string> row = {session.wide() ? pod.id : pod.id.substr(0, 12), pod.name, pod.ns,
+                                      pod.ready ? "Ready" : "NotReady", HumanAge(pod.created_at, now)};
+      if (session.wide()) row.insert(row.end(), {absl::StrJoin(IpsOf(*client, pod), ","), pod.handler, pod.uid});
       table.Add(row);
     }
     table.Print(session.io.out);
@@ -78,9 +73,7 @@ void AddPods(CLI::App& app, Action& action) {
   command->add_flag("-q,--quiet", options->quiet, "Print ids only");
   command->add_option("-n,--namespace", options->ns, "Only pods of this namespace");
   command->footer("Examples:\n  berth pods\n  berth pods -o wide\n  berth pods -n kube-system -q");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Pods(*options, session); };
-  });
+  command->callback([options, &action] { action = [options](Session& session) { return Pods(*options, session); }; });
 }
 
 }  // namespace berth::cli

@@ -31,8 +31,8 @@ Json ToJson(const ContainerInfo& container, const PodInfo* pod) {
           {"annotations", container.annotations}};
 }
 
-void PrintTable(const std::vector<ContainerInfo>& containers, const std::vector<PodInfo>& pods,
-                bool wide, std::ostream& out) {
+void PrintTable(const std::vector<ContainerInfo>& containers, const std::vector<PodInfo>& pods, bool wide,
+                std::ostream& out) {
   std::vector<std::string> header = {"ID", "POD", "CONTAINER", "IMAGE", "STATE", "CREATED"};
   if (wide) header.insert(header.end(), {"ATTEMPT", "IMAGE ID", "POD ID"});
   Table table(header);
@@ -63,12 +63,10 @@ absl::StatusOr<int> Ps(const Options& options, Session& session) {
   std::vector<ContainerInfo> containers;
   for (ContainerInfo& container : all) {
     bool shown = options.all || container.state == ContainerState::kRunning;
-    if (shown && (pod_id.empty() || container.pod_id == pod_id))
-      containers.push_back(std::move(container));
+    if (shown && (pod_id.empty() || container.pod_id == pod_id)) containers.push_back(std::move(container));
   }
-  std::sort(
-      containers.begin(), containers.end(),
-      [](const ContainerInfo& a, const ContainerInfo& b) { return a.created_at > b.created_at; });
+  std::sort(containers.begin(), containers.end(),
+            [](const ContainerInfo& a, const ContainerInfo& b) { return a.created_at > b.created_at; });
   if (options.quiet) {
     for (const ContainerInfo& container : containers) session.io.out << container.id << "\n";
   } else if (session.json()) {
@@ -92,9 +90,7 @@ void AddPs(CLI::App& app, Action& action) {
   command->add_flag("-q,--quiet", options->quiet, "Print ids only");
   command->add_option("-p,--pod", options->pod, "Only containers of this pod");
   command->footer("Examples:\n  berth ps\n  berth ps -a -p web\n  berth ps -o json");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Ps(*options, session); };
-  });
+  command->callback([options, &action] { action = [options](Session& session) { return Ps(*options, session); }; });
 }
 
 }  // namespace berth::cli

@@ -26,8 +26,7 @@ absl::StatusOr<Credentials> SplitCredentials(absl::string_view text, absl::strin
 }
 
 // No secret is taken from an argument: every user of the machine can read those.
-absl::StatusOr<std::optional<Credentials>> ReadCredentials(const Options& options,
-                                                           Session& session) {
+absl::StatusOr<std::optional<Credentials>> ReadCredentials(const Options& options, Session& session) {
   if (options.username.empty() == options.password_from_stdin) {
     return UsageError("--username and --password-stdin go together");
   }
@@ -35,8 +34,7 @@ absl::StatusOr<std::optional<Credentials>> ReadCredentials(const Options& option
     std::string password;
     std::getline(session.io.in, password);
     if (password.empty()) return absl::InvalidArgumentError("no password on stdin");
-    return std::optional<Credentials>(
-        {options.username, std::string(absl::StripSuffix(password, "\r"))});
+    return std::optional<Credentials>({options.username, std::string(absl::StripSuffix(password, "\r"))});
   }
   if (!options.credentials_file.empty()) {
     ASSIGN_OR_RETURN(std::string text, sys::ReadFile(options.credentials_file));
@@ -55,8 +53,7 @@ absl::StatusOr<int> Pull(const Options& options, Session& session) {
   ASSIGN_OR_RETURN(CriClient * client, session.Client(), what);
   absl::StatusOr<std::string> id =
       options.quiet ? client->PullImage(options.image, credentials, nullptr)
-                    : PullShown(*client, session.io.err, session.io.err_is_terminal, options.image,
-                                credentials);
+                    : PullShown(*client, session.io.err, session.io.err_is_terminal, options.image, credentials);
   RETURN_IF_ERROR(id, what);
   if (session.json()) {
     session.io.out << DumpJson(Json{{"image", options.image}, {"id", *id}}, 2) << "\n";
@@ -73,8 +70,7 @@ void AddPull(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   command->add_option("IMAGE", options->image, "Name with tag or digest")->required();
   command->add_option("-u,--username", options->username, "User at the registry");
-  command->add_flag("--password-stdin", options->password_from_stdin,
-                    "Read the password from stdin");
+  command->add_flag("--password-stdin", options->password_from_stdin, "Read the password from stdin");
   command->add_option("--creds-file", options->credentials_file,
                       "File with USER:PASSWORD; else the variable BERTH_CREDS is used");
   command->add_flag("-q,--quiet", options->quiet, "Show no progress");
@@ -83,9 +79,7 @@ void AddPull(CLI::App& app, Action& action) {
       "  berth pull docker.io/library/nginx:1.27\n"
       "  berth pull registry.example:5000/shop/web@sha256:…\n"
       "  berth pull -u alice --password-stdin registry.example/app < password");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Pull(*options, session); };
-  });
+  command->callback([options, &action] { action = [options](Session& session) { return Pull(*options, session); }; });
 }
 
 }  // namespace berth::cli

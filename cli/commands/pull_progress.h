@@ -35,8 +35,7 @@ class PullProgress {
 std::string DescribePull(const PullState& state);
 
 // Fetches the image with its progress shown.
-absl::StatusOr<std::string> PullShown(CriClient& client, std::ostream& err, bool terminal,
-                                      const std::string& image,
+absl::StatusOr<std::string> PullShown(CriClient& client, std::ostream& err, bool terminal, const std::string& image,
                                       const std::optional<Credentials>& credentials);
 
 }  // namespace berth::cli

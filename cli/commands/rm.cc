@@ -24,19 +24,17 @@ absl::Status RemoveOwn(const PodInfo& pod, const char* annotation, const std::st
   const std::string& path = found->second;
   if (!IsSafeName(pod.uid) || !absl::StartsWith(path, "/") || absl::StrContains(path, "/../") ||
       !absl::EndsWith(path, absl::StrCat("/", last_part))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("not removing '", path, "' of annotation ", annotation));
+    return absl::InvalidArgumentError(absl::StrCat("not removing '", path, "' of annotation ", annotation));
   }
   return RemoveDirectory(path);
 }
 
-absl::Status RemovePod(CriClient& client, const PodInfo& pod,
-                       const std::vector<ContainerInfo>& containers, bool force) {
+absl::Status RemovePod(CriClient& client, const PodInfo& pod, const std::vector<ContainerInfo>& containers,
+                       bool force) {
   for (const ContainerInfo& container : containers) {
-    if (force || container.pod_id != pod.id || container.state != ContainerState::kRunning)
-      continue;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "container ", container.name, " is running: stop the pod first, or use rm -f"));
+    if (force || container.pod_id != pod.id || container.state != ContainerState::kRunning) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("container ", container.name, " is running: stop the pod first, or use rm -f"));
   }
   RETURN_IF_ERROR(client.StopPod(pod.id));
   RETURN_IF_ERROR(client.RemovePod(pod.id));
@@ -88,14 +86,11 @@ absl::StatusOr<int> Rm(const Options& options, Session& session) {
 void AddRm(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("rm", "Remove pods with all they have, or single containers");
   auto options = std::make_shared<Options>();
-  command->add_option("POD|CONTAINER", options->words,
-                      "Names or ids; a pod's name wins over a container's");
+  command->add_option("POD|CONTAINER", options->words, "Names or ids; a pod's name wins over a container's");
   command->add_flag("-f,--force", options->force, "Kill what runs; no error for what is not there");
   command->add_flag("-a,--all", options->all, "All pods");
   command->footer("Examples:\n  berth rm web\n  berth rm -f web shop/db\n  berth rm -f --all");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Rm(*options, session); };
-  });
+  command->callback([options, &action] { action = [options](Session& session) { return Rm(*options, session); }; });
 }
 
 }  // namespace berth::cli

@@ -21,10 +21,8 @@ absl::StatusOr<std::string> Resolve(const std::string& word, CriClient& client) 
   absl::string_view digits = absl::StripPrefix(word, "sha256:");
   std::string match;
   for (const ImageInfo& image : images) {
-    if (digits.empty() || !absl::StartsWith(absl::StripPrefix(image.id, "sha256:"), digits))
-      continue;
-    if (!match.empty())
-      return absl::InvalidArgumentError(absl::StrCat("'", word, "' is ambiguous"));
+    if (digits.empty() || !absl::StartsWith(absl::StripPrefix(image.id, "sha256:"), digits)) continue;
+    if (!match.empty()) return absl::InvalidArgumentError(absl::StrCat("'", word, "' is ambiguous"));
     match = image.id;
   }
   if (match.empty()) return absl::NotFoundError(absl::StrCat("no image '", word, "'"));
@@ -56,9 +54,7 @@ void AddRmi(CLI::App& app, Action& action) {
   command->add_option("IMAGE", options->images, "Names, ids or beginnings of ids")->required();
   command->add_flag("-f,--force", options->force, "No error for images that are not there");
   command->footer("Examples:\n  berth rmi docker.io/library/nginx:1.27\n  berth rmi 3f8a4339aadd");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Rmi(*options, session); };
-  });
+  command->callback([options, &action] { action = [options](Session& session) { return Rmi(*options, session); }; });
 }
 
 }  // namespace berth::cli

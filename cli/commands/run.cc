@@ -35,8 +35,7 @@ Json ToJson(const PodRunner& runner) {
   Json json = {{"pods", Json::array()}, {"timings", Json::array()}};
   for (const RunningPod& pod : runner.pods()) {
     Json containers = Json::array();
-    for (const auto& [name, id] : pod.containers)
-      containers.push_back({{"name", name}, {"id", id}});
+    for (const auto& [name, id] : pod.containers) containers.push_back({{"name", name}, {"id", id}});
     json["pods"].push_back({{"name", pod.name},
                             {"namespace", pod.ns},
                             {"id", pod.id},
@@ -45,8 +44,7 @@ Json ToJson(const PodRunner& runner) {
                             {"containers", containers}});
   }
   for (const StepTime& time : runner.times()) {
-    json["timings"].push_back(
-        {{"step", time.step}, {"milliseconds", absl::ToDoubleMilliseconds(time.took)}});
+    json["timings"].push_back({{"step", time.step}, {"milliseconds", absl::ToDoubleMilliseconds(time.took)}});
   }
   return json;
 }
@@ -60,8 +58,7 @@ void PrintTimings(const PodRunner& runner, std::ostream& err) {
 }
 
 absl::Status RunAll(PodRunner& runner, const std::vector<manifest::Pod>& pods) {
-  for (const manifest::Pod& pod : pods)
-    RETURN_IF_ERROR(runner.Run(pod), "pod ", pod.ns, "/", pod.name);
+  for (const manifest::Pod& pod : pods) RETURN_IF_ERROR(runner.Run(pod), "pod ", pod.ns, "/", pod.name);
   return absl::OkStatus();
 }
 
@@ -77,8 +74,7 @@ absl::StatusOr<int> Run(const Options& options, Session& session) {
   ASSIGN_OR_RETURN(CriClient * client, session.Client(), what);
   RunnerHooks hooks;
   hooks.log_root = session.Env("BERTH_POD_LOGS", "/var/log/pods");
-  hooks.volume_root =
-      absl::StrCat(session.Env("BERTH_CLI_STATE", "/var/lib/berth/cli"), "/volumes");
+  hooks.volume_root = absl::StrCat(session.Env("BERTH_CLI_STATE", "/var/lib/berth/cli"), "/volumes");
   hooks.pull = [&](const std::string& image) {
     return PullShown(*client, session.io.err, session.io.err_is_terminal, image, std::nullopt);
   };
@@ -88,8 +84,7 @@ absl::StatusOr<int> Run(const Options& options, Session& session) {
   if (!status.ok()) {
     session.Resume();  // after a signal the undoing still has to talk to the daemon
     for (const absl::Status& error : runner.Undo()) {
-      session.io.err << "berth: " << what << ": while undoing: " << Printable(error.message())
-                     << "\n";
+      session.io.err << "berth: " << what << ": while undoing: " << Printable(error.message()) << "\n";
     }
     return Annotate(status, what);
   }
@@ -97,8 +92,7 @@ absl::StatusOr<int> Run(const Options& options, Session& session) {
     session.io.out << DumpJson(ToJson(runner), 2) << "\n";
   } else {
     for (const RunningPod& pod : runner.pods()) {
-      session.io.out << (pod.ns == "default" ? pod.name : absl::StrCat(pod.ns, "/", pod.name))
-                     << "\n";
+      session.io.out << (pod.ns == "default" ? pod.name : absl::StrCat(pod.ns, "/", pod.name)) << "\n";
     }
   }
   if (options.timings) PrintTimings(runner, session.io.err);
@@ -108,22 +102,17 @@ absl::StatusOr<int> Run(const Options& options, Session& session) {
 }  // namespace
 
 void AddRun(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("run", "Run the Pods of a Kubernetes manifest and print their names");
+  auto* command = app.add_subcommand("run", "Run the Pods of a Kubernetes manifest and print their names");
   auto options = std::make_shared<Options>();
-  command->add_option("FILE", options->file, "Manifest with one or more v1 Pods; - for stdin")
-      ->required();
-  command->add_flag("-d,--detach", options->detach,
-                    "Return when the containers are started: always so");
+  command->add_option("FILE", options->file, "Manifest with one or more v1 Pods; - for stdin")->required();
+  command->add_flag("-d,--detach", options->detach, "Return when the containers are started: always so");
   command->add_flag("--timings", options->timings, "Print on stderr how long each step took");
   command->add_flag("--check", options->check, "Only check the manifest; asks no daemon");
   command->footer(
       "If a step fails, what was made is removed again, but for images.\n\n"
       "Examples:\n  berth run pod.yaml\n  berth run --timings -o json pod.yaml\n  berth run "
       "--check - < pod.yaml");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Run(*options, session); };
-  });
+  command->callback([options, &action] { action = [options](Session& session) { return Run(*options, session); }; });
 }
 
 }  // namespace berth::cli

@@ -25,9 +25,8 @@ std::string Bytes(const std::optional<uint64_t>& bytes) { return bytes ? HumanBy
 // one.
 absl::StatusOr<std::vector<ContainerUsage>> ReadUsage(CriClient& client) {
   ASSIGN_OR_RETURN(std::vector<ContainerUsage> all, client.ListStats());
-  bool rates = std::all_of(all.begin(), all.end(), [](const ContainerUsage& usage) {
-    return usage.nano_cores || !usage.cpu_nanos;
-  });
+  bool rates = std::all_of(all.begin(), all.end(),
+                           [](const ContainerUsage& usage) { return usage.nano_cores || !usage.cpu_nanos; });
   if (rates) return all;
   std::map<std::string, ContainerUsage> before;
   for (ContainerUsage& usage : all) before[usage.id] = std::move(usage);
@@ -35,8 +34,7 @@ absl::StatusOr<std::vector<ContainerUsage>> ReadUsage(CriClient& client) {
   ASSIGN_OR_RETURN(all, client.ListStats());
   for (ContainerUsage& usage : all) {
     auto old = before.find(usage.id);
-    if (usage.nano_cores || !usage.cpu_nanos || old == before.end() || !old->second.cpu_nanos)
-      continue;
+    if (usage.nano_cores || !usage.cpu_nanos || old == before.end() || !old->second.cpu_nanos) continue;
     int64_t elapsed = usage.cpu_time - old->second.cpu_time;
     if (elapsed <= 0 || *usage.cpu_nanos < *old->second.cpu_nanos) continue;
     auto spent = static_cast<double>(*usage.cpu_nanos - *old->second.cpu_nanos);
@@ -46,9 +44,7 @@ absl::StatusOr<std::vector<ContainerUsage>> ReadUsage(CriClient& client) {
 }
 
 Json ToJson(const ContainerUsage& usage) {
-  auto number = [](const std::optional<uint64_t>& value) {
-    return value ? Json(*value) : Json(nullptr);
-  };
+  auto number = [](const std::optional<uint64_t>& value) { return value ? Json(*value) : Json(nullptr); };
   return {{"id", usage.id},
           {"name", usage.name},
           {"podName", PodOf(usage)},
@@ -72,9 +68,7 @@ absl::StatusOr<int> Stats(Session& session) {
   }
   Table table({"ID", "POD", "CONTAINER", "CPU %", "MEMORY", "DISK"});
   for (const ContainerUsage& usage : all) {
-    std::string cpu = usage.nano_cores
-                          ? absl::StrFormat("%.2f", static_cast<double>(*usage.nano_cores) / 1e7)
-                          : "-";
+    std::string cpu = usage.nano_cores ? absl::StrFormat("%.2f", static_cast<double>(*usage.nano_cores) / 1e7) : "-";
     table.Add({session.wide() ? usage.id : usage.id.substr(0, 12), PodOf(usage), usage.name, cpu,
                Bytes(usage.working_set), Bytes(usage.writable_bytes)});
   }
@@ -85,8 +79,7 @@ absl::StatusOr<int> Stats(Session& session) {
 }  // namespace
 
 void AddStats(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("stats", "Show what containers use: CPU (100% is one core), memory, disk");
+  auto* command = app.add_subcommand("stats", "Show what containers use: CPU (100% is one core), memory, disk");
   command->footer("Examples:\n  berth stats\n  berth stats -o json");
   command->callback([&action] { action = Stats; });
 }

@@ -21,23 +21,21 @@ int64_t GraceOf(const Options& options, const StringMap& annotations) {
   if (options.grace >= 0) return options.grace;
   auto found = annotations.find(kGracePeriodAnnotation);
   int64_t seconds = 0;
-  if (found == annotations.end() || !absl::SimpleAtoi(found->second, &seconds) || seconds < 0)
-    return kDefaultGrace;
+  if (found == annotations.end() || !absl::SimpleAtoi(found->second, &seconds) || seconds < 0) return kDefaultGrace;
   return seconds;
 }
 
 // All containers at once: a pod's grace period is not the sum of its containers'.
-absl::Status StopPod(CriClient& client, const PodInfo& pod,
-                     const std::vector<ContainerInfo>& containers, const Options& options) {
+absl::Status StopPod(CriClient& client, const PodInfo& pod, const std::vector<ContainerInfo>& containers,
+                     const Options& options) {
   std::vector<std::thread> threads;
   std::vector<absl::Status> results(containers.size());
   for (size_t i = 0; i < containers.size(); ++i) {
     const ContainerInfo& container = containers[i];
     if (container.pod_id != pod.id || container.state != ContainerState::kRunning) continue;
-    threads.emplace_back(
-        [&client, &container, &result = results[i], grace = GraceOf(options, pod.annotations)] {
-          result = Annotate(client.StopContainer(container.id, grace), container.name);
-        });
+    threads.emplace_back([&client, &container, &result = results[i], grace = GraceOf(options, pod.annotations)] {
+      result = Annotate(client.StopContainer(container.id, grace), container.name);
+    });
   }
   for (std::thread& thread : threads) thread.join();
   for (const absl::Status& result : results) RETURN_IF_ERROR(result);
@@ -76,21 +74,16 @@ absl::StatusOr<int> Stop(const Options& options, Session& session) {
 }  // namespace
 
 void AddStop(CLI::App& app, Action& action) {
-  auto* command =
-      app.add_subcommand("stop", "Stop pods or containers: stop signal, grace period, kill");
+  auto* command = app.add_subcommand("stop", "Stop pods or containers: stop signal, grace period, kill");
   auto options = std::make_shared<Options>();
-  command
-      ->add_option("POD|CONTAINER", options->words,
-                   "Names or ids; a pod's name wins over a container's")
+  command->add_option("POD|CONTAINER", options->words, "Names or ids; a pod's name wins over a container's")
       ->required();
   command
       ->add_option("-t,--time", options->grace,
                    "Seconds of grace; else the pod's terminationGracePeriodSeconds, else 30")
       ->check(CLI::NonNegativeNumber);
   command->footer("Examples:\n  berth stop web\n  berth stop --time 0 web/app");
-  command->callback([options, &action] {
-    action = [options](Session& session) { return Stop(*options, session); };
-  });
+  command->callback([options, &action] { action = [options](Session& session) { return Stop(*options, session); }; });
 }
 
 }  // namespace berth::cli

@@ -34,7 +34,8 @@ class LogFile : public ::testing::Test {
     EXPECT_TRUE(sys::RemoveTreeAt(parent->get(), absl::string_view(dir_).substr(5)).ok());
   }
   void Append(const std::string& text) { std::ofstream(path_, std::ios::app) << text; }
-  absl::Status Print(const LogOptions& options, std::function<bool()> running = [] { return false; }) {
+  absl::Status Print(
+      const LogOptions& options, std::function<bool()> running = [] { return false; }) {
     return PrintLog(path_, options, out_, err_, running);
   }
 
@@ -60,8 +61,8 @@ TEST(LogReader, JoinsPiecesPerStreamWhateverTheBlocks) {
 }
 
 TEST(LogReader, PassesOnWhatIsNotInTheFormat) {
-  for (const char* line : {"plain", "", "2026 stdout F x", "2026-01-31T12:00:00Z stdin F x", "2026-01-31T12:00:00Z stdout X x",
-                           "2026-01-31T12:00:00Z stdout F"}) {
+  for (const char* line : {"plain", "", "2026 stdout F x", "2026-01-31T12:00:00Z stdin F x",
+                           "2026-01-31T12:00:00Z stdout X x", "2026-01-31T12:00:00Z stdout F"}) {
     EXPECT_EQ(Joined(absl::StrCat(line, "\n"), 100), absl::StrCat("<", line, ">"));
   }
 }

@@ -12,22 +12,18 @@ namespace {
 namespace cri = ::runtime::v1;
 
 // What kubelet hides for procMount Default.
-constexpr const char* kMaskedPaths[] = {
-    "/proc/asound",     "/proc/acpi",        "/proc/interrupts",
-    "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-    "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap"};
-constexpr const char* kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
-                                          "/proc/sysrq-trigger"};
+constexpr const char* kMaskedPaths[] = {"/proc/asound",     "/proc/acpi",        "/proc/interrupts",
+                                        "/proc/kcore",      "/proc/keys",        "/proc/latency_stats",
+                                        "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
+                                        "/proc/scsi",       "/sys/firmware",     "/sys/devices/virtual/powercap"};
+constexpr const char* kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 constexpr char kSeccompRoot[] = "/var/lib/kubelet/seccomp";
 constexpr size_t kMaxHostname = 63;
 
 void SetNamespaces(const Pod& pod, cri::NamespaceOption* options) {
   options->set_network(pod.host_network ? cri::NODE : cri::POD);
   options->set_ipc(pod.host_ipc ? cri::NODE : cri::POD);
-  options->set_pid(pod.host_pid                  ? cri::NODE
-                   : pod.share_process_namespace ? cri::POD
-                                                 : cri::CONTAINER);
+  options->set_pid(pod.host_pid ? cri::NODE : pod.share_process_namespace ? cri::POD : cri::CONTAINER);
 }
 
 void SetSeLinux(const std::optional<SeLinux>& from, cri::SELinuxOption* to) {
@@ -41,8 +37,7 @@ cri::SecurityProfile ProfileMessage(const Profile& profile, absl::string_view ro
   cri::SecurityProfile message;
   if (profile.type == "Localhost") {
     message.set_profile_type(cri::SecurityProfile::Localhost);
-    message.set_localhost_ref(root.empty() ? profile.localhost
-                                           : absl::StrCat(root, "/", profile.localhost));
+    message.set_localhost_ref(root.empty() ? profile.localhost : absl::StrCat(root, "/", profile.localhost));
   } else {
     message.set_profile_type(profile.type == "Unconfined" ? cri::SecurityProfile::Unconfined
                                                           : cri::SecurityProfile::RuntimeDefault);
@@ -90,8 +85,7 @@ void SetIdentity(const Pod& pod, const Container& container, const ContainerFact
   if (identity.group) context->mutable_run_as_group()->set_value(*identity.group);
   if (identity.selinux) SetSeLinux(identity.selinux, context->mutable_selinux_options());
   if (identity.apparmor) *context->mutable_apparmor() = ProfileMessage(*identity.apparmor, "");
-  Profile seccomp = identity.seccomp.value_or(
-      Profile{container.privileged ? "Unconfined" : "RuntimeDefault", ""});
+  Profile seccomp = identity.seccomp.value_or(Profile{container.privileged ? "Unconfined" : "RuntimeDefault", ""});
   *context->mutable_seccomp() = ProfileMessage(seccomp, kSeccompRoot);
 }
 
@@ -126,8 +120,7 @@ void SetResources(const Pod& pod, const Container& container, int64_t memory_cap
   message->set_oom_score_adj(OomScoreAdj(QosOf(pod), resources, memory_capacity));
 }
 
-void SetPodLabels(const Pod& pod, const HostFacts& host,
-                  google::protobuf::Map<std::string, std::string>& labels) {
+void SetPodLabels(const Pod& pod, const HostFacts& host, google::protobuf::Map<std::string, std::string>& labels) {
   labels[kPodNameLabel] = pod.name;
   labels[kPodNamespaceLabel] = pod.ns;
   labels[kPodUidLabel] = host.uid;
@@ -151,9 +144,7 @@ cri::PodSandboxConfig SandboxMessage(const Pod& pod, const HostFacts& host) {
   for (const Container& container : pod.containers) {
     for (const Port& port : container.ports) {
       auto* mapping = config.add_port_mappings();
-      mapping->set_protocol(port.protocol == "UDP"    ? cri::UDP
-                            : port.protocol == "SCTP" ? cri::SCTP
-                                                      : cri::TCP);
+      mapping->set_protocol(port.protocol == "UDP" ? cri::UDP : port.protocol == "SCTP" ? cri::SCTP : cri::TCP);
       mapping->set_container_port(port.container_port);
       mapping->set_host_port(port.host_port);
       mapping->set_host_ip(port.host_ip);
@@ -174,13 +165,12 @@ cri::PodSandboxConfig SandboxMessage(const Pod& pod, const HostFacts& host) {
   context->set_privileged(AnyPrivileged(pod));
   if (pod.identity.selinux) SetSeLinux(pod.identity.selinux, context->mutable_selinux_options());
   *context->mutable_seccomp() = ProfileMessage({"RuntimeDefault", ""}, "");
-  for (const auto& [key, value] : pod.sysctls)
-    (*config.mutable_linux()->mutable_sysctls())[key] = value;
+  for (const auto& [key, value] : pod.sysctls) (*config.mutable_linux()->mutable_sysctls())[key] = value;
   return config;
 }
 
-cri::ContainerConfig ContainerMessage(const Pod& pod, const Container& container, bool init,
-                                      const HostFacts& host, const ContainerFacts& facts) {
+cri::ContainerConfig ContainerMessage(const Pod& pod, const Container& container, bool init, const HostFacts& host,
+                                      const ContainerFacts& facts) {
   cri::ContainerConfig config;
   config.mutable_metadata()->set_name(container.name);
   config.mutable_image()->set_image(facts.image_id);
@@ -192,8 +182,7 @@ cri::ContainerConfig ContainerMessage(const Pod& pod, const Container& container
     env->set_value(value);
     variables[name] = value;
   }
-  for (const std::string& word : container.command)
-    config.add_command(ExpandVariables(word, variables));
+  for (const std::string& word : container.command) config.add_command(ExpandVariables(word, variables));
   for (const std::string& word : container.args) config.add_args(ExpandVariables(word, variables));
   config.set_working_dir(container.working_dir);
   for (size_t i = 0; i < container.mounts.size(); ++i) {

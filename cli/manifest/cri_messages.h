@@ -10,8 +10,7 @@ namespace berth::cli::manifest {
 ::runtime::v1::PodSandboxConfig SandboxMessage(const Pod& pod, const HostFacts& host);
 
 // `init` for one of pod.init_containers.
-::runtime::v1::ContainerConfig ContainerMessage(const Pod& pod, const Container& container,
-                                                bool init, const HostFacts& host,
-                                                const ContainerFacts& facts);
+::runtime::v1::ContainerConfig ContainerMessage(const Pod& pod, const Container& container, bool init,
+                                                const HostFacts& host, const ContainerFacts& facts);
 
 }  // namespace berth::cli::manifest

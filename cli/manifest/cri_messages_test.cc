@@ -157,8 +157,7 @@ TEST(ContainerMessage, ResourcesEnvCommandAndMounts) {
   EXPECT_EQ(config.mounts(0).host_path(), "/src");
   EXPECT_TRUE(config.mounts(0).readonly());
   EXPECT_TRUE(config.linux().security_context().no_new_privs());
-  EXPECT_EQ(config.linux().security_context().seccomp().localhost_ref(),
-            "/var/lib/kubelet/seccomp/my/p.json");
+  EXPECT_EQ(config.linux().security_context().seccomp().localhost_ref(), "/var/lib/kubelet/seccomp/my/p.json");
 }
 
 }  // namespace

@@ -130,9 +130,8 @@ std::string PodWith(const BadCase& c) {
   auto line = [&](absl::string_view where, absl::string_view indent) {
     return where == c.where ? absl::StrCat(indent, c.yaml, "\n") : "";
   };
-  return absl::StrCat("apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n", line("metadata", "  "),
-                      "spec:\n", line("spec", "  "), "  containers:\n  - name: c\n    image: i:1\n",
-                      line("container", "    "));
+  return absl::StrCat("apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n", line("metadata", "  "), "spec:\n",
+                      line("spec", "  "), "  containers:\n  - name: c\n    image: i:1\n", line("container", "    "));
 }
 
 class BadManifest : public ::testing::TestWithParam<BadCase> {};
@@ -146,49 +145,39 @@ TEST_P(BadManifest, IsRefusedByPathAndLine) {
 INSTANTIATE_TEST_SUITE_P(
     Fields, BadManifest,
     ::testing::Values(
-        BadCase{"metadata", "namespace: Up",
-                "metadata.namespace: 'Up' is not a name of [a-z0-9-] (line 5)"},
-        BadCase{
-            "metadata", "labels: {a: 1}",
-            "metadata.labels.a: expected a string, but 1 is a number: put it in quotes (line 5)"},
+        BadCase{"metadata", "namespace: Up", "metadata.namespace: 'Up' is not a name of [a-z0-9-] (line 5)"},
+        BadCase{"metadata", "labels: {a: 1}",
+                "metadata.labels.a: expected a string, but 1 is a number: put it in quotes (line 5)"},
         BadCase{"metadata", "labels: {example.org/x: yes}",
                 "metadata.labels['example.org/x']: expected a string, but yes is a boolean: put it "
                 "in quotes (line 5)"},
-        BadCase{"metadata", "generateName: x-",
-                "metadata.generateName: not supported: give the pod a name (line 5)"},
+        BadCase{"metadata", "generateName: x-", "metadata.generateName: not supported: give the pod a name (line 5)"},
         BadCase{"metadata", "name: b", "metadata.name: given twice (line 5)"},
         BadCase{"spec", "hostNetwork: sure", "spec.hostNetwork: expected true or false (line 6)"},
-        BadCase{"spec", "hostNetwork: \"true\"",
-                "spec.hostNetwork: expected true or false (line 6)"},
+        BadCase{"spec", "hostNetwork: \"true\"", "spec.hostNetwork: expected true or false (line 6)"},
         BadCase{"spec", "restartPolicy: Sometimes",
                 "spec.restartPolicy: 'Sometimes' is not one of Always, OnFailure, Never (line 6)"},
-        BadCase{"spec", "dnsPolicy: None",
-                "spec.dnsPolicy: None needs dnsConfig.nameservers (line 6)"},
+        BadCase{"spec", "dnsPolicy: None", "spec.dnsPolicy: None needs dnsConfig.nameservers (line 6)"},
         BadCase{"spec", "hostAliases: []", "spec.hostAliases: not supported (line 6)"},
         BadCase{"spec", "terminationGracePeriodSeconds: -1",
                 "spec.terminationGracePeriodSeconds: -1 is not between 0 and 31536000 (line 6)"},
-        BadCase{"spec", "hostNetwrok: true",
-                "spec.hostNetwrok: unknown field, did you mean hostNetwork? (line 6)"},
+        BadCase{"spec", "hostNetwrok: true", "spec.hostNetwrok: unknown field, did you mean hostNetwork? (line 6)"},
         BadCase{"spec", "volumes: [{name: v, configMap: {name: x}}]",
                 "spec.volumes[0].configMap: not supported: there is no API server to read it from "
                 "(line 6)"},
         BadCase{"spec", "volumes: [{name: v, emptyDir: {medium: Memory}}]",
                 "spec.volumes[0].emptyDir.medium: not supported: emptyDir volumes are directories "
                 "on the host's disk (line 6)"},
-        BadCase{
-            "spec", "volumes: [{name: v, hostPath: {path: /a/../b}}]",
-            "spec.volumes[0].hostPath.path: must be absolute and must not contain '..' (line 6)"},
-        BadCase{"spec", "volumes: [{name: v}, {name: v}]",
-                "spec.volumes[1].name: is used twice (line 6)"},
+        BadCase{"spec", "volumes: [{name: v, hostPath: {path: /a/../b}}]",
+                "spec.volumes[0].hostPath.path: must be absolute and must not contain '..' (line 6)"},
+        BadCase{"spec", "volumes: [{name: v}, {name: v}]", "spec.volumes[1].name: is used twice (line 6)"},
         BadCase{"spec", "securityContext: {runAsNonRoot: true, runAsUser: 0}",
                 "spec.securityContext.runAsUser: is root, which runAsNonRoot forbids (line 6)"},
         BadCase{"spec", "initContainers: [{name: i, image: i, restartPolicy: Always}]",
                 "spec.initContainers[0].restartPolicy: not supported: sidecar containers need a "
                 "controller (line 6)"},
-        BadCase{"spec", "initContainers: [{name: c, image: i}]",
-                "spec.containers[0].name: is used twice (line 8)"},
-        BadCase{"spec",
-                "securityContext: {seccompProfile: {type: Localhost, localhostProfile: ../x}}",
+        BadCase{"spec", "initContainers: [{name: c, image: i}]", "spec.containers[0].name: is used twice (line 8)"},
+        BadCase{"spec", "securityContext: {seccompProfile: {type: Localhost, localhostProfile: ../x}}",
                 "spec.securityContext.seccompProfile.localhostProfile: must be a path below the "
                 "directory of seccomp "
                 "profiles (line 6)"}));
@@ -199,16 +188,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"container", "imagepullpolicy: Never",
                 "spec.containers[0].imagepullpolicy: unknown field, did you mean imagePullPolicy? "
                 "(line 9)"},
-        BadCase{"container", "command: sh",
-                "spec.containers[0].command: expected a list of strings (line 9)"},
+        BadCase{"container", "command: sh", "spec.containers[0].command: expected a list of strings (line 9)"},
         BadCase{"container", "args: [1]",
                 "spec.containers[0].args[0]: expected a string, but 1 is a number: put it in "
                 "quotes (line 9)"},
         BadCase{"container", "env: [{name: PORT, value: 8080}]",
                 "spec.containers[0].env[0].value: expected a string, but 8080 is a number: put it "
                 "in quotes (line 9)"},
-        BadCase{"container", "env: [{value: x}]",
-                "spec.containers[0].env[0].name: must be given (line 9)"},
+        BadCase{"container", "env: [{value: x}]", "spec.containers[0].env[0].name: must be given (line 9)"},
         BadCase{"container", "env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]",
                 "spec.containers[0].env[0].valueFrom.secretKeyRef: not supported: there is no API "
                 "server to read it "
@@ -225,8 +212,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "spec.containers[0].ports[0].hostPort: 70000 is not between 1 and 65535 (line 9)"},
         BadCase{"container", "ports: [{containerPort: 80, hostIP: localhost}]",
                 "spec.containers[0].ports[0].hostIP: 'localhost' is not an IP address (line 9)"},
-        BadCase{"container",
-                "ports: [{containerPort: 1, hostPort: 9}, {containerPort: 2, hostPort: 9}]",
+        BadCase{"container", "ports: [{containerPort: 1, hostPort: 9}, {containerPort: 2, hostPort: 9}]",
                 "spec.containers[0].ports: host port 9 is used twice (line 9)"},
         BadCase{"container", "resources: {limits: {memory: lots}}",
                 "spec.containers[0].resources.limits.memory: 'lots' is not a quantity such as "
@@ -235,11 +221,9 @@ INSTANTIATE_TEST_SUITE_P(
                 "spec.containers[0].resources.requests: cpu is more than its limit (line 9)"},
         BadCase{"container", "resources: {limits: {nvidia.com/gpu: 1}}",
                 "spec.containers[0].resources.limits['nvidia.com/gpu']: not supported (line 9)"},
-        BadCase{
-            "container", "volumeMounts: [{name: nope, mountPath: /a}]",
-            "spec.containers[0].volumeMounts[0].name: no volume 'nope' in spec.volumes (line 9)"},
-        BadCase{"container", "lifecycle: {}",
-                "spec.containers[0].lifecycle: not supported (line 9)"},
+        BadCase{"container", "volumeMounts: [{name: nope, mountPath: /a}]",
+                "spec.containers[0].volumeMounts[0].name: no volume 'nope' in spec.volumes (line 9)"},
+        BadCase{"container", "lifecycle: {}", "spec.containers[0].lifecycle: not supported (line 9)"},
         BadCase{"container", "securityContext: {capabilities: {add: [CAP_NET_ADMIN]}}",
                 "spec.containers[0].securityContext.capabilities.add: write NET_ADMIN for "
                 "CAP_NET_ADMIN (line 9)"},
@@ -253,10 +237,9 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(ParseManifest, MountErrorsNameTheFieldOnItsOwnLine) {
   std::string text = PodWith({"spec", "volumes: [{name: v}]", ""});
-  absl::StrAppend(
-      &text,
-      "    volumeMounts:\n    - name: v\n      mountPath: /a\n    - name: v\n      mountPath: /b\n"
-      "      mountPropagation: HostToContainer\n    - {name: v, mountPath: /c, subPath: ../up}\n");
+  absl::StrAppend(&text,
+                  "    volumeMounts:\n    - name: v\n      mountPath: /a\n    - name: v\n      mountPath: /b\n"
+                  "      mountPropagation: HostToContainer\n    - {name: v, mountPath: /c, subPath: ../up}\n");
   EXPECT_EQ(ParseManifest(text, "p").status().message(),
             "p: spec.containers[0].volumeMounts[1].mountPropagation: not supported (line 15)\n"
             "p: spec.containers[0].volumeMounts[2].subPath: must be relative and must not contain "
@@ -264,23 +247,19 @@ TEST(ParseManifest, MountErrorsNameTheFieldOnItsOwnLine) {
 }
 
 TEST(ParseManifest, BadYamlIsNamedByLineAndColumn) {
-  EXPECT_THAT(
-      std::string(ParseManifest("kind: Pod\nmetadata: [a\n", "pod.yaml").status().message()),
-      HasSubstr("pod.yaml:3:1: bad YAML: "));
+  EXPECT_THAT(std::string(ParseManifest("kind: Pod\nmetadata: [a\n", "pod.yaml").status().message()),
+              HasSubstr("pod.yaml:3:1: bad YAML: "));
   EXPECT_THAT(std::string(ParseManifest("a: b: c\n", "pod.yaml").status().message()),
               HasSubstr("pod.yaml:1:5: bad YAML"));
 }
 
 TEST(ParseManifest, OtherDocuments) {
-  auto message = [](absl::string_view text) {
-    return std::string(ParseManifest(text, "f").status().message());
-  };
+  auto message = [](absl::string_view text) { return std::string(ParseManifest(text, "f").status().message()); };
   EXPECT_EQ(message(""), "f: contains no Pod");
   EXPECT_EQ(message("- a\n"), "f: document: expected a mapping (line 1)");
   EXPECT_EQ(message("apiVersion: apps/v1\nkind: Deployment\n"),
             "f: kind: 'Deployment' is not supported: berth run takes Pods (line 2)");
-  EXPECT_EQ(message("apiVersion: v2\nkind: Pod\n"),
-            "f: apiVersion: 'v2' is not supported: Pods are v1 (line 1)");
+  EXPECT_EQ(message("apiVersion: v2\nkind: Pod\n"), "f: apiVersion: 'v2' is not supported: Pods are v1 (line 1)");
   EXPECT_THAT(message("kind: Pod\n"), HasSubstr("apiVersion: must be given"));
   EXPECT_EQ(message(absl::StrCat(kSmall, "---\n", kSmall)),
             "f: metadata: pod default/a is in the file twice (line 10)");
@@ -301,12 +280,10 @@ TEST(ParseManifest, SaysWhatHasNoEffect) {
       "  containers:\n  - name: c\n    image: i\n    livenessProbe: {}\nstatus: {phase: Running}\n",
       "f");
   ASSERT_TRUE(manifest.ok()) << manifest.status();
-  EXPECT_THAT(
-      manifest->warnings,
-      ElementsAre(
-          "f: spec.restartPolicy: has no effect: berth run starts containers once (line 5)",
-          "f: spec.containers[0].livenessProbe: has no effect: berth run does not probe (line 10)",
-          "f: spec.nodeSelector: has no effect: there is no cluster (line 6)"));
+  EXPECT_THAT(manifest->warnings,
+              ElementsAre("f: spec.restartPolicy: has no effect: berth run starts containers once (line 5)",
+                          "f: spec.containers[0].livenessProbe: has no effect: berth run does not probe (line 10)",
+                          "f: spec.nodeSelector: has no effect: there is no cluster (line 6)"));
 }
 
 TEST(ParseManifest, AllProblemsAtOnceButNotEndlessly) {

@@ -13,12 +13,10 @@ constexpr const char* kNoApiServer = "there is no API server to read it from";
 
 // What a fieldRef may name without a cluster.
 bool IsKnownField(absl::string_view path) {
-  static const std::set<std::string> kFields = {"metadata.name", "metadata.namespace",
-                                                "metadata.uid",  "status.podIP",
-                                                "status.podIPs", "spec.nodeName"};
+  static const std::set<std::string> kFields = {"metadata.name", "metadata.namespace", "metadata.uid",
+                                                "status.podIP",  "status.podIPs",      "spec.nodeName"};
   if (kFields.count(std::string(path)) != 0) return true;
-  bool keyed = absl::StartsWith(path, "metadata.labels['") ||
-               absl::StartsWith(path, "metadata.annotations['");
+  bool keyed = absl::StartsWith(path, "metadata.labels['") || absl::StartsWith(path, "metadata.annotations['");
   return keyed && absl::EndsWith(path, "']");
 }
 
@@ -79,8 +77,7 @@ void ParseResourceList(Object& resources, const char* key, std::optional<int64_t
   memory = ParseResource(*list, "memory", 1);
   list->Warn({"ephemeral-storage"}, "nothing evicts pods here");
   for (const std::string& name : list->Keys()) {
-    if (name != "cpu" && name != "memory" && name != "ephemeral-storage")
-      list->Refuse({name.c_str()}, "");
+    if (name != "cpu" && name != "memory" && name != "ephemeral-storage") list->Refuse({name.c_str()}, "");
   }
   list->Finish();
 }
@@ -120,11 +117,9 @@ VolumeMount ParseMount(Object& object, const std::set<std::string>& volumes) {
   if (absl::StrContains(mount.path, ':')) object.Error("mountPath", "must not contain ':'");
   if (!mount.path.empty() && !absl::StartsWith(mount.path, "/")) mount.path = "/" + mount.path;
   mount.sub_path = object.String("subPath");
-  if (!IsSafeSubPath(mount.sub_path))
-    object.Error("subPath", "must be relative and must not contain '..'");
+  if (!IsSafeSubPath(mount.sub_path)) object.Error("subPath", "must be relative and must not contain '..'");
   mount.read_only = object.Bool("readOnly").value_or(false);
-  if (object.String("recursiveReadOnly", "Disabled") != "Disabled")
-    object.Refuse({"recursiveReadOnly"}, "");
+  if (object.String("recursiveReadOnly", "Disabled") != "Disabled") object.Refuse({"recursiveReadOnly"}, "");
   if (object.String("mountPropagation", "None") != "None") object.Refuse({"mountPropagation"}, "");
   object.Refuse({"subPathExpr"}, "");
   object.Finish();
@@ -146,14 +141,12 @@ Container ParseContainer(Object& object, const std::set<std::string>& volumes, b
   Container container;
   container.name = object.Required("name");
   if (!container.name.empty() && !IsDnsLabel(container.name)) {
-    object.Error("name", absl::StrCat("'", container.name,
-                                      "' is not a name of [a-z0-9-] and at most 63 characters"));
+    object.Error("name", absl::StrCat("'", container.name, "' is not a name of [a-z0-9-] and at most 63 characters"));
   }
   container.image = object.Required("image");
-  if (container.image.find_first_of(" \t\r\n") != std::string::npos)
-    object.Error("image", "must not contain spaces");
-  container.pull_policy = object.Choice("imagePullPolicy", {"Always", "IfNotPresent", "Never"},
-                                        DefaultPullPolicy(container.image));
+  if (container.image.find_first_of(" \t\r\n") != std::string::npos) object.Error("image", "must not contain spaces");
+  container.pull_policy =
+      object.Choice("imagePullPolicy", {"Always", "IfNotPresent", "Never"}, DefaultPullPolicy(container.image));
   container.command = object.StringList("command");
   container.args = object.StringList("args");
   container.working_dir = object.String("workingDir");
@@ -163,8 +156,7 @@ Container ParseContainer(Object& object, const std::set<std::string>& volumes, b
   std::set<std::string> paths;
   for (Object& mount : object.MapList("volumeMounts")) {
     container.mounts.push_back(ParseMount(mount, volumes));
-    if (!paths.insert(container.mounts.back().path).second)
-      mount.Error("mountPath", "is used twice");
+    if (!paths.insert(container.mounts.back().path).second) mount.Error("mountPath", "is used twice");
   }
   container.stdin = object.Bool("stdin").value_or(false);
   container.stdin_once = object.Bool("stdinOnce").value_or(false);
@@ -175,8 +167,7 @@ Container ParseContainer(Object& object, const std::set<std::string>& volumes, b
   object.Refuse({"lifecycle", "volumeDevices", "resizePolicy", "restartPolicyRules"}, "");
   object.Refuse({"restartPolicy"}, init ? "sidecar containers need a controller" : "");
   if (init) {
-    object.Refuse({"livenessProbe", "readinessProbe", "startupProbe"},
-                  "init containers have no probes");
+    object.Refuse({"livenessProbe", "readinessProbe", "startupProbe"}, "init containers have no probes");
   } else {
     object.Warn({"livenessProbe", "readinessProbe", "startupProbe"}, "berth run does not probe");
   }

@@ -30,8 +30,7 @@ absl::Status ToStatus(const Problems& problems, absl::string_view file) {
   std::vector<std::string> lines;
   for (const std::string& error : problems.errors) {
     if (lines.size() == kShownErrors) {
-      lines.push_back(
-          absl::StrCat("… and ", problems.errors.size() - kShownErrors, " more errors"));
+      lines.push_back(absl::StrCat("… and ", problems.errors.size() - kShownErrors, " more errors"));
       break;
     }
     lines.push_back(absl::StrCat(file, ": ", error));
@@ -42,8 +41,7 @@ absl::Status ToStatus(const Problems& problems, absl::string_view file) {
 }  // namespace
 
 absl::StatusOr<Manifest> ParseManifest(absl::string_view text, absl::string_view file) {
-  if (text.size() > kMaxBytes)
-    return absl::InvalidArgumentError(absl::StrCat(file, ": larger than 1 MiB"));
+  if (text.size() > kMaxBytes) return absl::InvalidArgumentError(absl::StrCat(file, ": larger than 1 MiB"));
   Manifest manifest;
   Problems problems;
   std::set<std::string> names;
@@ -55,8 +53,7 @@ absl::StatusOr<Manifest> ParseManifest(absl::string_view text, absl::string_view
       manifest.pods.push_back(ParsePod(document));
       const Pod& pod = manifest.pods.back();
       if (!names.insert(absl::StrCat(pod.ns, "/", pod.name)).second) {
-        document.Error("metadata",
-                       absl::StrCat("pod ", pod.ns, "/", pod.name, " is in the file twice"));
+        document.Error("metadata", absl::StrCat("pod ", pod.ns, "/", pod.name, " is in the file twice"));
       }
     }
   } catch (const YAML::Exception& e) {
@@ -64,10 +61,8 @@ absl::StatusOr<Manifest> ParseManifest(absl::string_view text, absl::string_view
         absl::StrCat(file, ":", e.mark.line + 1, ":", e.mark.column + 1, ": bad YAML: ", e.msg));
   }
   if (!problems.errors.empty()) return ToStatus(problems, file);
-  if (manifest.pods.empty())
-    return absl::InvalidArgumentError(absl::StrCat(file, ": contains no Pod"));
-  for (const std::string& warning : problems.warnings)
-    manifest.warnings.push_back(absl::StrCat(file, ": ", warning));
+  if (manifest.pods.empty()) return absl::InvalidArgumentError(absl::StrCat(file, ": contains no Pod"));
+  for (const std::string& warning : problems.warnings) manifest.warnings.push_back(absl::StrCat(file, ": ", warning));
   return manifest;
 }
 

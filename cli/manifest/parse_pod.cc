@@ -17,16 +17,14 @@ Volume ParseVolume(Object& object) {
   Volume volume;
   volume.name = object.Required("name");
   if (!volume.name.empty() && !IsDnsLabel(volume.name)) {
-    object.Error("name", absl::StrCat("'", volume.name,
-                                      "' is not a name of [a-z0-9-] and at most 63 characters"));
+    object.Error("name", absl::StrCat("'", volume.name, "' is not a name of [a-z0-9-] and at most 63 characters"));
   }
   auto host_path = object.Map("hostPath");
   auto empty_dir = object.Map("emptyDir");
   if (empty_dir) {
     volume.empty_dir = true;
     if (empty_dir->String("medium") != "") {
-      empty_dir->Error("medium",
-                       "not supported: emptyDir volumes are directories on the host's disk");
+      empty_dir->Error("medium", "not supported: emptyDir volumes are directories on the host's disk");
     }
     if (!empty_dir->Scalar("sizeLimit").empty())
       empty_dir->Note("sizeLimit", "has no effect: nothing evicts pods here");
@@ -37,10 +35,9 @@ Volume ParseVolume(Object& object) {
     if (!volume.host_path.empty() && !IsCleanAbsolutePath(volume.host_path)) {
       host_path->Error("path", "must be absolute and must not contain '..'");
     }
-    volume.host_path_type = host_path->Choice("type",
-                                              {"", "DirectoryOrCreate", "Directory", "FileOrCreate",
-                                               "File", "Socket", "CharDevice", "BlockDevice"},
-                                              "");
+    volume.host_path_type = host_path->Choice(
+        "type", {"", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"},
+        "");
     host_path->Finish();
   }
   if (host_path && empty_dir) object.Error("", "emptyDir and hostPath exclude each other");
@@ -48,8 +45,8 @@ Volume ParseVolume(Object& object) {
   for (const std::string& key : object.Keys()) {
     if (key == "name" || key == "emptyDir" || key == "hostPath" || !object.Has(key)) continue;
     other = true;
-    bool of_cluster = key == "configMap" || key == "secret" || key == "downwardAPI" ||
-                      key == "projected" || key == "persistentVolumeClaim";
+    bool of_cluster = key == "configMap" || key == "secret" || key == "downwardAPI" || key == "projected" ||
+                      key == "persistentVolumeClaim";
     object.Refuse({key.c_str()}, of_cluster ? kNoApiServer : "volumes are emptyDir or hostPath");
   }
   // Kubernetes makes a volume without a source an emptyDir; an `emptyDir:` with nothing behind it
@@ -62,18 +59,16 @@ Volume ParseVolume(Object& object) {
 void ParseMetadata(Object object, Pod& pod) {
   pod.name = object.Required("name");
   if (!pod.name.empty() && !IsDnsSubdomain(pod.name)) {
-    object.Error("name", absl::StrCat("'", pod.name,
-                                      "' is not a name of [a-z0-9.-] and at most 253 characters"));
+    object.Error("name", absl::StrCat("'", pod.name, "' is not a name of [a-z0-9.-] and at most 253 characters"));
   }
   pod.ns = object.String("namespace", "default");
-  if (!IsDnsLabel(pod.ns))
-    object.Error("namespace", absl::StrCat("'", pod.ns, "' is not a name of [a-z0-9-]"));
+  if (!IsDnsLabel(pod.ns)) object.Error("namespace", absl::StrCat("'", pod.ns, "' is not a name of [a-z0-9-]"));
   pod.labels = object.StringMap("labels");
   pod.annotations = object.StringMap("annotations");
   object.Refuse({"generateName"}, "give the pod a name");
   // What an API server adds: files written by `kubectl get -o yaml` have them.
-  object.Accept({"uid", "creationTimestamp", "resourceVersion", "generation", "managedFields",
-                 "ownerReferences", "selfLink", "finalizers"});
+  object.Accept({"uid", "creationTimestamp", "resourceVersion", "generation", "managedFields", "ownerReferences",
+                 "selfLink", "finalizers"});
   object.Finish();
 }
 
@@ -81,8 +76,7 @@ Dns ParseDns(Object object) {
   Dns dns;
   dns.servers = object.StringList("nameservers");
   for (const std::string& server : dns.servers) {
-    if (!IsIpAddress(server))
-      object.Error("nameservers", absl::StrCat("'", server, "' is not an IP address"));
+    if (!IsIpAddress(server)) object.Error("nameservers", absl::StrCat("'", server, "' is not an IP address"));
   }
   dns.searches = object.StringList("searches");
   for (Object& option : object.MapList("options")) {
@@ -126,8 +120,7 @@ void ParseContainers(Object& spec, Pod& pod) {
 void ParseSpec(Object spec, Pod& pod) {
   pod.hostname = spec.String("hostname");
   if (!pod.hostname.empty() && !IsDnsLabel(pod.hostname)) {
-    spec.Error("hostname", absl::StrCat("'", pod.hostname,
-                                        "' is not a name of [a-z0-9-] and at most 63 characters"));
+    spec.Error("hostname", absl::StrCat("'", pod.hostname, "' is not a name of [a-z0-9-] and at most 63 characters"));
   }
   pod.host_network = spec.Bool("hostNetwork").value_or(false);
   pod.host_pid = spec.Bool("hostPID").value_or(false);
@@ -136,28 +129,25 @@ void ParseSpec(Object spec, Pod& pod) {
   if (pod.host_pid && pod.share_process_namespace) {
     spec.Error("shareProcessNamespace", "cannot be given together with hostPID");
   }
-  std::string policy = spec.Choice(
-      "dnsPolicy", {"Default", "ClusterFirst", "ClusterFirstWithHostNet", "None"}, "ClusterFirst");
+  std::string policy =
+      spec.Choice("dnsPolicy", {"Default", "ClusterFirst", "ClusterFirstWithHostNet", "None"}, "ClusterFirst");
   pod.dns_policy = policy == "None" ? "None" : "Default";
   if (auto dns = spec.Map("dnsConfig")) pod.dns = ParseDns(*dns);
-  if (policy == "None" && pod.dns.servers.empty())
-    spec.Error("dnsPolicy", "None needs dnsConfig.nameservers");
+  if (policy == "None" && pod.dns.servers.empty()) spec.Error("dnsPolicy", "None needs dnsConfig.nameservers");
   std::string restart = spec.Choice("restartPolicy", {"Always", "OnFailure", "Never"}, "Never");
-  if (restart != "Never")
-    spec.Note("restartPolicy", "has no effect: berth run starts containers once");
+  if (restart != "Never") spec.Note("restartPolicy", "has no effect: berth run starts containers once");
   pod.runtime_handler = spec.String("runtimeClassName");
   pod.grace_seconds = spec.Int("terminationGracePeriodSeconds", 0, 86400 * 365).value_or(30);
   if (auto security = spec.Map("securityContext")) ParsePodSecurity(*security, pod);
   ParseContainers(spec, pod);
 
-  spec.Warn(
-      {"nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "schedulerName",
-       "nodeName", "priority", "priorityClassName", "preemptionPolicy", "schedulingGates",
-       "readinessGates", "serviceAccountName", "serviceAccount", "activeDeadlineSeconds"},
-      "there is no cluster");
+  spec.Warn({"nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "schedulerName", "nodeName",
+             "priority", "priorityClassName", "preemptionPolicy", "schedulingGates", "readinessGates",
+             "serviceAccountName", "serviceAccount", "activeDeadlineSeconds"},
+            "there is no cluster");
   spec.Refuse({"imagePullSecrets"}, "pull the image first with berth pull --username");
-  spec.Refuse({"ephemeralContainers", "hostAliases", "subdomain", "setHostnameAsFQDN", "hostUsers",
-               "overhead", "resources", "resourceClaims", "hostnameOverride"},
+  spec.Refuse({"ephemeralContainers", "hostAliases", "subdomain", "setHostnameAsFQDN", "hostUsers", "overhead",
+               "resources", "resourceClaims", "hostnameOverride"},
               "");
   spec.Accept({"automountServiceAccountToken", "enableServiceLinks", "os"});
   spec.Finish();

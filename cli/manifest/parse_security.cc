@@ -12,17 +12,13 @@ std::optional<Profile> ParseProfile(Object& parent, absl::string_view key) {
   if (!object) return std::nullopt;
   Profile profile;
   object->Required("type");
-  profile.type =
-      object->Choice("type", {"RuntimeDefault", "Unconfined", "Localhost"}, "RuntimeDefault");
+  profile.type = object->Choice("type", {"RuntimeDefault", "Unconfined", "Localhost"}, "RuntimeDefault");
   profile.localhost = object->String("localhostProfile");
   bool local = profile.type == "Localhost";
-  if (local && profile.localhost.empty())
-    object->Error("", "type Localhost needs localhostProfile");
-  if (!local && !profile.localhost.empty())
-    object->Error("localhostProfile", "only goes with type Localhost");
+  if (local && profile.localhost.empty()) object->Error("", "type Localhost needs localhostProfile");
+  if (!local && !profile.localhost.empty()) object->Error("localhostProfile", "only goes with type Localhost");
   bool path = key == "seccompProfile";
-  if (local && path &&
-      (absl::StartsWith(profile.localhost, "/") || absl::StrContains(profile.localhost, ".."))) {
+  if (local && path && (absl::StartsWith(profile.localhost, "/") || absl::StrContains(profile.localhost, ".."))) {
     object->Error("localhostProfile", "must be a path below the directory of seccomp profiles");
   }
   object->Finish();
@@ -36,8 +32,8 @@ void ParseIdentity(Object& object, Identity& identity) {
   identity.seccomp = ParseProfile(object, "seccompProfile");
   identity.apparmor = ParseProfile(object, "appArmorProfile");
   if (auto selinux = object.Map("seLinuxOptions")) {
-    identity.selinux = SeLinux{selinux->String("user"), selinux->String("role"),
-                               selinux->String("type"), selinux->String("level")};
+    identity.selinux =
+        SeLinux{selinux->String("user"), selinux->String("role"), selinux->String("type"), selinux->String("level")};
     selinux->Finish();
   }
   object.Refuse({"windowsOptions"}, "berth runs Linux containers");
@@ -70,8 +66,7 @@ void ParsePodSecurity(Object object, Pod& pod) {
   pod.fs_group = object.Int("fsGroup", 0, kMaxId);
   object.Choice("fsGroupChangePolicy", {"Always", "OnRootMismatch"}, "Always");
   pod.supplemental_groups = object.IntList("supplementalGroups", 0, kMaxId);
-  pod.strict_groups =
-      object.Choice("supplementalGroupsPolicy", {"Merge", "Strict"}, "Merge") == "Strict";
+  pod.strict_groups = object.Choice("supplementalGroupsPolicy", {"Merge", "Strict"}, "Merge") == "Strict";
   object.Refuse({"seLinuxChangePolicy"}, "");
   for (Object& sysctl : object.MapList("sysctls")) {
     std::string name = sysctl.Required("name");
@@ -86,8 +81,7 @@ void ParseContainerSecurity(Object object, Container& container) {
   container.privileged = object.Bool("privileged").value_or(false);
   container.read_only_root = object.Bool("readOnlyRootFilesystem").value_or(false);
   container.allow_privilege_escalation = object.Bool("allowPrivilegeEscalation");
-  container.unmasked_proc =
-      object.Choice("procMount", {"Default", "Unmasked"}, "Default") == "Unmasked";
+  container.unmasked_proc = object.Choice("procMount", {"Default", "Unmasked"}, "Default") == "Unmasked";
   if (auto capabilities = object.Map("capabilities")) {
     container.add_capabilities = ParseCapabilities(*capabilities, "add");
     container.drop_capabilities = ParseCapabilities(*capabilities, "drop");
@@ -97,8 +91,7 @@ void ParseContainerSecurity(Object object, Container& container) {
     object.Error("allowPrivilegeEscalation", "cannot be false for a privileged container");
   }
   if (container.allow_privilege_escalation == false && Adds(container, "SYS_ADMIN")) {
-    object.Error("allowPrivilegeEscalation",
-                 "cannot be false together with the capability SYS_ADMIN");
+    object.Error("allowPrivilegeEscalation", "cannot be false together with the capability SYS_ADMIN");
   }
   object.Finish();
 }

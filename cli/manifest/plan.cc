@@ -19,8 +19,7 @@ std::string Keyed(const StringMap& map, absl::string_view path) {
   return found == map.end() ? "" : found->second;
 }
 
-std::string FieldValue(const Pod& pod, const HostFacts& host, const ContainerFacts& facts,
-                       absl::string_view path) {
+std::string FieldValue(const Pod& pod, const HostFacts& host, const ContainerFacts& facts, absl::string_view path) {
   if (path == "metadata.name") return pod.name;
   if (path == "metadata.namespace") return pod.ns;
   if (path == "metadata.uid") return host.uid;
@@ -36,8 +35,7 @@ Dns ParseResolvConf(absl::string_view text) {
   Dns dns;
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     line = line.substr(0, line.find_first_of("#;"));
-    std::vector<std::string> words =
-        absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
+    std::vector<std::string> words = absl::StrSplit(line, absl::ByAnyChar(" \t\r"), absl::SkipEmpty());
     if (words.size() < 2) continue;
     std::vector<std::string> rest(words.begin() + 1, words.end());
     if (words[0] == "nameserver") dns.servers.push_back(rest[0]);
@@ -54,9 +52,7 @@ void AppendNew(std::vector<std::string>& to, const std::vector<std::string>& fro
   }
 }
 
-std::string OptionName(absl::string_view option) {
-  return std::string(option.substr(0, option.find(':')));
-}
+std::string OptionName(absl::string_view option) { return std::string(option.substr(0, option.find(':'))); }
 
 }  // namespace
 
@@ -64,19 +60,15 @@ std::string LogDirectory(const Pod& pod, const HostFacts& host) {
   return absl::StrCat(host.log_root, "/", pod.ns, "_", pod.name, "_", host.uid);
 }
 
-std::string VolumeDirectory(const HostFacts& host) {
-  return absl::StrCat(host.volume_root, "/", host.uid);
-}
+std::string VolumeDirectory(const HostFacts& host) { return absl::StrCat(host.volume_root, "/", host.uid); }
 
-std::vector<std::pair<std::string, std::string>> Environment(const Pod& pod,
-                                                             const Container& container,
-                                                             const HostFacts& host,
-                                                             const ContainerFacts& facts) {
+std::vector<std::pair<std::string, std::string>> Environment(const Pod& pod, const Container& container,
+                                                             const HostFacts& host, const ContainerFacts& facts) {
   std::vector<std::pair<std::string, std::string>> env;
   StringMap known;
   for (const EnvVar& variable : container.env) {
-    std::string value = variable.field.empty() ? ExpandVariables(variable.value, known)
-                                               : FieldValue(pod, host, facts, variable.field);
+    std::string value =
+        variable.field.empty() ? ExpandVariables(variable.value, known) : FieldValue(pod, host, facts, variable.field);
     known[variable.name] = value;
     env.emplace_back(variable.name, std::move(value));
   }
@@ -92,10 +84,9 @@ std::optional<Dns> PodDns(const Pod& pod, const HostFacts& host) {
   AppendNew(dns.searches, given.searches);
   for (const std::string& option : given.options) {
     std::string name = OptionName(option);
-    dns.options.erase(
-        std::remove_if(dns.options.begin(), dns.options.end(),
-                       [&](const std::string& old) { return OptionName(old) == name; }),
-        dns.options.end());
+    dns.options.erase(std::remove_if(dns.options.begin(), dns.options.end(),
+                                     [&](const std::string& old) { return OptionName(old) == name; }),
+                      dns.options.end());
     dns.options.push_back(option);
   }
   return dns;
@@ -123,14 +114,13 @@ absl::Status CheckNonRoot(const Pod& pod, const Container& container, const Cont
                                                       "runAsNonRoot forbids"));
   }
   if (!facts.image_username.empty()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "container ", container.name, ": runAsNonRoot needs a user by number, but the image's is '",
-        facts.image_username, "': set runAsUser"));
+    return absl::FailedPreconditionError(absl::StrCat("container ", container.name,
+                                                      ": runAsNonRoot needs a user by number, but the image's is '",
+                                                      facts.image_username, "': set runAsUser"));
   }
   if (facts.image_uid.value_or(0) == 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("container ", container.name,
-                     ": the image runs as root, which runAsNonRoot forbids: set runAsUser"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "container ", container.name, ": the image runs as root, which runAsNonRoot forbids: set runAsUser"));
   }
   return absl::OkStatus();
 }

@@ -36,10 +36,8 @@ std::string LogDirectory(const Pod& pod, const HostFacts& host);
 std::string VolumeDirectory(const HostFacts& host);
 
 // The pod's variables in order, references to earlier ones expanded.
-std::vector<std::pair<std::string, std::string>> Environment(const Pod& pod,
-                                                             const Container& container,
-                                                             const HostFacts& host,
-                                                             const ContainerFacts& facts);
+std::vector<std::pair<std::string, std::string>> Environment(const Pod& pod, const Container& container,
+                                                             const HostFacts& host, const ContainerFacts& facts);
 
 // What resolv.conf(5) of the pod says. Absent: the host's file as it is.
 std::optional<Dns> PodDns(const Pod& pod, const HostFacts& host);

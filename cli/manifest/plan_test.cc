@@ -46,9 +46,8 @@ TEST(Quantity, ReadsWhatKubernetesReads) {
 }
 
 TEST(Quantity, RefusesTheRest) {
-  for (const char* bad :
-       {"", ".", "-1", "1 Gi", "1GiB", "Mi", "0x10", "1e", "1e99", "1.2.3", "9223372036854775808",
-        "99999999999999999999999999999999999999999999", "10E", "1KI", "1e-"}) {
+  for (const char* bad : {"", ".", "-1", "1 Gi", "1GiB", "Mi", "0x10", "1e", "1e99", "1.2.3", "9223372036854775808",
+                          "99999999999999999999999999999999999999999999", "10E", "1KI", "1e-"}) {
     EXPECT_FALSE(ParseQuantity(bad, 1).ok()) << bad;
   }
 }
@@ -83,9 +82,8 @@ TEST(Environment, ExpandsEarlierVariablesAndPodFields) {
   ContainerFacts facts;
   facts.pod_ips = {"10.0.0.1", "fd00::1"};
   EXPECT_THAT(Environment(pod, container, host, facts),
-              ElementsAre(Pair("A", "1"), Pair("B", "1-$(C)"), Pair("C", "3"),
-                          Pair("IP", "10.0.0.1"), Pair("IPS", "10.0.0.1,fd00::1"), Pair("L", "x"),
-                          Pair("NONE", ""), Pair("UID", "u1")));
+              ElementsAre(Pair("A", "1"), Pair("B", "1-$(C)"), Pair("C", "3"), Pair("IP", "10.0.0.1"),
+                          Pair("IPS", "10.0.0.1,fd00::1"), Pair("L", "x"), Pair("NONE", ""), Pair("UID", "u1")));
   facts.pod_ips.clear();  // host network
   EXPECT_EQ(Environment(pod, container, host, facts)[3].second, "");
 }
@@ -123,8 +121,7 @@ TEST(NonRoot, LooksAtManifestThenImage) {
   EXPECT_TRUE(CheckNonRoot(pod, container, facts).ok());
   facts = {};
   facts.image_username = "nobody";
-  EXPECT_THAT(std::string(CheckNonRoot(pod, container, facts).message()),
-              ::testing::HasSubstr("'nobody'"));
+  EXPECT_THAT(std::string(CheckNonRoot(pod, container, facts).message()), ::testing::HasSubstr("'nobody'"));
   pod.identity.user = 0;
   EXPECT_FALSE(CheckNonRoot(pod, container, facts).ok());
   container.identity.user = 7;

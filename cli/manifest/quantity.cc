@@ -63,8 +63,7 @@ bool ApplySuffix(absl::string_view suffix, Wide& numerator, Wide& denominator) {
   }
   int exponent = 0;
   if (suffix.size() < 2 || (suffix[0] != 'e' && suffix[0] != 'E')) return false;
-  if (!absl::SimpleAtoi(suffix.substr(1), &exponent) || exponent < -18 || exponent > 18)
-    return false;
+  if (!absl::SimpleAtoi(suffix.substr(1), &exponent) || exponent < -18 || exponent > 18) return false;
   for (; exponent > 0; --exponent) numerator *= 10;
   for (; exponent < 0; ++exponent) denominator *= 10;
   return true;
@@ -81,14 +80,12 @@ absl::StatusOr<int64_t> ParseQuantity(absl::string_view text, int64_t scale) {
   if (!rest.empty() && rest[0] == '+') rest.remove_prefix(1);
   Wide digits = 0;
   int decimals = 0;
-  if (!TakeNumber(rest, digits, decimals))
-    return error("is not a quantity such as 500m, 1.5 or 64Mi");
+  if (!TakeNumber(rest, digits, decimals)) return error("is not a quantity such as 500m, 1.5 or 64Mi");
   // What exceeds this is far out of int64's range, whatever the denominator; below it no product
   // overflows 128 bits.
   if (digits > static_cast<Wide>(INT64_MAX)) return error("is too large");
   Wide numerator = digits, denominator = 1;
-  if (!ApplySuffix(rest, numerator, denominator))
-    return error("is not a quantity such as 500m, 1.5 or 64Mi");
+  if (!ApplySuffix(rest, numerator, denominator)) return error("is not a quantity such as 500m, 1.5 or 64Mi");
   if (numerator > kLimit) return error("is too large");
   numerator *= scale;
   for (; decimals > 0; --decimals) denominator *= 10;
@@ -97,8 +94,7 @@ absl::StatusOr<int64_t> ParseQuantity(absl::string_view text, int64_t scale) {
   return static_cast<int64_t>(result);
 }
 
-std::string ExpandVariables(absl::string_view text,
-                            const std::map<std::string, std::string>& variables) {
+std::string ExpandVariables(absl::string_view text, const std::map<std::string, std::string>& variables) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '$' || i + 1 == text.size()) {

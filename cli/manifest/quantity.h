@@ -16,7 +16,6 @@ absl::StatusOr<int64_t> ParseQuantity(absl::string_view text, int64_t scale);
 
 // Replaces $(NAME) by its value in `variables`; an unknown name stays as it is written, and $$
 // stands for one $, as Kubernetes does it in command, args and env.
-std::string ExpandVariables(absl::string_view text,
-                            const std::map<std::string, std::string>& variables);
+std::string ExpandVariables(absl::string_view text, const std::map<std::string, std::string>& variables);
 
 }  // namespace berth::cli::manifest

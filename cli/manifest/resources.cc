@@ -6,13 +6,13 @@ namespace berth::cli::manifest {
 namespace {
 
 bool RequestsAnything(const Resources& r) {
-  return r.cpu_request.value_or(0) > 0 || r.memory_request.value_or(0) > 0 ||
-         r.cpu_limit.value_or(0) > 0 || r.memory_limit.value_or(0) > 0;
+  return r.cpu_request.value_or(0) > 0 || r.memory_request.value_or(0) > 0 || r.cpu_limit.value_or(0) > 0 ||
+         r.memory_limit.value_or(0) > 0;
 }
 
 bool IsGuaranteed(const Resources& r) {
-  return r.cpu_limit.value_or(0) > 0 && r.memory_limit.value_or(0) > 0 &&
-         r.cpu_request == r.cpu_limit && r.memory_request == r.memory_limit;
+  return r.cpu_limit.value_or(0) > 0 && r.memory_limit.value_or(0) > 0 && r.cpu_request == r.cpu_limit &&
+         r.memory_request == r.memory_limit;
 }
 
 }  // namespace
@@ -34,8 +34,7 @@ int64_t OomScoreAdj(Qos qos, const Resources& resources, int64_t memory_capacity
   if (qos == Qos::kGuaranteed) return kGuaranteedScore;
   if (qos == Qos::kBestEffort || memory_capacity <= 0) return kBestEffortScore;
   auto requested = static_cast<__int128>(resources.memory_request.value_or(0));
-  auto score =
-      static_cast<int64_t>(1000 - std::min<__int128>(1000, 1000 * requested / memory_capacity));
+  auto score = static_cast<int64_t>(1000 - std::min<__int128>(1000, 1000 * requested / memory_capacity));
   // Never as safe as Guaranteed, never as exposed as BestEffort.
   return std::clamp<int64_t>(score, 1000 + kGuaranteedScore, kBestEffortScore - 1);
 }

@@ -47,10 +47,8 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
 Object::Object(const YAML::Node& node, std::string path, Problems* problems)
     : node_(node), path_(std::move(path)), problems_(problems) {
   if (!node_.IsMap()) {
-    problems_->errors.push_back(
-        At(path_.empty() ? "document" : path_, node_, "expected a mapping"));
-    node_.reset(
-        YAML::Node(YAML::NodeType::Map));  // an assignment would change the node of the caller, too
+    problems_->errors.push_back(At(path_.empty() ? "document" : path_, node_, "expected a mapping"));
+    node_.reset(YAML::Node(YAML::NodeType::Map));  // an assignment would change the node of the caller, too
     return;
   }
   std::set<std::string> seen;
@@ -65,8 +63,7 @@ Object::Object(const YAML::Node& node, std::string path, Problems* problems)
 
 YAML::Node Object::Find(absl::string_view key) const {
   for (const auto& entry : node_) {
-    if (entry.first.IsScalar() && entry.first.Scalar() == key && !entry.second.IsNull())
-      return entry.second;
+    if (entry.first.IsScalar() && entry.first.Scalar() == key && !entry.second.IsNull()) return entry.second;
   }
   return YAML::Node(YAML::NodeType::Undefined);
 }
@@ -86,8 +83,7 @@ std::string Object::PathOf(absl::string_view key) const {
   return path_.empty() ? std::string(key) : absl::StrCat(path_, ".", key);
 }
 
-std::string Object::At(absl::string_view path, const YAML::Node& node,
-                       absl::string_view message) const {
+std::string Object::At(absl::string_view path, const YAML::Node& node, absl::string_view message) const {
   int line = node.IsDefined() ? node.Mark().line : -1;
   if (line < 0) return absl::StrCat(path, ": ", message);
   return absl::StrCat(path, ": ", message, " (line ", line + 1, ")");
@@ -109,24 +105,21 @@ std::optional<std::string> Object::AsString(const YAML::Node& node, absl::string
     return std::nullopt;
   }
   if (const char* type = NonStringType(node)) {
-    problems_->errors.push_back(At(path, node,
-                                   absl::StrCat("expected a string, but ", node.Scalar(), " is ",
-                                                type, ": put it in quotes")));
+    problems_->errors.push_back(
+        At(path, node, absl::StrCat("expected a string, but ", node.Scalar(), " is ", type, ": put it in quotes")));
     return std::nullopt;
   }
   return node.Scalar();
 }
 
-std::optional<int64_t> Object::AsInt(const YAML::Node& node, absl::string_view path, int64_t min,
-                                     int64_t max) {
+std::optional<int64_t> Object::AsInt(const YAML::Node& node, absl::string_view path, int64_t min, int64_t max) {
   int64_t value = 0;
   if (!node.IsScalar() || !IsPlain(node) || !absl::SimpleAtoi(node.Scalar(), &value)) {
     problems_->errors.push_back(At(path, node, "expected a whole number"));
     return std::nullopt;
   }
   if (value < min || value > max) {
-    problems_->errors.push_back(
-        At(path, node, absl::StrCat(value, " is not between ", min, " and ", max)));
+    problems_->errors.push_back(At(path, node, absl::StrCat(value, " is not between ", min, " and ", max)));
     return std::nullopt;
   }
   return value;
@@ -186,8 +179,7 @@ std::vector<Object> Object::MapList(absl::string_view key) {
     Error(key, "expected a list");
     return out;
   }
-  for (size_t i = 0; i < node.size(); ++i)
-    out.emplace_back(node[i], absl::StrCat(PathOf(key), "[", i, "]"), problems_);
+  for (size_t i = 0; i < node.size(); ++i) out.emplace_back(node[i], absl::StrCat(PathOf(key), "[", i, "]"), problems_);
   return out;
 }
 
@@ -251,8 +243,7 @@ void Object::Warn(std::initializer_list<const char*> keys, absl::string_view why
 
 void Object::Refuse(std::initializer_list<const char*> keys, absl::string_view why) {
   for (const char* key : keys) {
-    if (Ask(key).IsDefined())
-      Error(key, why.empty() ? "not supported" : absl::StrCat("not supported: ", why));
+    if (Ask(key).IsDefined()) Error(key, why.empty() ? "not supported" : absl::StrCat("not supported: ", why));
   }
 }
 

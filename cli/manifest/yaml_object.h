@@ -43,8 +43,7 @@ class Object {
   std::vector<int64_t> IntList(absl::string_view key, int64_t min, int64_t max);
   std::map<std::string, std::string> StringMap(absl::string_view key);
   // One of `allowed`, or `fallback` when absent or wrong.
-  std::string Choice(absl::string_view key, std::initializer_list<const char*> allowed,
-                     absl::string_view fallback);
+  std::string Choice(absl::string_view key, std::initializer_list<const char*> allowed, absl::string_view fallback);
   // A string that must be given and not be empty.
   std::string Required(absl::string_view key);
 
@@ -71,8 +70,7 @@ class Object {
   std::string PathOf(absl::string_view key) const;
   std::string At(absl::string_view path, const YAML::Node& node, absl::string_view message) const;
   std::optional<std::string> AsString(const YAML::Node& node, absl::string_view path);
-  std::optional<int64_t> AsInt(const YAML::Node& node, absl::string_view path, int64_t min,
-                               int64_t max);
+  std::optional<int64_t> AsInt(const YAML::Node& node, absl::string_view path, int64_t min, int64_t max);
 
   YAML::Node node_;
   std::string path_;

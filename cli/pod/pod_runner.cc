@@ -24,8 +24,8 @@ std::string NewUid() {
   std::string hex = RandomHexId().substr(0, 32);
   hex[12] = '4';
   hex[16] = "89ab"[hex[16] % 4];
-  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-",
-                      hex.substr(16, 4), "-", hex.substr(20));
+  return absl::StrCat(hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-", hex.substr(16, 4), "-",
+                      hex.substr(20));
 }
 
 manifest::HostFacts LookUpHost(const RunnerHooks& hooks) {
@@ -46,8 +46,7 @@ std::string LastLines(const std::string& log) {
   std::ostringstream text;
   LogOptions options;
   options.tail = 5;
-  if (!PrintLog(log, options, text, text, [] { return false; }).ok() || text.str().empty())
-    return "";
+  if (!PrintLog(log, options, text, text, [] { return false; }).ok() || text.str().empty()) return "";
   return absl::StrCat("\n", Printable(text.str(), /*keep_newlines=*/true));
 }
 
@@ -66,26 +65,24 @@ absl::Status PodRunner::CheckName(const manifest::Pod& pod) {
   for (const PodInfo& other : pods) {
     if (!other.ready || other.name != pod.name || other.ns != pod.ns) continue;
     std::string word = pod.ns == "default" ? pod.name : absl::StrCat(pod.ns, "/", pod.name);
-    return absl::AlreadyExistsError(absl::StrCat("already exists (", other.id.substr(0, 12),
-                                                 "): remove it with berth rm -f ", word));
+    return absl::AlreadyExistsError(
+        absl::StrCat("already exists (", other.id.substr(0, 12), "): remove it with berth rm -f ", word));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<manifest::ContainerFacts> PodRunner::PrepareImage(
-    const manifest::Pod& pod, const manifest::Container& container) {
+absl::StatusOr<manifest::ContainerFacts> PodRunner::PrepareImage(const manifest::Pod& pod,
+                                                                 const manifest::Container& container) {
   const std::string& image = container.image;
   ASSIGN_OR_RETURN(auto found, client_->FindImage(image), "image ", image);
   if (!found && container.pull_policy == "Never") {
-    return absl::NotFoundError(
-        absl::StrCat("image ", image, ": not found: not here, and imagePullPolicy is Never"));
+    return absl::NotFoundError(absl::StrCat("image ", image, ": not found: not here, and imagePullPolicy is Never"));
   }
   manifest::ContainerFacts facts;
   if (!found || container.pull_policy == "Always") {
     ASSIGN_OR_RETURN(facts.image_id, hooks_.pull(image), "pull ", image);
     ASSIGN_OR_RETURN(found, client_->FindImage(facts.image_id), "image ", image);
-    if (!found)
-      return absl::NotFoundError(absl::StrCat("image ", image, ": not found after it was pulled"));
+    if (!found) return absl::NotFoundError(absl::StrCat("image ", image, ": not found after it was pulled"));
   }
   facts.image_id = found->id;
   facts.image_uid = found->uid;
@@ -112,72 +109,70 @@ absl::Status PodRunner::WaitForInit(const manifest::Pod& pod, const manifest::Co
   for (;;) {
     ASSIGN_OR_RETURN(ContainerDetails details, client_->ContainerStatus(id));
     if (details.state == ContainerState::kExited || details.state == ContainerState::kUnknown) {
-      if (details.state == ContainerState::kExited && details.exit_code == 0)
-        return absl::OkStatus();
-      return absl::AbortedError(absl::StrCat("init container ", container.name, " of pod ",
-                                             pod.name, " failed with exit code ", details.exit_code,
-                                             " (", details.reason, ")", LastLines(log)));
+      if (details.state == ContainerState::kExited && details.exit_code == 0) return absl::OkStatus();
+      return absl::AbortedError(absl::StrCat("init container ", container.name, " of pod ", pod.name,
+                                             " failed with exit code ", details.exit_code, " (", details.reason, ")",
+                                             LastLines(log)));
     }
     absl::SleepFor(pause);
     pause = std::min(pause * 2, absl::Milliseconds(200));
   }
 }
 
-absl::Status PodRunner::Run(const manifest::Pod& pod) {
-  RETURN_IF_ERROR(CheckName(pod));
-  manifest::HostFacts host = LookUpHost(hooks_);
-  struct Planned {
-    const manifest::Container* container;
-    bool init;
-    manifest::ContainerFacts facts;
-  };
-  std::vector<Planned> plan;
-  for (const auto& c : pod.init_containers) plan.push_back({&c, true, {}});
-  for (const auto& c : pod.containers) plan.push_back({&c, false, {}});
-  for (Planned& p : plan) {
-    ASSIGN_OR_RETURN(p.facts, Timed(absl::StrCat("image ", p.container->image),
-                                    [&] { return PrepareImage(pod, *p.container); }));
-  }
-
+absl::Status PodRunner::MakeDirectories(const manifest::Pod& pod, const manifest::HostFacts& host,
+                                        std::vector<Planned>& plan) {
   undo_.push_back([path = manifest::VolumeDirectory(host)] { return RemoveDirectory(path); });
-  ASSIGN_OR_RETURN(auto volumes, Timed("volumes", [&] { return MakeVolumes(pod, host); }));
+  ASSIGN_OR_RETURN(auto volumes, MakeVolumes(pod, host));
   for (Planned& p : plan) {
-    ASSIGN_OR_RETURN(p.facts.mount_sources, MountSources(*p.container, volumes), "container ",
-                     p.container->name);
+    ASSIGN_OR_RETURN(p.facts.mount_sources, MountSources(*p.container, volumes), "container ", p.container->name);
   }
   std::string logs = manifest::LogDirectory(pod, host);
   undo_.push_back([logs] { return RemoveDirectory(logs); });
   for (const Planned& p : plan) {
-    RETURN_IF_ERROR(sys::MakeDirs(absl::StrCat(logs, "/", p.container->name), 0755),
-                    "log directory");
+    RETURN_IF_ERROR(sys::MakeDirs(absl::StrCat(logs, "/", p.container->name), 0755), "log directory");
   }
+  return absl::OkStatus();
+}
 
-  auto sandbox = manifest::SandboxMessage(pod, host);
-  undo_.push_back([this, uid = host.uid] { return RemoveByUid(uid); });
-  ASSIGN_OR_RETURN(std::string pod_id, Timed("pod sandbox", [&] {
-                     return client_->RunPod(sandbox, pod.runtime_handler);
-                   }));
-  RunningPod running{pod.name, pod.ns, pod_id, host.uid, {}, {}};
-  ASSIGN_OR_RETURN(running.ips, client_->PodIps(pod_id), "pod status");
+absl::StatusOr<std::string> PodRunner::StartContainer(const manifest::Pod& pod, const manifest::HostFacts& host,
+                                                      const std::string& pod_id, const Planned& planned) {
+  const std::string& name = planned.container->name;
+  auto message = manifest::ContainerMessage(pod, *planned.container, planned.init, host, planned.facts);
+  ASSIGN_OR_RETURN(
+      std::string id,
+      Timed(absl::StrCat("create ", name),
+            [&] { return client_->CreateContainer(pod_id, message, manifest::SandboxMessage(pod, host)); }),
+      "create container ", name);
+  RETURN_IF_ERROR(Timed(absl::StrCat("start ", name), [&] { return client_->StartContainer(id); }), "start container ",
+                  name);
+  if (!planned.init) return id;
+  std::string log = absl::StrCat(manifest::LogDirectory(pod, host), "/", message.log_path());
+  RETURN_IF_ERROR(Timed(absl::StrCat("run ", name), [&] { return WaitForInit(pod, *planned.container, id, log); }));
+  return id;
+}
 
+absl::Status PodRunner::Run(const manifest::Pod& pod) {
+  RETURN_IF_ERROR(CheckName(pod));
+  manifest::HostFacts host = LookUpHost(hooks_);
+  std::vector<Planned> plan;
+  for (const auto& c : pod.init_containers) plan.push_back({&c, true, {}});
+  for (const auto& c : pod.containers) plan.push_back({&c, false, {}});
   for (Planned& p : plan) {
-    const std::string& name = p.container->name;
+    ASSIGN_OR_RETURN(
+        p.facts, Timed(absl::StrCat("image ", p.container->image), [&] { return PrepareImage(pod, *p.container); }));
+  }
+  RETURN_IF_ERROR(Timed("directories", [&] { return MakeDirectories(pod, host, plan); }));
+
+  RunningPod running{pod.name, pod.ns, "", host.uid, {}, {}};
+  undo_.push_back([this, uid = host.uid] { return RemoveByUid(uid); });
+  ASSIGN_OR_RETURN(running.id, Timed("pod sandbox", [&] {
+                     return client_->RunPod(manifest::SandboxMessage(pod, host), pod.runtime_handler);
+                   }));
+  ASSIGN_OR_RETURN(running.ips, client_->PodIps(running.id), "pod status");
+  for (Planned& p : plan) {
     p.facts.pod_ips = running.ips;
-    auto message = manifest::ContainerMessage(pod, *p.container, p.init, host, p.facts);
-    ASSIGN_OR_RETURN(std::string id,
-                     Timed(absl::StrCat("create ", name),
-                           [&] { return client_->CreateContainer(pod_id, message, sandbox); }),
-                     "create container ", name);
-    RETURN_IF_ERROR(
-        Timed(absl::StrCat("start ", name), [&] { return client_->StartContainer(id); }),
-        "start container ", name);
-    if (!p.init) {
-      running.containers.emplace_back(name, id);
-      continue;
-    }
-    std::string log = absl::StrCat(logs, "/", message.log_path());
-    RETURN_IF_ERROR(
-        Timed(absl::StrCat("run ", name), [&] { return WaitForInit(pod, *p.container, id, log); }));
+    ASSIGN_OR_RETURN(std::string id, StartContainer(pod, host, running.id, p));
+    if (!p.init) running.containers.emplace_back(p.container->name, id);
   }
   pods_.push_back(std::move(running));
   return absl::OkStatus();

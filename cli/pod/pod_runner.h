@@ -18,8 +18,7 @@ namespace berth::cli {
 struct RunningPod {
   std::string name, ns, id, uid;
   std::vector<std::string> ips;
-  std::vector<std::pair<std::string, std::string>>
-      containers;  // name and id, without init containers
+  std::vector<std::pair<std::string, std::string>> containers;  // name and id, without init containers
 };
 
 struct StepTime {
@@ -50,14 +49,24 @@ class PodRunner {
   const std::vector<StepTime>& times() const { return times_; }
 
  private:
+  struct Planned {
+    const manifest::Container* container;
+    bool init;
+    manifest::ContainerFacts facts;
+  };
+
   template <typename F>
   auto Timed(std::string step, F work) -> decltype(work());
   absl::Status CheckName(const manifest::Pod& pod);
-  absl::StatusOr<manifest::ContainerFacts> PrepareImage(const manifest::Pod& pod,
-                                                        const manifest::Container& container);
+  absl::StatusOr<manifest::ContainerFacts> PrepareImage(const manifest::Pod& pod, const manifest::Container& container);
+  // emptyDir volumes and log directories; fills in the mount sources of the plan.
+  absl::Status MakeDirectories(const manifest::Pod& pod, const manifest::HostFacts& host, std::vector<Planned>& plan);
+  // Creates and starts it, and waits for its end if it is an init container.
+  absl::StatusOr<std::string> StartContainer(const manifest::Pod& pod, const manifest::HostFacts& host,
+                                             const std::string& pod_id, const Planned& planned);
   absl::Status RemoveByUid(const std::string& uid);
-  absl::Status WaitForInit(const manifest::Pod& pod, const manifest::Container& container,
-                           const std::string& id, const std::string& log);
+  absl::Status WaitForInit(const manifest::Pod& pod, const manifest::Container& container, const std::string& id,
+                           const std::string& log);
 
   CriClient* client_;
   RunnerHooks hooks_;

@@ -57,7 +57,8 @@ absl::StatusOr<std::string> SubPath(const std::string& volume, const std::string
     target = sys::MakeDirsInRoot(root.get(), sub_path, 0755);
   }
   RETURN_IF_ERROR(target);
-  // The name of what was resolved, so that the path that goes to the daemon has no symlink of the volume in it.
+  // The name of what was resolved, so that the path that goes to the daemon has no symlink of the
+  // volume in it.
   char name[PATH_MAX];
   std::string link = absl::StrCat("/proc/self/fd/", target->get());
   ssize_t length = readlink(link.c_str(), name, sizeof name);

@@ -56,8 +56,7 @@ class AppTest : public ::testing::Test {
     std::vector<std::string> found;
     for (const char* root : {"/logs", "/state/volumes"}) {
       if (!std::filesystem::exists(directory_ + root)) continue;
-      for (const auto& entry : std::filesystem::directory_iterator(directory_ + root))
-        found.push_back(entry.path());
+      for (const auto& entry : std::filesystem::directory_iterator(directory_ + root)) found.push_back(entry.path());
     }
     return found;
   }

@@ -30,8 +30,7 @@ class Base {
     if (record) fake_->calls.push_back(call);
     auto failure = fake_->failures.find(call);
     if (failure == fake_->failures.end() || failure->second.skip-- > 0) return grpc::Status::OK;
-    return grpc::Status(static_cast<grpc::StatusCode>(failure->second.code),
-                        failure->second.message);
+    return grpc::Status(static_cast<grpc::StatusCode>(failure->second.code), failure->second.message);
   }
   FakeCri* fake_;
   inline static std::mutex mu_;
@@ -46,8 +45,7 @@ class Runtime final : public cri::RuntimeService::Service, Base {
  public:
   using Base::Base;
 
-  grpc::Status Version(ServerContext*, const cri::VersionRequest*,
-                       cri::VersionResponse* out) override {
+  grpc::Status Version(ServerContext*, const cri::VersionRequest*, cri::VersionResponse* out) override {
     LOCK_AND_CHECK("Version", false);
     out->set_runtime_name("fake");
     out->set_runtime_version("9.9");
@@ -55,8 +53,7 @@ class Runtime final : public cri::RuntimeService::Service, Base {
     return grpc::Status::OK;
   }
 
-  grpc::Status Status(ServerContext*, const cri::StatusRequest*,
-                      cri::StatusResponse* out) override {
+  grpc::Status Status(ServerContext*, const cri::StatusRequest*, cri::StatusResponse* out) override {
     LOCK_AND_CHECK("Status", false);
     auto* condition = out->mutable_status()->add_conditions();
     condition->set_type("NetworkReady");
@@ -192,8 +189,7 @@ class Runtime final : public cri::RuntimeService::Service, Base {
                                cri::ContainerStatusResponse* out) override {
     LOCK_AND_CHECK("ContainerStatus", false);
     auto found = fake_->containers.find(in->container_id());
-    if (found == fake_->containers.end())
-      return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such container");
+    if (found == fake_->containers.end()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such container");
     auto* status = out->mutable_status();
     status->set_id(found->first);
     *status->mutable_metadata() = found->second.config.metadata();
@@ -214,15 +210,13 @@ class Runtime final : public cri::RuntimeService::Service, Base {
       // Each look finds 50 ms more CPU time, 100 ms later: half a core.
       auto look = static_cast<int64_t>(fake_->calls.size());
       stats->mutable_cpu()->set_timestamp(look * 100'000'000);
-      stats->mutable_cpu()->mutable_usage_core_nano_seconds()->set_value(
-          static_cast<uint64_t>(look) * 50'000'000);
+      stats->mutable_cpu()->mutable_usage_core_nano_seconds()->set_value(static_cast<uint64_t>(look) * 50'000'000);
       stats->mutable_memory()->mutable_working_set_bytes()->set_value(12'345'678);
     }
     return grpc::Status::OK;
   }
 
-  grpc::Status ExecSync(ServerContext*, const cri::ExecSyncRequest* in,
-                        cri::ExecSyncResponse* out) override {
+  grpc::Status ExecSync(ServerContext*, const cri::ExecSyncRequest* in, cri::ExecSyncResponse* out) override {
     LOCK_AND_CHECK("ExecSync");
     fake_->exec_request = *in;
     *out = fake_->exec_answer;
@@ -234,37 +228,31 @@ class Images final : public cri::ImageService::Service, Base {
  public:
   using Base::Base;
 
-  grpc::Status ListImages(ServerContext*, const cri::ListImagesRequest*,
-                          cri::ListImagesResponse* out) override {
+  grpc::Status ListImages(ServerContext*, const cri::ListImagesRequest*, cri::ListImagesResponse* out) override {
     LOCK_AND_CHECK("ListImages", false);
     for (const auto& [reference, image] : fake_->images) *out->add_images() = image;
     return grpc::Status::OK;
   }
 
-  grpc::Status ImageStatus(ServerContext*, const cri::ImageStatusRequest* in,
-                           cri::ImageStatusResponse* out) override {
+  grpc::Status ImageStatus(ServerContext*, const cri::ImageStatusRequest* in, cri::ImageStatusResponse* out) override {
     LOCK_AND_CHECK("ImageStatus", false);
     for (const auto& [reference, image] : fake_->images) {
-      if (reference == in->image().image() || image.id() == in->image().image())
-        *out->mutable_image() = image;
+      if (reference == in->image().image() || image.id() == in->image().image()) *out->mutable_image() = image;
     }
     return grpc::Status::OK;
   }
 
-  grpc::Status PullImage(ServerContext*, const cri::PullImageRequest* in,
-                         cri::PullImageResponse* out) override {
+  grpc::Status PullImage(ServerContext*, const cri::PullImageRequest* in, cri::PullImageResponse* out) override {
     LOCK_AND_CHECK("PullImage");
     fake_->pull_request = *in;
     auto found = fake_->registry.find(in->image().image());
-    if (found == fake_->registry.end())
-      return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such manifest");
+    if (found == fake_->registry.end()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such manifest");
     fake_->images.insert(*found);
     out->set_image_ref(found->second.id());
     return grpc::Status::OK;
   }
 
-  grpc::Status RemoveImage(ServerContext*, const cri::RemoveImageRequest* in,
-                           cri::RemoveImageResponse*) override {
+  grpc::Status RemoveImage(ServerContext*, const cri::RemoveImageRequest* in, cri::RemoveImageResponse*) override {
     LOCK_AND_CHECK("RemoveImage");
     for (auto i = fake_->images.begin(); i != fake_->images.end();) {
       bool match = i->first == in->image().image() || i->second.id() == in->image().image();
@@ -278,8 +266,7 @@ class Admin final : public berth::v1::Admin::Service, Base {
  public:
   using Base::Base;
 
-  grpc::Status Info(ServerContext*, const berth::v1::InfoRequest*,
-                    berth::v1::InfoResponse* out) override {
+  grpc::Status Info(ServerContext*, const berth::v1::InfoRequest*, berth::v1::InfoResponse* out) override {
     out->set_kernel("6.1");
     out->set_network_mode(berth::v1::NETWORK_MODE_BUILTIN);
     return grpc::Status::OK;
@@ -296,8 +283,7 @@ class Admin final : public berth::v1::Admin::Service, Base {
     layer->set_bytes_total(100);
     out->Write(progress);
     auto found = fake_->registry.find(in->image());
-    if (found == fake_->registry.end())
-      return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such manifest");
+    if (found == fake_->registry.end()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such manifest");
     fake_->images.insert(*found);
     progress.set_phase(berth::v1::PULL_PHASE_DONE);
     progress.set_image_id(found->second.id());
@@ -346,8 +332,7 @@ std::string FakeCri::AddPod(const std::string& name, const std::string& ns, bool
   return pod.id();
 }
 
-std::string FakeCri::AddContainer(const std::string& pod_id, const std::string& name,
-                                  bool running) {
+std::string FakeCri::AddContainer(const std::string& pod_id, const std::string& name, bool running) {
   Container container;
   container.pod_id = pod_id;
   container.config.mutable_metadata()->set_name(name);

@@ -38,9 +38,9 @@ class FakeCri {
   std::map<std::string, ::runtime::v1::Image> images;     // present, by reference
   std::map<std::string, ::runtime::v1::Image> registry;   // can be pulled, by reference
   std::map<std::string, Failure> failures;                // by the name of the call
-  std::map<std::string, int> exits;  // containers so named end at once, with this code
-  int hang_milliseconds = 0;         // how long StartContainer takes
-  std::vector<std::string> calls;    // in order, but for lists and status
+  std::map<std::string, int> exits;                       // containers so named end at once, with this code
+  int hang_milliseconds = 0;                              // how long StartContainer takes
+  std::vector<std::string> calls;                         // in order, but for lists and status
 
   ::runtime::v1::PodSandboxConfig last_pod;
   ::runtime::v1::ExecSyncRequest exec_request;

@@ -24,9 +24,8 @@ std::string HumanDuration(absl::Duration duration) {
     int64_t seconds;
     const char* one;
     const char* many;
-  } kUnits[] = {{365 * 86400, "year", "years"}, {30 * 86400, "month", "months"},
-                {86400, "day", "days"},         {3600, "hour", "hours"},
-                {60, "minute", "minutes"},      {1, "second", "seconds"}};
+  } kUnits[] = {{365 * 86400, "year", "years"}, {30 * 86400, "month", "months"}, {86400, "day", "days"},
+                {3600, "hour", "hours"},        {60, "minute", "minutes"},       {1, "second", "seconds"}};
   int64_t seconds = absl::ToInt64Seconds(duration);
   for (const auto& unit : kUnits) {
     int64_t count = seconds / unit.seconds;
@@ -42,8 +41,7 @@ std::string HumanAge(int64_t unix_nanos, absl::Time now) {
 
 std::string FormatTime(int64_t unix_nanos) {
   if (unix_nanos == 0) return "";
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ", absl::FromUnixNanos(unix_nanos),
-                          absl::UTCTimeZone());
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ", absl::FromUnixNanos(unix_nanos), absl::UTCTimeZone());
 }
 
 absl::StatusOr<absl::Duration> ParseDuration(absl::string_view text) {
@@ -52,8 +50,7 @@ absl::StatusOr<absl::Duration> ParseDuration(absl::string_view text) {
   if (absl::SimpleAtoi(text, &seconds)) {
     duration = absl::Seconds(seconds);
   } else if (!absl::ParseDuration(text, &duration)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", text, "' is not a duration such as 90s, 2m or 1h30m"));
+    return absl::InvalidArgumentError(absl::StrCat("'", text, "' is not a duration such as 90s, 2m or 1h30m"));
   }
   if (duration < absl::ZeroDuration()) {
     return absl::InvalidArgumentError(absl::StrCat("'", text, "' is negative"));
@@ -67,8 +64,8 @@ absl::StatusOr<absl::Time> ParseSince(absl::string_view text, absl::Time now) {
   if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return time;
   auto duration = ParseDuration(text);
   if (duration.ok()) return now - *duration;
-  return absl::InvalidArgumentError(absl::StrCat(
-      "'", text, "' is neither a time such as 2026-01-31T12:00:00Z nor a duration such as 10m"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", text, "' is neither a time such as 2026-01-31T12:00:00Z nor a duration such as 10m"));
 }
 
 }  // namespace berth::cli

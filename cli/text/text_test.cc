@@ -61,8 +61,7 @@ TEST(Human, ParsesDurations) {
   EXPECT_EQ(*ParseDuration("90"), absl::Seconds(90));
   EXPECT_EQ(*ParseDuration("1h30m"), absl::Minutes(90));
   EXPECT_EQ(*ParseDuration("500ms"), absl::Milliseconds(500));
-  for (const char* bad : {"", "soon", "5 minutes", "-5s", "-1"})
-    EXPECT_FALSE(ParseDuration(bad).ok()) << bad;
+  for (const char* bad : {"", "soon", "5 minutes", "-5s", "-1"}) EXPECT_FALSE(ParseDuration(bad).ok()) << bad;
 }
 
 TEST(Human, ParsesSince) {

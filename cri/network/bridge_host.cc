@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "runtime/sys/file.h"
 
@@ -85,6 +86,19 @@ absl::Status AllowForwarding(Nft& nft, absl::string_view bridge) {
   for (absl::string_view direction : {"iifname", "oifname"}) {
     if (absl::StrContains(*chain, absl::StrCat("\t", direction, " \"", bridge, "\" counter packets"))) continue;
     absl::StrAppend(&rules, "insert rule ip filter FORWARD ", direction, " \"", bridge, "\" counter accept\n");
+  }
+  return rules.empty() ? absl::OkStatus() : nft.Run(rules).status();
+}
+
+absl::Status RevokeForwarding(Nft& nft, absl::string_view bridge) {
+  auto chain = nft.Run("list chain ip filter FORWARD\n");
+  if (!chain.ok()) return absl::OkStatus();
+  std::string rules;
+  for (absl::string_view line : absl::StrSplit(*chain, '\n')) {
+    bool ours = absl::StrContains(line, absl::StrCat("ifname \"", bridge, "\" counter packets"));
+    size_t handle = line.find("# handle ");
+    if (!ours || handle == absl::string_view::npos) continue;
+    absl::StrAppend(&rules, "delete rule ip filter FORWARD ", line.substr(handle + 2), "\n");
   }
   return rules.empty() ? absl::OkStatus() : nft.Run(rules).status();
 }

@@ -34,5 +34,7 @@ absl::Status SetHostSysctls(absl::string_view bridge);
 // iptables itself writes ("-i BRIDGE -j ACCEPT", "-o BRIDGE -j ACCEPT"). Nothing happens when they are there, or when
 // there is no such chain. Rules of the legacy iptables are out of reach of nftables and stay with the administrator.
 absl::Status AllowForwarding(Nft& nft, absl::string_view bridge);
+// Takes those two rules away again. OK when there are none.
+absl::Status RevokeForwarding(Nft& nft, absl::string_view bridge);
 
 }  // namespace berth::network

@@ -48,7 +48,8 @@ absl::StatusOr<CniAttachment> ParseAttachment(absl::string_view text) {
   attachment.pod = PodId(pod);
   ASSIGN_OR_RETURN(attachment.config, ParseCniConfig(DumpJson(json["config"])), "field 'config'");
   attachment.capabilities = json["capabilities"];
-  if (!attachment.capabilities.is_object()) return absl::InvalidArgumentError("field 'capabilities': expected an object");
+  if (!attachment.capabilities.is_object())
+    return absl::InvalidArgumentError("field 'capabilities': expected an object");
   ASSIGN_OR_RETURN(attachment.args, StringField(json, "args"));
   attachment.result = json["result"];
   return attachment;

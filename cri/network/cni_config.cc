@@ -31,9 +31,8 @@ std::array<int, 3> VersionNumbers(absl::string_view version) {
 // Section 1: starts with an alphanumeric character, then alphanumerics, '_', '.', '-'.
 bool IsNetworkName(absl::string_view name) {
   if (name.empty() || name.size() > 128 || !absl::ascii_isalnum(static_cast<unsigned char>(name.front()))) return false;
-  return std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-';
-  });
+  return std::all_of(name.begin(), name.end(),
+                     [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-'; });
 }
 
 // "cniVersion", or since 1.1.0 the latest that we know of "cniVersions".
@@ -134,7 +133,8 @@ absl::StatusOr<CniConfig> ParseCniConfig(absl::string_view text) {
   }
   auto plugins = json.find("plugins");
   Json list = plugins != json.end() ? *plugins : Json::array({json});
-  if (!list.is_array() || list.empty()) return absl::InvalidArgumentError("field 'plugins': expected a list of plugins");
+  if (!list.is_array() || list.empty())
+    return absl::InvalidArgumentError("field 'plugins': expected a list of plugins");
   for (Json& entry : list) {
     ASSIGN_OR_RETURN(CniPlugin plugin, ParsePlugin(std::move(entry)));
     config.plugins.push_back(std::move(plugin));

@@ -12,11 +12,6 @@
 #include "runtime/sys/spawn.h"
 
 namespace berth::network {
-namespace {
-
-constexpr absl::string_view kNotReady = "Network plugin returns error";
-
-}  // namespace
 
 CniNetwork::CniNetwork(CniOptions options)
     : options_(std::move(options)), source_(options_.conf_dirs), cache_(absl::StrCat(options_.cache_dir, "/berth")) {}
@@ -124,9 +119,7 @@ absl::Status CniNetwork::Detach(const PodRequest& request) {
   return cache_.Remove(request.pod);
 }
 
-absl::Status CniNetwork::Ready() { return Annotate(CheckPlugins(), kNotReady); }
-
-absl::Status CniNetwork::CheckPlugins() {
+absl::Status CniNetwork::Ready() {
   ASSIGN_OR_RETURN(CniConfig config, source_.Current());
   bool ask = VersionAtLeast(config.version, "1.1.0");
   for (const CniPlugin& plugin : config.plugins) {
@@ -147,6 +140,8 @@ std::string CniNetwork::Describe() {
   return DumpJson(out);
 }
 
-std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options) { return std::make_unique<CniNetwork>(std::move(options)); }
+std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options) {
+  return std::make_unique<CniNetwork>(std::move(options));
+}
 
 }  // namespace berth::network

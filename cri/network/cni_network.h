@@ -15,9 +15,9 @@ class CniNetwork : public PodNetwork {
  public:
   explicit CniNetwork(CniOptions options);
 
-  // Errors: those of the configuration; of a plugin as PluginStatus says it; DeadlineExceeded for one that does not end.
-  // After an error DEL has been called for the whole chain; when that failed too, the attachment stays on record for
-  // Detach to try again.
+  // Errors: those of the configuration; of a plugin as PluginStatus says it; DeadlineExceeded for one that does not
+  // end. After an error DEL has been called for the whole chain; when that failed too, the attachment stays on record
+  // for Detach to try again.
   absl::StatusOr<PodAddresses> Attach(const PodRequest& request) override;
   // Goes through the chain to its end and returns the first plugin's error.
   absl::Status Detach(const PodRequest& request) override;
@@ -26,7 +26,6 @@ class CniNetwork : public PodNetwork {
   std::string Describe() override;
 
  private:
-  absl::Status CheckPlugins();
   absl::StatusOr<std::string> FindPlugin(absl::string_view type);
   absl::StatusOr<std::string> Run(const CniConfig& config, const CniPlugin& plugin, const PluginCall& call,
                                   const Json& capabilities, const Json& result);

@@ -1,13 +1,12 @@
 #include "cri/network/cni_network.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
@@ -46,7 +45,8 @@ class CniNetworkTest : public testing::Test {
     ASSERT_NE(mkdtemp(dir), nullptr);
     dir_ = dir;
     host_ = std::make_unique<FakeHost>();
-    options_ = {.conf_dirs = {dir_ + "/conf"}, .bin_dirs = {dir_ + "/bin", "/usr/lib/cni"}, .cache_dir = dir_ + "/cache"};
+    options_ = {
+        .conf_dirs = {dir_ + "/conf"}, .bin_dirs = {dir_ + "/bin", "/usr/lib/cni"}, .cache_dir = dir_ + "/cache"};
     network_ = NewCniNetwork(options_);
     pod_.pod = PodId(std::string(64, 'a'));
     pod_.pod_name = "web";
@@ -76,7 +76,9 @@ class CniNetworkTest : public testing::Test {
   Json Stdin(absl::string_view name) { return Json::parse(*sys::ReadFile(absl::StrCat(dir_, "/", name, ".stdin"))); }
   std::string CacheFiles() { return Sh("ls " + dir_ + "/cache/berth 2>/dev/null"); }
   // No plugins' rules, addresses or links; chains that portmap and iptables make once stay.
-  std::string Leftovers() { return Sh("nft list ruleset | grep 10.99; ip -o link | grep -c veth; ls " + dir_ + "/ipam/testnet"); }
+  std::string Leftovers() {
+    return Sh("nft list ruleset | grep 10.99; ip -o link | grep -c veth; ls " + dir_ + "/ipam/testnet");
+  }
 
   std::string dir_;
   std::unique_ptr<FakeHost> host_;
@@ -142,8 +144,7 @@ TEST_P(RealPluginsTest, ExhaustedRangeIsThePluginsOwnWords) {
   PodRequest second = pod_;
   second.pod = PodId(std::string(64, 'b'));
   second.netns_path = other.path();
-  EXPECT_THAT(std::string(network_->Attach(second).status().message()),
-              HasSubstr("CNI plugin bridge failed (ADD): "));
+  EXPECT_THAT(std::string(network_->Attach(second).status().message()), HasSubstr("CNI plugin bridge failed (ADD): "));
   EXPECT_THAT(CacheFiles(), Not(HasSubstr("bbbb")));
   EXPECT_TRUE(network_->Detach(pod_).ok());
 }
@@ -152,14 +153,15 @@ INSTANTIATE_TEST_SUITE_P(Versions, RealPluginsTest, testing::Values("0.3.1", "0.
 
 TEST_F(CniNetworkTest, WithoutConfigurationItIsNotReady) {
   absl::Status status = network_->Ready();
-  EXPECT_EQ(status.message(), "Network plugin returns error: no CNI configuration in " + dir_ + "/conf");
+  EXPECT_EQ(status.message(), "no CNI configuration in " + dir_ + "/conf");
   EXPECT_FALSE(network_->Attach(pod_).ok());
   EXPECT_TRUE(network_->Detach(pod_).ok()) << "nothing can be attached";
   EXPECT_THAT(network_->Describe(), HasSubstr("no CNI configuration"));
   UseScripts();
   EXPECT_TRUE(network_->Ready().ok()) << "seen without a restart";
   Sh("rm " + dir_ + "/bin/two");
-  EXPECT_THAT(std::string(network_->Ready().message()), HasSubstr("CNI plugin two is not in " + dir_ + "/bin, /usr/lib/cni"));
+  EXPECT_THAT(std::string(network_->Ready().message()),
+              HasSubstr("CNI plugin two is not in " + dir_ + "/bin, /usr/lib/cni"));
 }
 
 TEST_F(CniNetworkTest, ChainsForwardAndBackward) {
@@ -188,7 +190,8 @@ TEST_F(CniNetworkTest, AFailedAddIsUndoneWhole) {
   absl::Status status = network_->Attach(pod_).status();
   EXPECT_EQ(status.message(), "CNI plugin two failed (ADD): no luck; really");
   std::string ns = pod_.netns_path;
-  EXPECT_EQ(Calls(), "one ADD netns=" + ns + "\ntwo ADD netns=" + ns + "\ntwo DEL netns=" + ns + "\none DEL netns=" + ns);
+  EXPECT_EQ(Calls(),
+            "one ADD netns=" + ns + "\ntwo ADD netns=" + ns + "\ntwo DEL netns=" + ns + "\none DEL netns=" + ns);
   EXPECT_EQ(CacheFiles(), "");
 }
 
@@ -245,7 +248,7 @@ TEST_F(CniNetworkTest, StatusIsAskedFromVersion11On) {
   EXPECT_EQ(Calls(), "one STATUS netns=\ntwo STATUS netns=");
   Script("two.STATUS", R"(echo '{"code":50,"msg":"controller is away"}'; exit 1)");
   absl::Status status = network_->Ready();
-  EXPECT_EQ(status.message(), "Network plugin returns error: CNI plugin two failed (STATUS): controller is away");
+  EXPECT_EQ(status.message(), "CNI plugin two failed (STATUS): controller is away");
   UseScripts("1.0.0");
   Calls();
   EXPECT_TRUE(network_->Ready().ok());
@@ -254,8 +257,10 @@ TEST_F(CniNetworkTest, StatusIsAskedFromVersion11On) {
 
 TEST_F(CniNetworkTest, AnAttemptCutByAKillIsUndoneFirst) {
   UseScripts();
-  CniAttachment half{.pod = pod_.pod, .config = *CniConfigSource(options_.conf_dirs).Current(),
-                     .capabilities = Json::object(), .args = "IgnoreUnknown=1"};
+  CniAttachment half{.pod = pod_.pod,
+                     .config = *CniConfigSource(options_.conf_dirs).Current(),
+                     .capabilities = Json::object(),
+                     .args = "IgnoreUnknown=1"};
   ASSERT_TRUE(CniCache(dir_ + "/cache/berth").Save(half).ok());
   ASSERT_TRUE(network_->Attach(pod_).ok());
   EXPECT_THAT(Calls(), testing::StartsWith("two DEL"));

@@ -94,10 +94,11 @@ absl::StatusOr<Json> CapabilityValues(const PodRequest& request) {
 
 absl::StatusOr<std::string> CniArgs(const PodRequest& request) {
   std::string args = "IgnoreUnknown=1";
-  for (const auto& [key, value] : {std::pair<absl::string_view, absl::string_view>{"K8S_POD_NAMESPACE", request.pod_namespace},
-                                   {"K8S_POD_NAME", request.pod_name},
-                                   {"K8S_POD_INFRA_CONTAINER_ID", request.pod.str()},
-                                   {"K8S_POD_UID", request.pod_uid}}) {
+  for (const auto& [key, value] :
+       {std::pair<absl::string_view, absl::string_view>{"K8S_POD_NAMESPACE", request.pod_namespace},
+        {"K8S_POD_NAME", request.pod_name},
+        {"K8S_POD_INFRA_CONTAINER_ID", request.pod.str()},
+        {"K8S_POD_UID", request.pod_uid}}) {
     for (char c : value) {
       if (c == ';' || c == '=' || absl::ascii_iscntrl(static_cast<unsigned char>(c))) {
         return absl::InvalidArgumentError(absl::StrCat(key, " holds a character that CNI_ARGS cannot carry"));
@@ -108,7 +109,8 @@ absl::StatusOr<std::string> CniArgs(const PodRequest& request) {
   return args;
 }
 
-std::string PluginInput(const CniConfig& config, const CniPlugin& plugin, const Json& capabilities, const Json& result) {
+std::string PluginInput(const CniConfig& config, const CniPlugin& plugin, const Json& capabilities,
+                        const Json& result) {
   Json input = plugin.config;
   input["name"] = config.name;
   input["cniVersion"] = config.version;

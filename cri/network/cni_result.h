@@ -10,8 +10,8 @@
 
 namespace berth::network {
 
-// The pod's addresses in the plugin's order: "ips" (0.3.0 and later), "ip4" and "ip6" (before). Addresses that belong to
-// an interface outside of the pod (the bridge's) are left out. InvalidArgument for a result of another shape or an
+// The pod's addresses in the plugin's order: "ips" (0.3.0 and later), "ip4" and "ip6" (before). Addresses that belong
+// to an interface outside of the pod (the bridge's) are left out. InvalidArgument for a result of another shape or an
 // address that is none.
 absl::StatusOr<PodAddresses> AddressesOf(const Json& result);
 

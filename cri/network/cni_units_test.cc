@@ -1,11 +1,10 @@
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "cri/network/cni_cache.h"
 #include "cri/network/cni_config.h"
@@ -57,14 +56,14 @@ TEST(CniConfigTest, ChoosesTheLatestKnownVersion) {
 }
 
 TEST(CniConfigTest, RefusesNonsense) {
-  for (const char* bad : {
-           "", "[]", "{", R"({"cniVersion":"1.0.0","plugins":[{"type":"t"}]})",
-           R"({"cniVersion":"1.0.0","name":"../x","plugins":[{"type":"t"}]})",
-           R"({"cniVersion":"1.0.0","name":"n","plugins":[]})", R"({"cniVersion":"1.0.0","name":"n","plugins":{}})",
-           R"({"cniVersion":"1.0.0","name":"n","plugins":["t"]})", R"({"cniVersion":"1.0.0","name":"n"})",
-           R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"../../bin/sh"}]})",
-           R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"t","capabilities":[]}]})",
-           R"({"cniVersion":1,"name":"n","plugins":[{"type":"t"}]})"}) {
+  for (const char* bad :
+       {"", "[]", "{", R"({"cniVersion":"1.0.0","plugins":[{"type":"t"}]})",
+        R"({"cniVersion":"1.0.0","name":"../x","plugins":[{"type":"t"}]})",
+        R"({"cniVersion":"1.0.0","name":"n","plugins":[]})", R"({"cniVersion":"1.0.0","name":"n","plugins":{}})",
+        R"({"cniVersion":"1.0.0","name":"n","plugins":["t"]})", R"({"cniVersion":"1.0.0","name":"n"})",
+        R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"../../bin/sh"}]})",
+        R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"t","capabilities":[]}]})",
+        R"({"cniVersion":1,"name":"n","plugins":[{"type":"t"}]})"}) {
     EXPECT_FALSE(ParseCniConfig(bad).ok()) << bad;
   }
 }
@@ -175,8 +174,9 @@ TEST(CniRequestTest, PluginsGetOnlyWhatTheyDeclare) {
 
 TEST(CniRequestTest, ArgumentsCannotBeForged) {
   PodRequest request = SampleRequest();
-  EXPECT_EQ(*CniArgs(request), "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=" +
-                                   std::string(64, 'a') + ";K8S_POD_UID=uid-1");
+  EXPECT_EQ(*CniArgs(request),
+            "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=" +
+                std::string(64, 'a') + ";K8S_POD_UID=uid-1");
   for (const char* evil : {"a;K8S_POD_NAMESPACE=kube-system", "a=b", "a\nb"}) {
     request.pod_name = evil;
     EXPECT_FALSE(CniArgs(request).ok()) << evil;
@@ -223,7 +223,8 @@ TEST(CniResultTest, ErrorsSayWhatThePluginSaid) {
   EXPECT_EQ(message({.exit_code = 1, .out = R"({"code":100,"msg":"no"})"}), "CNI plugin bridge failed (ADD): no");
   EXPECT_EQ(message({.exit_code = 7, .out = "garbage", .err = "panic\n"}),
             "CNI plugin bridge failed (ADD): exit code 7: panic");
-  EXPECT_EQ(message({.exit_code = 7, .out = R"({"msg":12})"}), "CNI plugin bridge failed (ADD): exit code 7: {\"msg\":12}");
+  EXPECT_EQ(message({.exit_code = 7, .out = R"({"msg":12})"}),
+            "CNI plugin bridge failed (ADD): exit code 7: {\"msg\":12}");
   EXPECT_EQ(message({.signal = 9}), "CNI plugin bridge failed (ADD): ended by signal 9");
   EXPECT_EQ(PluginStatus("b", "ADD", {.exit_code = 1, .out = R"({"code":11,"msg":"later"})"}).code(),
             absl::StatusCode::kUnavailable);
@@ -233,8 +234,8 @@ TEST_F(CniFilesTest, CacheKeepsAttachments) {
   CniCache cache(dir_ + "/cache");
   EXPECT_TRUE(cache.Find(PodId("p")).empty());
   EXPECT_TRUE(cache.Remove(PodId("p")).ok());
-  CniAttachment one{.pod = PodId("p"), .config = *ParseCniConfig(kList), .capabilities = Json{{"dns", {{"a", 1}}}},
-                    .args = "A=b"};
+  CniAttachment one{
+      .pod = PodId("p"), .config = *ParseCniConfig(kList), .capabilities = Json{{"dns", {{"a", 1}}}}, .args = "A=b"};
   ASSERT_TRUE(cache.Save(one).ok());
   one.result = {{"ips", Json::array()}};
   ASSERT_TRUE(cache.Save(one).ok());
@@ -253,7 +254,8 @@ TEST_F(CniFilesTest, CacheKeepsAttachments) {
 }
 
 TEST(CniCacheTest, RefusesOtherFiles) {
-  for (const char* bad : {"", "[]", "{}", R"({"kind":"cniCacheV1"})", R"({"kind":"berth.cni.attachment/1","pod":"p"})"}) {
+  for (const char* bad :
+       {"", "[]", "{}", R"({"kind":"cniCacheV1"})", R"({"kind":"berth.cni.attachment/1","pod":"p"})"}) {
     EXPECT_FALSE(ParseAttachment(bad).ok()) << bad;
   }
 }

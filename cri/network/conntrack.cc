@@ -73,7 +73,8 @@ absl::Status Exchange(mnl_socket* socket, nlmsghdr* request, uint32_t sequence, 
     ssize_t n = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return ErrnoError(errno, "conntrack receive");
-    int more = mnl_cb_run(buffer.data(), static_cast<size_t>(n), sequence, mnl_socket_get_portid(socket), callback, data);
+    int more =
+        mnl_cb_run(buffer.data(), static_cast<size_t>(n), sequence, mnl_socket_get_portid(socket), callback, data);
     if (more < 0) return ErrnoError(errno, "conntrack");
     if (more == MNL_CB_STOP) return absl::OkStatus();
   }

@@ -21,7 +21,6 @@ namespace {
 
 constexpr absl::string_view kLinkPrefix = "bv";
 constexpr char kPodInterface[] = "eth0";
-constexpr absl::string_view kNotReady = "Network plugin returns error";
 
 // 48 bits of the pod's id: unique enough, and found again without a record.
 std::string LinkName(const PodId& pod) { return absl::StrCat(kLinkPrefix, pod.Short()); }
@@ -52,6 +51,16 @@ void ForgetFlows(const Lease& lease) {
 
 EmbeddedNetwork::EmbeddedNetwork(BridgeSpec spec, LeaseStore store, Nft nft)
     : spec_(std::move(spec)), store_(std::move(store)), nft_(std::move(nft)), pool_(spec_.subnet) {}
+
+EmbeddedNetwork::~EmbeddedNetwork() {
+  if (!Leases().empty()) return;
+  absl::MutexLock start(&start_mu_);
+  if (!bridge_) return;
+  absl::MutexLock rules(&rules_mu_);
+  (void)nft_.Run(absl::StrCat("delete table ip ", TableName(spec_.name), "\n"));
+  (void)RevokeForwarding(nft_, spec_.name);
+  if (auto rt = RtNetlink::Open(); rt.ok()) (void)DeleteLinkIfThere(*rt, spec_.name);
+}
 
 absl::StatusOr<Bridge> EmbeddedNetwork::Prepared() {
   absl::MutexLock lock(&start_mu_);
@@ -184,19 +193,21 @@ absl::Status EmbeddedNetwork::Connect(const Lease& lease, const Bridge& bridge, 
   return host.WaitOperational(spec_.name);
 }
 
-absl::Status EmbeddedNetwork::ReplaceTable() { return nft_.Run(TableText(spec_.name, spec_.subnet, Leases())).status(); }
+absl::Status EmbeddedNetwork::ReplaceTable() {
+  return nft_.Run(TableText(spec_.name, spec_.subnet, Leases())).status();
+}
 
 absl::Status EmbeddedNetwork::Publish(const Lease& lease) {
   if (lease.ports.empty()) return absl::OkStatus();
   absl::MutexLock lock(&rules_mu_);
-  if (nft_.Run(AddElementsText(lease)).ok()) return absl::OkStatus();
+  if (nft_.Run(AddElementsText(spec_.name, lease)).ok()) return absl::OkStatus();
   return ReplaceTable();  // someone flushed the ruleset; the leases know all of it, this one too
 }
 
 absl::Status EmbeddedNetwork::Unpublish(const Lease& lease) {
   if (lease.ports.empty()) return absl::OkStatus();
   absl::MutexLock lock(&rules_mu_);
-  if (nft_.Run(DeleteElementsText(lease)).ok()) return absl::OkStatus();
+  if (nft_.Run(DeleteElementsText(spec_.name, lease)).ok()) return absl::OkStatus();
   return ReplaceTable();
 }
 
@@ -245,9 +256,7 @@ absl::Status EmbeddedNetwork::Detach(const PodRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status EmbeddedNetwork::Ready() { return Annotate(CheckAndRepair(), kNotReady); }
-
-absl::Status EmbeddedNetwork::CheckAndRepair() {
+absl::Status EmbeddedNetwork::Ready() {
   ASSIGN_OR_RETURN(Bridge bridge, Prepared());
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
   if (auto link = rt.Find(spec_.name); !link.ok() || link->index != bridge.index) {
@@ -258,7 +267,7 @@ absl::Status EmbeddedNetwork::CheckAndRepair() {
     return Prepared().status();
   }
   absl::MutexLock lock(&rules_mu_);
-  if (!nft_.Run("list chain ip berth publish\n").ok()) RETURN_IF_ERROR(ReplaceTable(), "embedded network");
+  if (!nft_.Run(absl::StrCat("list chain ip ", TableName(spec_.name), " publish\n")).ok()) RETURN_IF_ERROR(ReplaceTable(), "embedded network");
   return AllowForwarding(nft_, spec_.name);
 }
 

@@ -28,6 +28,8 @@ namespace berth::network {
 class EmbeddedNetwork : public PodNetwork {
  public:
   EmbeddedNetwork(BridgeSpec spec, LeaseStore store, Nft nft);
+  // While pods have leases, everything stays as it is for the next daemon. Without any, the bridge and the rules go.
+  ~EmbeddedNetwork() override;
 
   absl::StatusOr<PodAddresses> Attach(const PodRequest& request) override;
   absl::Status Detach(const PodRequest& request) override;
@@ -36,7 +38,6 @@ class EmbeddedNetwork : public PodNetwork {
 
  private:
   absl::StatusOr<Bridge> Prepared();
-  absl::Status CheckAndRepair();
   absl::StatusOr<Bridge> Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
   void Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
   absl::StatusOr<Lease> Reserve(const PodRequest& request);

@@ -1,14 +1,13 @@
 #include "cri/network/embedded_network.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <set>
 #include <thread>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "absl/time/clock.h"
 #include "cri/network/fake_host.h"
@@ -159,8 +158,9 @@ TEST_F(EmbeddedNetworkTest, AttackPodReachesHostLoopbackService) {
   Attach(a);
   Server secret(nullptr, kTcp, 10250, "127.0.0.1");
   ASSERT_EQ(Ask(nullptr, kTcp, "127.0.0.1", 10250), "127.0.0.1");
-  ShIn(a.netns, "sysctl -qw net.ipv4.conf.all.route_localnet=1; ip addr del 127.0.0.1/8 dev lo;"
-                "ip route del local 127.0.0.0/8 dev lo table local; ip route add 127.0.0.0/8 via 10.89.0.1");
+  ShIn(a.netns,
+       "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet; ip addr del 127.0.0.1/8 dev lo;"
+       "ip route del local 127.0.0.0/8 dev lo table local; ip route add 127.0.0.0/8 via 10.89.0.1");
   EXPECT_THAT(Ask(&a.netns, kTcp, "127.0.0.1", 10250), HasSubstr("error"));
 }
 

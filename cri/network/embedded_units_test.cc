@@ -1,10 +1,9 @@
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <cstdlib>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "cri/network/address_pool.h"
 #include "cri/network/host_ports.h"
@@ -33,8 +32,8 @@ TEST(SubnetTest, Arithmetic) {
 }
 
 TEST(SubnetTest, RefusesNonsense) {
-  for (const char* bad : {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/31", "10.0.0.0/7", "10.0.0.0/-1", "10.0.0/16",
-                          "fd00::/64", "10.0.0.0/16/2"}) {
+  for (const char* bad : {"", "10.0.0.0", "10.0.0.0/", "10.0.0.0/x", "10.0.0.0/31", "10.0.0.0/7", "10.0.0.0/-1",
+                          "10.0.0/16", "fd00::/64", "10.0.0.0/16/2"}) {
     EXPECT_FALSE(Subnet::Parse(bad).ok()) << bad;
   }
 }
@@ -166,20 +165,20 @@ TEST(HostPortTableTest, ConflictsAsBindHasThem) {
 }
 
 TEST(NftRulesTest, ElementsNameTheirMap) {
-  EXPECT_EQ(AddElementsText(SampleLease()),
-            "add element ip berth any_address { tcp . 8080 : 10.89.0.2 . 80 }\n"
-            "add element ip berth one_address { 127.0.0.1 . udp . 53 : 10.89.0.2 . 53 }\n");
-  EXPECT_EQ(DeleteElementsText(SampleLease()),
-            "delete element ip berth any_address { tcp . 8080 }\n"
-            "delete element ip berth one_address { 127.0.0.1 . udp . 53 }\n");
-  EXPECT_EQ(AddElementsText(WithPorts('a', {})), "");
+  EXPECT_EQ(AddElementsText("br7", SampleLease()),
+            "add element ip berth-br7 any_address { tcp . 8080 : 10.89.0.2 . 80 }\n"
+            "add element ip berth-br7 one_address { 127.0.0.1 . udp . 53 : 10.89.0.2 . 53 }\n");
+  EXPECT_EQ(DeleteElementsText("br7", SampleLease()),
+            "delete element ip berth-br7 any_address { tcp . 8080 }\n"
+            "delete element ip berth-br7 one_address { 127.0.0.1 . udp . 53 }\n");
+  EXPECT_EQ(AddElementsText("br7", WithPorts('a', {})), "");
 }
 
 TEST(NftRulesTest, TableNamesBridgeAndSubnetAndHoldsLeases) {
   std::string text = TableText("br7", *Subnet::Parse("10.1.0.0/24"), {SampleLease()});
   EXPECT_THAT(text, HasSubstr("iifname \"br7\" ip daddr 127.0.0.0/8 drop"));
   EXPECT_THAT(text, HasSubstr("ip saddr 10.1.0.0/24 ip daddr != { 10.1.0.0/24, 224.0.0.0/4 } masquerade"));
-  EXPECT_THAT(text, HasSubstr(AddElementsText(SampleLease())));
+  EXPECT_THAT(text, HasSubstr(AddElementsText("br7", SampleLease())));
   EXPECT_THAT(text, Not(HasSubstr("$")));
 }
 

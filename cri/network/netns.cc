@@ -28,9 +28,7 @@ absl::StatusOr<sys::UniqueFd> OpenNetns(absl::string_view path) {
 
 absl::Status RunInNetns(int netns, const std::function<absl::Status()>& work) {
   absl::Status status;
-  std::thread thread([&] {
-    status = setns(netns, CLONE_NEWNET) == 0 ? work() : ErrnoError(errno, "setns");
-  });
+  std::thread thread([&] { status = setns(netns, CLONE_NEWNET) == 0 ? work() : ErrnoError(errno, "setns"); });
   thread.join();
   return status;
 }

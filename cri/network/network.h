@@ -36,7 +36,7 @@ struct PodRequest {
 };
 
 struct PodAddresses {
-  std::vector<std::string> ips;  // primary first, without prefix length
+  std::vector<std::string> ips;                        // primary first, without prefix length
   std::vector<std::string> dns_servers, dns_searches;  // what the network suggests; may be empty
 };
 
@@ -49,7 +49,7 @@ class PodNetwork {
   virtual absl::StatusOr<PodAddresses> Attach(const PodRequest& request) = 0;
   // Idempotent: OK when there is nothing to undo, also after a restart of the daemon and without the namespace.
   virtual absl::Status Detach(const PodRequest& request) = 0;
-  // OK, or why pods cannot be attached, as the NetworkReady condition says it ("Network plugin returns error: …").
+  // OK, or why pods cannot be attached; for the NetworkReady condition.
   virtual absl::Status Ready() = 0;
   // For Status's verbose info.
   virtual std::string Describe() = 0;

@@ -36,6 +36,7 @@ absl::StatusOr<Nft> Nft::Open() {
   Nft nft(nft_ctx_new(NFT_CTX_DEFAULT));
   if (!nft.ctx_) return absl::InternalError("nftables cannot be initialised");
   RETURN_IF_ERROR(CloseNetfilterSocketsOnExec());
+  nft_ctx_output_set_flags(nft.ctx_.get(), NFT_CTX_OUTPUT_HANDLE);  // what a rule is deleted by
   nft_ctx_buffer_output(nft.ctx_.get());
   nft_ctx_buffer_error(nft.ctx_.get());
   return nft;

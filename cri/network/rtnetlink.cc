@@ -1,11 +1,11 @@
 #include "cri/network/rtnetlink.h"
 
 #include <arpa/inet.h>
+#include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
-#include <linux/if.h>
 
 #include <array>
 #include <cerrno>
@@ -80,12 +80,23 @@ Link ParseLink(const nlmsghdr* header) {
   link.index = body->ifi_index;
   ForEachAttribute(header, sizeof(ifinfomsg), [&](const nlattr* attr) {
     switch (mnl_attr_get_type(attr)) {
-      case IFLA_IFNAME: link.name = mnl_attr_get_str(attr); break;
-      case IFLA_MASTER: link.master = static_cast<int>(mnl_attr_get_u32(attr)); break;
-      case IFLA_MTU: link.mtu = static_cast<int>(mnl_attr_get_u32(attr)); break;
-      case IFLA_LINKINFO: link.kind = KindOf(attr); break;
-      case IFLA_OPERSTATE: link.operational = mnl_attr_get_u8(attr) == IF_OPER_UP; break;
-      default: break;
+      case IFLA_IFNAME:
+        link.name = mnl_attr_get_str(attr);
+        break;
+      case IFLA_MASTER:
+        link.master = static_cast<int>(mnl_attr_get_u32(attr));
+        break;
+      case IFLA_MTU:
+        link.mtu = static_cast<int>(mnl_attr_get_u32(attr));
+        break;
+      case IFLA_LINKINFO:
+        link.kind = KindOf(attr);
+        break;
+      case IFLA_OPERSTATE:
+        link.operational = mnl_attr_get_u8(attr) == IF_OPER_UP;
+        break;
+      default:
+        break;
     }
   });
   return link;

@@ -63,8 +63,8 @@ class RtNetlink {
   absl::Status DisablePort(int port);
   absl::Status SetUp(int link);
   // The kernel lets a link that was brought up transmit a little later, in a worker; until then it drops packets, and a
-  // dropped first ARP request costs the pod a second. Waits for that for up to 0.1 s; a link that takes longer (a bridge
-  // with spanning tree) is no error.
+  // dropped first ARP request costs the pod a second. Waits for that for up to 0.1 s; a link that takes longer (a
+  // bridge with spanning tree) is no error.
   absl::Status WaitOperational(absl::string_view name);
   // Waits for RCU grace periods: 10 to 30 ms. Not for the hot path.
   absl::Status Delete(int link);

@@ -26,7 +26,10 @@ std::string ReasonOf(const shim::v1::ExitRecord& record) {
 Engine::Engine(Options options, Parts parts)
     : options_(std::move(options)), parts_(parts), registry_(parts.store) {}
 
-Engine::~Engine() = default;
+Engine::~Engine() {
+  // With the last pod gone, nothing of ours stays in the cgroup trees either.
+  if (registry_.Pods().empty()) (void)parts_.cgroups.Remove(options_.cgroup_parent);
+}
 
 client::ShimEvents Engine::Events() {
   return {[this](const PodId& pod, const shim::v1::ExitRecord& record) { OnExit(pod, record); },

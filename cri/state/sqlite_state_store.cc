@@ -24,8 +24,12 @@ struct Finalize {
 using Db = std::unique_ptr<sqlite3, CloseDb>;
 using Statement = std::unique_ptr<sqlite3_stmt, Finalize>;
 
+// DataLoss: the file is damaged, or no database at all. Everything else (locked, disk full, …) may pass.
 absl::Status SqliteError(sqlite3* db, absl::string_view what) {
-  return absl::InternalError(absl::StrCat("state.db: ", what, ": ", sqlite3_errmsg(db)));
+  int code = sqlite3_errcode(db);
+  bool damaged = code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+  return absl::Status(damaged ? absl::StatusCode::kDataLoss : absl::StatusCode::kInternal,
+                      absl::StrCat("state.db: ", what, ": ", sqlite3_errmsg(db)));
 }
 
 absl::Status Exec(sqlite3* db, const std::string& sql) {
@@ -138,9 +142,8 @@ absl::StatusOr<std::unique_ptr<StateStore>> OpenSqliteStateStore(absl::string_vi
   std::vector<std::string> damage;
   auto db = OpenDb(path);
   if (!db.ok()) {
+    if (!absl::IsDataLoss(db.status())) return db.status();
     std::string why(db.status().message());
-    struct stat st;
-    if (stat(path.c_str(), &st) != 0) return db.status();  // not damage: the directory is missing or read-only
     ASSIGN_OR_RETURN(std::string aside, SetAside(path));
     damage.push_back(absl::StrCat(why, "; set aside as '", aside, "'"));
     db = OpenDb(path);

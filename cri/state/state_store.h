@@ -35,8 +35,8 @@ class StateStore {
   virtual absl::StatusOr<Loaded> Load() = 0;
 };
 
-// SQLite (WAL, synchronous=NORMAL) in the file `path`. A file that is not a database, or of a newer version, is set
-// aside as PATH.damaged-N and an empty one is begun; `Load` reports it.
+// SQLite (WAL, synchronous=NORMAL) in the file `path`. A file that is damaged, or no database, is set aside as
+// PATH.damaged-N and an empty one is begun; `Load` reports it. FailedPrecondition for a file of a newer version.
 absl::StatusOr<std::unique_ptr<StateStore>> OpenSqliteStateStore(absl::string_view path);
 
 }  // namespace berth::state

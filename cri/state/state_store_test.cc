@@ -1,5 +1,7 @@
 #include "cri/state/state_store.h"
 
+#include <sqlite3.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -29,6 +31,13 @@ class StateStoreTest : public testing::Test {
     auto store = OpenSqliteStateStore(path_);
     EXPECT_TRUE(store.ok()) << store.status();
     return *std::move(store);
+  }
+  void SetVersion(int version) {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+    std::string sql = absl::StrCat("PRAGMA user_version=", version);
+    EXPECT_EQ(sqlite3_exec(db, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK);
+    sqlite3_close(db);
   }
   std::string dir_, path_;
 };
@@ -62,6 +71,14 @@ TEST_F(StateStoreTest, DamagedFileIsSetAsideAndReported) {
   EXPECT_THAT(loaded->damage[0], HasSubstr("state.db.damaged-1"));
   EXPECT_THAT(loaded->records, SizeIs(1));
   EXPECT_TRUE(sys::ReadFile(path_ + ".damaged-1").ok());
+}
+
+TEST_F(StateStoreTest, NewerVersionIsRefusedAndKept) {
+  ASSERT_TRUE(Open()->Put(Kind::kPod, "p", "d").ok());
+  SetVersion(99);
+  EXPECT_EQ(OpenSqliteStateStore(path_).status().code(), absl::StatusCode::kFailedPrecondition);
+  SetVersion(1);
+  EXPECT_THAT(Open()->Load()->records, SizeIs(1));
 }
 
 TEST_F(StateStoreTest, MissingDirectoryIsAnError) {

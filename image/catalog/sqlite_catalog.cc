@@ -27,10 +27,9 @@ struct LayerTable {
   const char* select;
   const char* clear;
 };
-constexpr LayerTable kImageLayers = {
-    "INSERT INTO image_layers(image, position, diff_id) VALUES (?, ?, ?)",
-    "SELECT position, diff_id FROM image_layers WHERE image = ? ORDER BY position",
-    "DELETE FROM image_layers WHERE image = ?"};
+constexpr LayerTable kImageLayers = {"INSERT INTO image_layers(image, position, diff_id) VALUES (?, ?, ?)",
+                                     "SELECT position, diff_id FROM image_layers WHERE image = ? ORDER BY position",
+                                     "DELETE FROM image_layers WHERE image = ?"};
 constexpr LayerTable kSnapshotLayers = {
     "INSERT INTO snapshot_layers(snapshot, position, diff_id) VALUES (?, ?, ?)",
     "SELECT position, diff_id FROM snapshot_layers WHERE snapshot = ? ORDER BY position",
@@ -284,7 +283,8 @@ absl::StatusOr<std::set<std::string>> SqliteCatalog::LayersInUse() const {
 
 absl::StatusOr<std::set<std::string>> SqliteCatalog::DocumentsInUse() const {
   absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(std::vector<std::string> ids, Column("SELECT id FROM images UNION SELECT manifest_digest FROM images"));
+  ASSIGN_OR_RETURN(std::vector<std::string> ids,
+                   Column("SELECT id FROM images UNION SELECT manifest_digest FROM images"));
   return std::set<std::string>(ids.begin(), ids.end());
 }
 
@@ -296,7 +296,8 @@ absl::StatusOr<Database> OpenSound(const std::string& path) {
 
 // With its journal: it is part of the database, and must not be played into the next one.
 absl::StatusOr<std::string> SetAside(const std::string& path) {
-  std::string to = absl::StrCat(path, ".damaged-", absl::FormatTime("%Y%m%dT%H%M%E6S", absl::Now(), absl::UTCTimeZone()));
+  std::string to =
+      absl::StrCat(path, ".damaged-", absl::FormatTime("%Y%m%dT%H%M%E6S", absl::Now(), absl::UTCTimeZone()));
   for (const char* suffix : {"", "-wal", "-shm"}) {
     if (rename((path + suffix).c_str(), (to + suffix).c_str()) != 0 && errno != ENOENT) {
       return ErrnoError(errno, absl::StrCat("rename '", path, suffix, "'"));
@@ -312,7 +313,8 @@ absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(const std::string& path) 
   auto db = OpenSound(path);
   if (absl::IsDataLoss(db.status())) {
     ASSIGN_OR_RETURN(std::string aside, SetAside(path));
-    problems.push_back(absl::StrCat("'", path, "' is damaged (", db.status().message(), ") and was set aside as '", aside, "'"));
+    problems.push_back(
+        absl::StrCat("'", path, "' is damaged (", db.status().message(), ") and was set aside as '", aside, "'"));
     db = OpenSound(path);
   }
   RETURN_IF_ERROR(db, "catalogue '", path, "'");

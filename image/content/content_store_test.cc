@@ -1,9 +1,9 @@
 #include "image/content/content_store.h"
 
-#include <cstdlib>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
 
 #include "image/content/digest.h"
 #include "runtime/sys/file.h"
@@ -29,11 +29,10 @@ TEST(Digest, KnownVectors) {
 TEST(Digest, OnlyTheExactFormsAreAccepted) {
   EXPECT_TRUE(CheckDigest(kEmpty).ok());
   EXPECT_TRUE(CheckDigest(absl::StrCat("sha512:", std::string(128, 'a'))).ok());
-  for (absl::string_view bad :
-       {"", "sha256:", "sha256:../../../etc/passwd", "md5:d41d8cd98f00b204e9800998ecf8427e",
-        "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
-        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
-        "sha512:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}) {
+  for (absl::string_view bad : {"", "sha256:", "sha256:../../../etc/passwd", "md5:d41d8cd98f00b204e9800998ecf8427e",
+                                "sha256:E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855",
+                                "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85",
+                                "sha512:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}) {
     EXPECT_EQ(CheckDigest(bad).code(), absl::StatusCode::kInvalidArgument) << bad;
   }
   std::string with_nul(kEmpty);

@@ -21,10 +21,8 @@ bool IsLowerHex(absl::string_view s) {
 }
 
 bool IsDigest(absl::string_view d) {
-  return (d.size() == kSha256.size() + 64 && absl::StartsWith(d, kSha256) &&
-          IsLowerHex(d.substr(kSha256.size()))) ||
-         (d.size() == kSha512.size() + 128 && absl::StartsWith(d, kSha512) &&
-          IsLowerHex(d.substr(kSha512.size())));
+  return (d.size() == kSha256.size() + 64 && absl::StartsWith(d, kSha256) && IsLowerHex(d.substr(kSha256.size()))) ||
+         (d.size() == kSha512.size() + 128 && absl::StartsWith(d, kSha512) && IsLowerHex(d.substr(kSha512.size())));
 }
 
 }  // namespace
@@ -58,8 +56,7 @@ std::string Hasher::Finish() {
   unsigned char md[EVP_MAX_MD_SIZE];
   unsigned size = 0;
   EVP_DigestFinal_ex(context_.get(), md, &size);
-  return absl::StrCat(algorithm_,
-                      absl::BytesToHexString(absl::string_view(reinterpret_cast<char*>(md), size)));
+  return absl::StrCat(algorithm_, absl::BytesToHexString(absl::string_view(reinterpret_cast<char*>(md), size)));
 }
 
 std::string Sha256Digest(absl::string_view bytes) {

@@ -80,8 +80,8 @@ absl::Status Snapshots::Fill(int dir, absl::Span<const std::string> layers) cons
 
 absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) const {
   RETURN_IF_ERROR(CheckId(id));
-  ASSIGN_OR_RETURN(std::string text, sys::ReadFileAt(dir_.get(), absl::StrCat(id.str(), "/", kRecordName)),
-                   "snapshot ", id.str());
+  ASSIGN_OR_RETURN(std::string text, sys::ReadFileAt(dir_.get(), absl::StrCat(id.str(), "/", kRecordName)), "snapshot ",
+                   id.str());
   ASSIGN_OR_RETURN(Json json, ParseJson(text), "snapshot ", id.str());
   Record record;
   ASSIGN_OR_RETURN(record.boot_id, StringField(json, "boot"), "snapshot ", id.str());

@@ -1,6 +1,8 @@
 #include "image/snapshot/snapshots.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -8,9 +10,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "image/snapshot/layer_stack.h"
 #include "image/unpack/testing_archive.h"
@@ -83,10 +82,11 @@ class SnapshotsTest : public testing::Test {
 };
 
 TEST_F(SnapshotsTest, WhiteoutsHideWhatIsBelow) {
-  std::string base = Layer({Dir("d"), File("d/a", "1"), File("d/b", "1"), Dir("o"), File("o/old", "1"), Dir("r"), File("r/old", "1"),
-                            Dir("w"), File("w/old", "1"), File("f", "1")});
-  std::string top = Layer({Dir("d"), File("d/.wh.a"), Dir("o"), File("o/new", "2"), File("o/.wh..wh..opq"), File(".wh.r"),
-                           Dir("r"), File("r/new", "2"), File(".wh.w"), File("w/new", "2"), File(".wh.f"), File("g", "2")});
+  std::string base = Layer({Dir("d"), File("d/a", "1"), File("d/b", "1"), Dir("o"), File("o/old", "1"), Dir("r"),
+                            File("r/old", "1"), Dir("w"), File("w/old", "1"), File("f", "1")});
+  std::string top =
+      Layer({Dir("d"), File("d/.wh.a"), Dir("o"), File("o/new", "2"), File("o/.wh..wh..opq"), File(".wh.r"), Dir("r"),
+             File("r/new", "2"), File(".wh.w"), File("w/new", "2"), File(".wh.f"), File("g", "2")});
   sys::UniqueFd mount = CreateAndMount({base, top});
   EXPECT_THAT(Ls(mount.get(), ""), UnorderedElementsAre("d", "o", "r", "w", "g"));
   EXPECT_THAT(Ls(mount.get(), "d"), ElementsAre("b"));
@@ -105,9 +105,12 @@ TEST_F(SnapshotsTest, AnOpaqueRootHidesAllBelow) {
 TEST_F(SnapshotsTest, ImpliedDirectoriesKeepTheAttributesOfLowerLayers) {
   Entry secret = Dir("home/u", 0700, 1000, 1000);
   secret.pax = {{"SCHILY.xattr.user.note", "mine"}};
-  std::string base = Layer({Dir("./", 0751, 3, 4), Dir("tmp", 01777), Dir("home"), secret, File("home/u/old", "1"), Dir("opt/x", 0750)});
-  std::string middle = Layer({File("tmp/a", "2"), File("home/u/sub/b", "2"), Dir("var", 0711), File("opt/x/.wh..wh..opq")});
-  std::string top = Layer({File("tmp/c", "3"), File("var/d", "3"), Dir("home/u/sub", 0770, 9), File("new/deep/f", "3")});
+  std::string base = Layer(
+      {Dir("./", 0751, 3, 4), Dir("tmp", 01777), Dir("home"), secret, File("home/u/old", "1"), Dir("opt/x", 0750)});
+  std::string middle =
+      Layer({File("tmp/a", "2"), File("home/u/sub/b", "2"), Dir("var", 0711), File("opt/x/.wh..wh..opq")});
+  std::string top =
+      Layer({File("tmp/c", "3"), File("var/d", "3"), Dir("home/u/sub", 0770, 9), File("new/deep/f", "3")});
   sys::UniqueFd mount = CreateAndMount({base, middle, top});
   int fd = mount.get();
   EXPECT_EQ(Attributes(fd, "tmp"), absl::StrCat(absl::Hex(01777), " 0:0 1600000000"));
@@ -127,7 +130,8 @@ TEST_F(SnapshotsTest, ImpliedDirectoriesKeepTheAttributesOfLowerLayers) {
 }
 
 TEST_F(SnapshotsTest, DirectoriesThatReplaceLowerOnesAreNotRepaired) {
-  std::string base = Layer({Dir("a", 0700, 5), Dir("b", 0700, 5), Dir("b/c", 0700, 5), Dir("d", 0700, 5), Dir("e", 0700)});
+  std::string base =
+      Layer({Dir("a", 0700, 5), Dir("b", 0700, 5), Dir("b/c", 0700, 5), Dir("d", 0700, 5), Dir("e", 0700)});
   std::string middle = Layer({File(".wh.a"), Dir("b"), File("b/.wh..wh..opq"), File("d", "a file"), File(".wh.e")});
   std::string top = Layer({File("a/f", "x"), File("b/c/f", "x"), File("d2", "x")});
   sys::UniqueFd mount = CreateAndMount({base, middle, top});
@@ -238,7 +242,8 @@ TEST_F(SnapshotsTest, FixupsOfAnEarlierBootAreMadeAnew) {
 
 TEST_F(SnapshotsTest, ManyLayers) {
   std::vector<std::string> layers;
-  for (int i = 0; i < 130; ++i) layers.push_back(Layer({File(absl::StrCat("f", i), "x"), File("same", std::to_string(i))}));
+  for (int i = 0; i < 130; ++i)
+    layers.push_back(Layer({File(absl::StrCat("f", i), "x"), File("same", std::to_string(i))}));
   sys::UniqueFd mount = CreateAndMount(layers);
   EXPECT_EQ(Content(mount.get(), "same"), "129");
   EXPECT_EQ(Ls(mount.get(), "").size(), 131u);
@@ -258,7 +263,8 @@ TEST_P(LowerStyleTest, Mounts) {
     fds.push_back(*std::move(fd));
     lowers.push_back(fds.back().get());
   }
-  auto upper = sys::Open(root_ + "/o/upper", O_PATH | O_DIRECTORY), work = sys::Open(root_ + "/o/work", O_PATH | O_DIRECTORY);
+  auto upper = sys::Open(root_ + "/o/upper", O_PATH | O_DIRECTORY),
+       work = sys::Open(root_ + "/o/work", O_PATH | O_DIRECTORY);
   auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper->get(), work->get(), GetParam()), 0);
   if (GetParam() == LowerStyle::kDescriptors && ErrnoOf(mount.status()) == EINVAL) {
     GTEST_SKIP() << "this kernel takes no lower directories by descriptor";

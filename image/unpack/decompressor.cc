@@ -136,7 +136,9 @@ absl::Status Decompressor::Choose(Output output) {
     codec_ = std::make_unique<Gzip>();
   } else if (IsZstd(head_)) {
     codec_ = std::make_unique<Zstd>();
-  } else if (absl::StartsWith(head_, "BZh") || absl::StartsWith(head_, absl::string_view("\xfd" "7zXZ\0", 6))) {
+  } else if (absl::StartsWith(head_, "BZh") || absl::StartsWith(head_, absl::string_view("\xfd"
+                                                                                         "7zXZ\0",
+                                                                                         6))) {
     return absl::UnimplementedError("the layer is compressed with bzip2 or xz; gzip, zstd and none are supported");
   } else {
     codec_ = std::make_unique<Plain>();

@@ -1,8 +1,8 @@
 #include "image/unpack/decompressor.h"
 
-#include <random>
-
 #include <gtest/gtest.h>
+
+#include <random>
 
 #include "image/unpack/testing_archive.h"
 
@@ -58,7 +58,8 @@ TEST(Decompressor, EveryFormatInEveryChunking) {
 }
 
 TEST(Decompressor, EveryTruncationIsNoticed) {
-  for (const std::string& whole : {Gzip(Sample(3000)), Zstd(Sample(3000)), Gzip("x") + Gzip("y"), Zstd("x") + Zstd("y")}) {
+  for (const std::string& whole :
+       {Gzip(Sample(3000)), Zstd(Sample(3000)), Gzip("x") + Gzip("y"), Zstd("x") + Zstd("y")}) {
     size_t first_end = whole.size() < 100 ? whole.size() / 2 : 0;  // two equal members: the first one is complete there
     for (size_t n = 2; n < whole.size(); ++n) {
       auto out = Inflate(absl::string_view(whole).substr(0, n), 64);
@@ -89,7 +90,12 @@ TEST(Decompressor, DamageAndTrailingBytesAreNoticed) {
 
 TEST(Decompressor, OtherCompressionsAreNamed) {
   EXPECT_EQ(Inflate("BZh91AY&SY").status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_EQ(Inflate(absl::string_view("\xfd" "7zXZ\0\0\0", 8)).status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(Inflate(absl::string_view("\xfd"
+                                      "7zXZ\0\0\0",
+                                      8))
+                .status()
+                .code(),
+            absl::StatusCode::kUnimplemented);
 }
 
 TEST(Decompressor, AnErrorOfTheReceiverEndsIt) {

@@ -64,8 +64,8 @@ absl::Status DirLayerSink::Plain(absl::string_view bytes) {
     return absl::ResourceExhaustedError(absl::StrCat("unpacks to more than ", limits_.max_bytes, " bytes"));
   }
   if (plain_ > limits_.ratio_from && plain_ / limits_.max_ratio > received_) {
-    return absl::ResourceExhaustedError(absl::StrCat("unpacks to ", plain_, " bytes from ", received_,
-                                                     ", more than ", limits_.max_ratio, " times as many"));
+    return absl::ResourceExhaustedError(absl::StrCat("unpacks to ", plain_, " bytes from ", received_, ", more than ",
+                                                     limits_.max_ratio, " times as many"));
   }
   diff_hash_.Update(bytes);
   return parser_.Write(bytes);

@@ -14,7 +14,7 @@
 #include "image/unpack/dir_layer_sink.h"
 #include "image/unpack/layer_record.h"
 #include "image/unpack/layer_store.h"
-#include "runtime/base/id.h"
+#include "image/unpack/trash.h"
 #include "runtime/sys/file.h"
 
 namespace berth::image {
@@ -40,29 +40,22 @@ class DirLayerStore : public LayerStore {
  private:
   absl::Status Load(const std::string& hex) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Publish(DirLayerSink& sink) ABSL_LOCKS_EXCLUDED(mutex_);
-  // The new name in the trash.
-  absl::StatusOr<std::string> MoveToTrash(const std::string& hex) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  sys::UniqueFd root_, layers_, staging_, trash_;  // set once by Init
-  std::vector<std::string> problems_;              // likewise
-  mutable absl::Mutex mutex_;  // also makes renames in layers_ and changes of the map one step
+  sys::UniqueFd root_, layers_, staging_;  // set once by Init
+  std::unique_ptr<Trash> trash_;           // likewise
+  std::vector<std::string> problems_;      // likewise
+  mutable absl::Mutex mutex_;                      // also makes renames in layers_ and changes of the map one step
   std::map<std::string, LayerInfo> index_ ABSL_GUARDED_BY(mutex_);  // by diffID
 };
 
-absl::Status EmptyDirectory(int dir) {
-  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir));
-  for (const std::string& name : names) RETURN_IF_ERROR(sys::RemoveTreeAt(dir, name));
-  return absl::OkStatus();
-}
-
 absl::Status DirLayerStore::Init(absl::string_view root) {
   ASSIGN_OR_RETURN(root_, sys::Open(root, O_RDONLY | O_DIRECTORY));
-  for (auto [name, fd] : {std::pair("layers", &layers_), std::pair("staging", &staging_), std::pair("trash", &trash_)}) {
+  for (auto [name, fd] : {std::pair("layers", &layers_), std::pair("staging", &staging_)}) {
     RETURN_IF_ERROR(sys::MakeDirs(absl::StrCat(root, "/", name), 0700));
     ASSIGN_OR_RETURN(*fd, sys::OpenAt(root_.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   }
-  RETURN_IF_ERROR(EmptyDirectory(staging_.get()), "staging");
-  RETURN_IF_ERROR(EmptyDirectory(trash_.get()), "trash");
+  ASSIGN_OR_RETURN(trash_, Trash::Open(absl::StrCat(root, "/trash")), "trash");
+  RETURN_IF_ERROR(trash_->TakeAll(staging_.get()), "staging");
   ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(layers_.get()));
   for (const std::string& name : names) {
     if (absl::Status loaded = Load(name); !loaded.ok()) {
@@ -74,12 +67,11 @@ absl::Status DirLayerStore::Init(absl::string_view root) {
 
 absl::Status DirLayerStore::Load(const std::string& hex) {
   ASSIGN_OR_RETURN(std::string diff_id, DigestFromHex(hex));
-  ASSIGN_OR_RETURN(std::string text,
-                   sys::ReadFileAt(layers_.get(), absl::StrCat(hex, "/", kLayerRecord), kMaxRecord));
+  ASSIGN_OR_RETURN(std::string text, sys::ReadFileAt(layers_.get(), absl::StrCat(hex, "/", kLayerRecord), kMaxRecord));
   ASSIGN_OR_RETURN(LayerInfo info, DecodeLayerRecord(text));
   if (info.diff_id != diff_id) return absl::DataLossError(absl::StrCat("its record is of ", info.diff_id));
-  ASSIGN_OR_RETURN(sys::UniqueFd fs, sys::OpenAt(layers_.get(), absl::StrCat(hex, "/", kLayerRoot),
-                                                 O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(sys::UniqueFd fs,
+                   sys::OpenAt(layers_.get(), absl::StrCat(hex, "/", kLayerRoot), O_PATH | O_DIRECTORY | O_NOFOLLOW));
   absl::MutexLock lock(&mutex_);
   index_[diff_id] = std::move(info);
   return absl::OkStatus();
@@ -105,29 +97,15 @@ absl::Status DirLayerStore::Commit(std::vector<std::unique_ptr<LayerSink>> sinks
 absl::Status DirLayerStore::Publish(DirLayerSink& sink) {
   const LayerResult& result = sink.result();
   std::string hex(DigestHex(result.diff_id));
-  std::string trashed;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (index_.contains(result.diff_id)) return absl::OkStatus();
-    // Something without a sound record stands there.
-    if (faccessat(layers_.get(), hex.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
-      ASSIGN_OR_RETURN(trashed, MoveToTrash(hex));
-    }
-    if (renameat(staging_.get(), sink.name().c_str(), layers_.get(), hex.c_str()) != 0) {
-      return ErrnoError(errno, "rename");
-    }
-    sink.Release();
-    index_[result.diff_id] = {result.diff_id, result.unpacked_bytes, result.inodes, result.implied_parents};
+  absl::MutexLock lock(&mutex_);
+  if (index_.contains(result.diff_id)) return absl::OkStatus();
+  RETURN_IF_ERROR(trash_->Take(layers_.get(), hex));  // something without a sound record may stand there
+  if (renameat(staging_.get(), sink.name().c_str(), layers_.get(), hex.c_str()) != 0) {
+    return ErrnoError(errno, "rename");
   }
-  return trashed.empty() ? absl::OkStatus() : sys::RemoveTreeAt(trash_.get(), trashed);
-}
-
-absl::StatusOr<std::string> DirLayerStore::MoveToTrash(const std::string& hex) {
-  std::string name = RandomHexId().substr(0, 32);
-  if (renameat(layers_.get(), hex.c_str(), trash_.get(), name.c_str()) != 0) {
-    return ErrnoError(errno, absl::StrCat("rename of layer '", hex, "' into the trash"));
-  }
-  return name;
+  sink.Release();
+  index_[result.diff_id] = {result.diff_id, result.unpacked_bytes, result.inodes, result.implied_parents};
+  return absl::OkStatus();
 }
 
 bool DirLayerStore::Has(absl::string_view diff_id) const {
@@ -149,15 +127,12 @@ absl::StatusOr<sys::UniqueFd> DirLayerStore::OpenLayer(absl::string_view diff_id
 }
 
 absl::Status DirLayerStore::Remove(absl::string_view diff_id) {
-  std::string trashed;
-  {
-    absl::MutexLock lock(&mutex_);
-    auto it = index_.find(std::string(diff_id));
-    if (it == index_.end()) return absl::OkStatus();
-    ASSIGN_OR_RETURN(trashed, MoveToTrash(std::string(DigestHex(diff_id))));
-    index_.erase(it);
-  }
-  return sys::RemoveTreeAt(trash_.get(), trashed);
+  absl::MutexLock lock(&mutex_);
+  auto it = index_.find(std::string(diff_id));
+  if (it == index_.end()) return absl::OkStatus();
+  RETURN_IF_ERROR(trash_->Take(layers_.get(), std::string(DigestHex(diff_id))));
+  index_.erase(it);
+  return absl::OkStatus();
 }
 
 std::vector<std::string> DirLayerStore::List() const {

@@ -227,8 +227,8 @@ absl::Status LayerApplier::Node(const ParentDir& parent, const std::string& base
 absl::Status LayerApplier::HardLink(const ParentDir& parent, const std::string& base, const TarEntry& entry) {
   std::string target = CleanLayerPath(entry.link);
   auto missing = [&] {
-    return absl::InvalidArgumentError(absl::StrCat("hard link to '", absl::CEscape(target),
-                                                   "', which is not a file of the same layer before it"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("hard link to '", absl::CEscape(target), "', which is not a file of the same layer before it"));
   };
   if (target.empty()) return missing();
   LayerName name = SplitLayerPath(target);

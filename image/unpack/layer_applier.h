@@ -9,8 +9,8 @@
 // Needs CAP_CHOWN, CAP_FOWNER, CAP_MKNOD and CAP_SYS_ADMIN (for trusted.*). Not thread-safe.
 #pragma once
 
-#include <ctime>
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <string>
 #include <vector>
@@ -67,8 +67,8 @@ class LayerApplier : public TarVisitor {
   const UnpackLimits limits_;
   ParentDirs parents_;
   bool root_described_ = false;
-  TarEntry entry_;      // the file being written
-  sys::UniqueFd file_;  // its descriptor
+  TarEntry entry_;            // the file being written
+  sys::UniqueFd file_;        // its descriptor
   uint64_t until_check_ = 0;  // bytes, roughly, until the free space is looked at again
   std::vector<DirectoryEnd> directories_;
   TreeUsage usage_;

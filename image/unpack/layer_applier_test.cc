@@ -1,6 +1,8 @@
 #include "image/unpack/layer_applier.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -9,9 +11,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "image/unpack/testing_archive.h"
 #include "runtime/sys/file.h"
@@ -93,7 +92,8 @@ TEST_F(LayerApplierTest, ModesOwnersAndTimes) {
   Entry link = Symlink("link", "/host");
   link.uid = 9;
   ASSERT_TRUE(Apply({Dir("d", 01777), file, capable, shared, File("shared/f"), Dir("shared/sub"), link,
-                     Device("null", '3', 1, 3), Entry{.path = "fifo", .type = '6', .mode = 0604, .gid = 8}}).ok());
+                     Device("null", '3', 1, 3), Entry{.path = "fifo", .type = '6', .mode = 0604, .gid = 8}})
+                  .ok());
   umask(old);
   EXPECT_EQ(Stat("d").st_mode, S_IFDIR | 01777u);
   EXPECT_EQ(Stat("d").st_mtim.tv_sec, 1'600'000'000);
@@ -117,9 +117,9 @@ TEST_F(LayerApplierTest, ModesOwnersAndTimes) {
 
 TEST_F(LayerApplierTest, OnlyHarmlessXattrsAreKept) {
   Entry file = File("f");
-  file.pax = {{"SCHILY.xattr.user.mine", std::string("a\0b", 3)},    {"SCHILY.xattr.trusted.overlay.redirect", "/etc"},
-              {"SCHILY.xattr.trusted.overlay.metacopy", ""},          {"SCHILY.xattr.security.selinux", "s0"},
-              {"SCHILY.xattr.user.overlay.opaque", "y"},              {"SCHILY.xattr.trusted.other", "x"}};
+  file.pax = {{"SCHILY.xattr.user.mine", std::string("a\0b", 3)}, {"SCHILY.xattr.trusted.overlay.redirect", "/etc"},
+              {"SCHILY.xattr.trusted.overlay.metacopy", ""},      {"SCHILY.xattr.security.selinux", "s0"},
+              {"SCHILY.xattr.user.overlay.opaque", "y"},          {"SCHILY.xattr.trusted.other", "x"}};
   Entry dir = Dir("d");
   dir.pax = {{"SCHILY.xattr.trusted.overlay.opaque", "y"}, {"SCHILY.xattr.user.mine", "d"}};
   ASSERT_TRUE(Apply({file, dir}).ok());
@@ -134,9 +134,14 @@ TEST_F(LayerApplierTest, OnlyHarmlessXattrsAreKept) {
 
 TEST_F(LayerApplierTest, ADefaultAclIsNotInheritedByWhatTheLayerPutsThere) {
   // Version 2; user::rwx, user 1234:rwx, group::r-x, mask::rwx, other::r-x.
-  std::string acl("\x02\x00\x00\x00" "\x01\x00\x07\x00\xff\xff\xff\xff" "\x02\x00\x07\x00\xd2\x04\x00\x00"
-                  "\x04\x00\x05\x00\xff\xff\xff\xff" "\x10\x00\x07\x00\xff\xff\xff\xff"
-                  "\x20\x00\x05\x00\xff\xff\xff\xff", 44);
+  std::string acl(
+      "\x02\x00\x00\x00"
+      "\x01\x00\x07\x00\xff\xff\xff\xff"
+      "\x02\x00\x07\x00\xd2\x04\x00\x00"
+      "\x04\x00\x05\x00\xff\xff\xff\xff"
+      "\x10\x00\x07\x00\xff\xff\xff\xff"
+      "\x20\x00\x05\x00\xff\xff\xff\xff",
+      44);
   Entry dir = Dir("d");
   dir.pax = {{"SCHILY.xattr.system.posix_acl_default", acl}};
   ASSERT_TRUE(Apply({dir, File("d/f", "x", 0644), Dir("d/sub")}).ok());
@@ -149,7 +154,8 @@ TEST_F(LayerApplierTest, ADefaultAclIsNotInheritedByWhatTheLayerPutsThere) {
 TEST_F(LayerApplierTest, LaterEntriesReplaceEarlierOnes) {
   ASSERT_TRUE(Apply({File("a", "1"), File("a", "2"), Dir("b/c"), File("b/c/f"), File("b", "now a file"),
                      Symlink("s", "a"), Dir("s"), File("s/in"), Dir("m", 0700), File("m/kept"), Dir("m", 0711),
-                     File("l", "x"), Symlink("l", "target"), File("f", "x"), Device("f", '3', 1, 3)}).ok());
+                     File("l", "x"), Symlink("l", "target"), File("f", "x"), Device("f", '3', 1, 3)})
+                  .ok());
   EXPECT_EQ(Content("a"), "2");
   EXPECT_EQ(Content("b"), "now a file");
   EXPECT_TRUE(S_ISDIR(Stat("s").st_mode));
@@ -166,14 +172,16 @@ TEST_F(LayerApplierTest, LaterEntriesReplaceEarlierOnes) {
 TEST_F(LayerApplierTest, HardLinksShareTheirFile) {
   ASSERT_TRUE(Apply({File("d/a", "x"), HardLink("d/b", "./d/a"), HardLink("c", "/d/a"), Symlink("s", "nowhere"),
                      HardLink("t", "s"), HardLink("d/a", "d/a"), File("r", "old"), HardLink("r", "d/a"),
-                     HardLink("up", "../../d/a")}).ok());
+                     HardLink("up", "../../d/a")})
+                  .ok());
   EXPECT_EQ(Stat("d/a").st_nlink, 5u);
   EXPECT_EQ(Stat("r").st_ino, Stat("up").st_ino);
   EXPECT_TRUE(S_ISLNK(Stat("t").st_mode));
 }
 
 TEST_F(LayerApplierTest, HardLinksWithoutATargetInTheLayerAreRefused) {
-  for (const char* target : {"missing", "d", "/", "", "d/f/x", "later", "hidden", "../host", "../../../../etc/passwd"}) {
+  for (const char* target :
+       {"missing", "d", "/", "", "d/f/x", "later", "hidden", "../host", "../../../../etc/passwd"}) {
     absl::Status status = Apply({Dir("d"), File("d/f"), File(".wh.hidden"), HardLink("h", target), File("later")});
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << target;
     EXPECT_THAT(std::string(status.message()), HasSubstr("not a file of the same layer")) << target;
@@ -186,8 +194,9 @@ TEST_F(LayerApplierTest, HardLinksWithoutATargetInTheLayerAreRefused) {
 TEST_F(LayerApplierTest, Whiteouts) {
   ASSERT_TRUE(Apply({Dir("d"), File("d/.wh.gone"), File("d/.wh.again"), File("d/again", "new"), File("d/stays", "x"),
                      File("d/.wh.stays"), File("d/.wh.dir"), Dir("d/dir"), Dir("d/first"), File("d/.wh.first"),
-                     File("o/x"), File("o/.wh..wh..opq", "ignored data"), File(".wh..wh.plnk/1.2", "x"), File(".wh..wh.aufs"),
-                     File(".wh.way"), File("way/f")}).ok());
+                     File("o/x"), File("o/.wh..wh..opq", "ignored data"), File(".wh..wh.plnk/1.2", "x"),
+                     File(".wh..wh.aufs"), File(".wh.way"), File("way/f")})
+                  .ok());
   EXPECT_TRUE(IsWhiteoutAt("d/gone"));
   EXPECT_EQ(Content("d/again"), "new");
   EXPECT_EQ(Content("d/stays"), "x");  // whiteouts are about lower layers
@@ -209,8 +218,9 @@ TEST_F(LayerApplierTest, MalformedWhiteoutsAreRefused) {
 }
 
 TEST_F(LayerApplierTest, ImpliedParentsAreListedUntilDescribed) {
-  ASSERT_TRUE(Apply({File("a/b/c/f"), Dir("a/b", 0700), Symlink("l", "/real/way"), File("l/deep/f"), Dir("x"), File("x/f"),
-                     Dir("./", 0711, 3)}).ok());
+  ASSERT_TRUE(Apply({File("a/b/c/f"), Dir("a/b", 0700), Symlink("l", "/real/way"), File("l/deep/f"), Dir("x"),
+                     File("x/f"), Dir("./", 0711, 3)})
+                  .ok());
   EXPECT_THAT(implied_, ElementsAre("a", "a/b/c", "real", "real/way", "real/way/deep"));
   EXPECT_EQ(Stat("a").st_mode & 07777, 0755u);
   EXPECT_EQ(Stat("a").st_mtim.tv_sec, 1'600'000'000);
@@ -225,7 +235,8 @@ TEST_F(LayerApplierTest, NothingLeavesTheLayer) {
   ASSERT_TRUE(Apply({File("../up", "1"), File("/abs", "2"), File("a/../../../b", "3"), Symlink("out", outside),
                      File("out/f", "4"), Symlink("rel", "../../../../../../../../" + outside), File("rel/g", "5"),
                      Symlink("file", base_ + "/host"), File("file", "6"), Dir("out2"), Symlink("out2", outside),
-                     File("out2/h", "7"), Symlink("dir", outside), Dir("dir", 0000)}).ok());
+                     File("out2/h", "7"), Symlink("dir", outside), Dir("dir", 0000)})
+                  .ok());
   EXPECT_TRUE(std::filesystem::is_empty(outside));
   EXPECT_EQ(Stat("../outside").st_mode & 07777, 0755u);
   EXPECT_EQ(Content("up") + Content("abs") + Content("b"), "123");

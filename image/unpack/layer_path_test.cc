@@ -7,9 +7,11 @@ namespace {
 
 TEST(LayerPath, CleanPathsStayInTheLayer) {
   const std::pair<absl::string_view, absl::string_view> kCases[] = {
-      {"a/b", "a/b"},     {"./a//b/", "a/b"}, {"/etc/passwd", "etc/passwd"}, {"../../x", "x"}, {"a/../../b", "b"},
-      {"a/b/../c", "a/c"}, {"", ""},           {".", ""},                      {"/", ""},        {"..", ""},
-      {"a/..", ""},       {"...", "..."},     {"a/./.", "a"},
+      {"a/b", "a/b"},   {"./a//b/", "a/b"}, {"/etc/passwd", "etc/passwd"},
+      {"../../x", "x"}, {"a/../../b", "b"}, {"a/b/../c", "a/c"},
+      {"", ""},         {".", ""},          {"/", ""},
+      {"..", ""},       {"a/..", ""},       {"...", "..."},
+      {"a/./.", "a"},
   };
   for (const auto& [in, out] : kCases) EXPECT_EQ(CleanLayerPath(in), out) << in;
 }

@@ -32,7 +32,8 @@ class LayerStore {
 
   // InvalidArgument for malformed digests. Two sinks for one diffID may run at once; the second commit changes nothing.
   // The store must outlive its sinks.
-  virtual absl::StatusOr<std::unique_ptr<LayerSink>> NewSink(const LayerBlob& blob, const UnpackLimits& limits = {}) = 0;
+  virtual absl::StatusOr<std::unique_ptr<LayerSink>> NewSink(const LayerBlob& blob,
+                                                             const UnpackLimits& limits = {}) = 0;
 
   // Makes finished sinks of this store into layers, all with one sync of the file system; after OK they survive a power
   // cut. FailedPrecondition when a sink is not finished. On an error some may have been committed, never half of one;

@@ -109,8 +109,8 @@ absl::StatusOr<sys::UniqueFd> ParentDirs::Walk(absl::string_view path, const str
       continue;
     }
     if (!S_ISLNK(st.st_mode) || ++links > kMaxLinks) {
-      return absl::InvalidArgumentError(absl::StrCat("'", absl::CEscape(here), "' on the way to '",
-                                                     absl::CEscape(path), "' is not a directory"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", absl::CEscape(here), "' on the way to '", absl::CEscape(path), "' is not a directory"));
     }
     ASSIGN_OR_RETURN(std::string target, ReadLink(next.get(), here));
     names.pop_back();

@@ -5,8 +5,8 @@
 
 #include <sys/stat.h>
 
-#include <ctime>
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <string>
 #include <utility>
@@ -19,7 +19,7 @@
 namespace berth::image {
 
 struct ParentDir {
-  int fd = -1;          // O_PATH; valid until the next call of Open
+  int fd = -1;           // O_PATH; valid until the next call of Open
   bool set_gid = false;  // what is made in it gets its group
 };
 

@@ -1,8 +1,8 @@
 // The spellings of numbers in tar headers. Pure functions.
 #pragma once
 
-#include <ctime>
 #include <cstdint>
+#include <ctime>
 #include <optional>
 
 #include "absl/strings/string_view.h"

@@ -1,8 +1,8 @@
 #include "image/unpack/tar_numbers.h"
 
-#include <limits>
-
 #include <gtest/gtest.h>
+
+#include <limits>
 
 namespace berth::image {
 namespace {
@@ -44,7 +44,8 @@ TEST(PaxTime, FractionsSignsAndExtremes) {
   EXPECT_EQ(time->tv_nsec, 123'456'789);
   EXPECT_EQ(ParsePaxTime("7.")->tv_sec, 7);
   EXPECT_EQ(ParsePaxTime("99999999999999999999999")->tv_sec, std::numeric_limits<int64_t>::max());
-  for (absl::string_view bad : {"", ".", ".5", "-", "1e5", "1.x", "--1", "1.-2"}) EXPECT_FALSE(ParsePaxTime(bad)) << bad;
+  for (absl::string_view bad : {"", ".", ".5", "-", "1e5", "1.x", "--1", "1.-2"})
+    EXPECT_FALSE(ParsePaxTime(bad)) << bad;
 }
 
 }  // namespace

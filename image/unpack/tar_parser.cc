@@ -240,13 +240,30 @@ absl::Status TarParser::FillFromHeader(char type, uint64_t* stored) {
   }
   entry_.link = std::string(UpToNul(Field(kLink.offset, kLink.size)));
   switch (type) {
-    case '\0': case '0': case '7': case 'S': entry_.type = Type::kFile; break;
-    case '1': entry_.type = Type::kHardLink; break;
-    case '2': entry_.type = Type::kSymlink; break;
-    case '3': entry_.type = Type::kCharDevice; break;
-    case '4': entry_.type = Type::kBlockDevice; break;
-    case '5': entry_.type = Type::kDirectory; break;
-    case '6': entry_.type = Type::kFifo; break;
+    case '\0':
+    case '0':
+    case '7':
+    case 'S':
+      entry_.type = Type::kFile;
+      break;
+    case '1':
+      entry_.type = Type::kHardLink;
+      break;
+    case '2':
+      entry_.type = Type::kSymlink;
+      break;
+    case '3':
+      entry_.type = Type::kCharDevice;
+      break;
+    case '4':
+      entry_.type = Type::kBlockDevice;
+      break;
+    case '5':
+      entry_.type = Type::kDirectory;
+      break;
+    case '6':
+      entry_.type = Type::kFifo;
+      break;
     default:
       return absl::UnimplementedError(absl::StrCat("tar entry '", absl::CEscape(entry_.path), "' has type '",
                                                    absl::CEscape(absl::string_view(&type, 1)), "'"));

@@ -5,8 +5,8 @@
 // Not thread-safe.
 #pragma once
 
-#include <ctime>
 #include <cstdint>
+#include <ctime>
 #include <map>
 #include <string>
 #include <utility>
@@ -21,8 +21,8 @@ namespace berth::image {
 struct TarEntry {
   enum class Type { kFile, kHardLink, kSymlink, kCharDevice, kBlockDevice, kDirectory, kFifo };
   Type type = Type::kFile;
-  std::string path;  // as in the archive: may be absolute, hold "..", or be any bytes but NUL
-  std::string link;  // target of hard and symbolic links
+  std::string path;   // as in the archive: may be absolute, hold "..", or be any bytes but NUL
+  std::string link;   // target of hard and symbolic links
   uint32_t mode = 0;  // the 07777 bits
   uint32_t uid = 0;
   uint32_t gid = 0;
@@ -47,8 +47,8 @@ class TarVisitor {
 
 class TarParser {
  public:
-  static constexpr size_t kMaxPax = 1 << 20;      // bytes of one extended header
-  static constexpr size_t kMaxPath = 4096;        // bytes of a path or link target
+  static constexpr size_t kMaxPax = 1 << 20;       // bytes of one extended header
+  static constexpr size_t kMaxPath = 4096;         // bytes of a path or link target
   static constexpr size_t kMaxSegments = 1 << 16;  // of one sparse file
 
   // `visitor` must outlive the parser.
@@ -90,13 +90,13 @@ class TarParser {
   const UnpackLimits limits_;
   State state_ = State::kHeader;
   char block_[512];
-  size_t have_ = 0;        // bytes of block_
-  uint64_t left_ = 0;      // stored bytes of the entry or metadata still to come
-  uint64_t padding_ = 0;   // bytes to skip after them
+  size_t have_ = 0;       // bytes of block_
+  uint64_t left_ = 0;     // stored bytes of the entry or metadata still to come
+  uint64_t padding_ = 0;  // bytes to skip after them
   uint64_t entries_ = 0;
   char meta_type_ = 0;
   uint64_t map_lines_ = 0;  // of a sparse map being collected
-  std::string meta_;       // extended header, long name or sparse map being collected
+  std::string meta_;        // extended header, long name or sparse map being collected
   Records global_, local_;
   std::string long_name_, long_link_;
   TarEntry entry_;

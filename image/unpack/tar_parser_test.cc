@@ -1,12 +1,12 @@
 #include "image/unpack/tar_parser.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <random>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "image/unpack/testing_archive.h"
 #include "runtime/sys/file.h"
@@ -14,6 +14,8 @@
 namespace berth::image {
 namespace {
 
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
 using testing_archive::Dir;
 using testing_archive::Entry;
 using testing_archive::File;
@@ -21,8 +23,6 @@ using testing_archive::FixChecksum;
 using testing_archive::Header;
 using testing_archive::Tar;
 using testing_archive::TarEntryBytes;
-using ::testing::HasSubstr;
-using ::testing::SizeIs;
 
 struct Seen {
   TarEntry entry;
@@ -78,10 +78,10 @@ TEST(TarParser, AllTypesAndFields) {
   file.uid = 1000;
   file.gid = 50;
   file.mtime = 1234567;
-  std::string archive = Tar({Dir("d/", 01777), file, testing_archive::Symlink("s", "d/f"),
-                             testing_archive::HardLink("h", "d/f"), testing_archive::Device("c", '3', 1, 3),
-                             testing_archive::Device("b", '4', 259, 70000), Entry{.path = "p", .type = '6'},
-                             Entry{.path = "7", .type = '7', .data = "x"}});
+  std::string archive =
+      Tar({Dir("d/", 01777), file, testing_archive::Symlink("s", "d/f"), testing_archive::HardLink("h", "d/f"),
+           testing_archive::Device("c", '3', 1, 3), testing_archive::Device("b", '4', 259, 70000),
+           Entry{.path = "p", .type = '6'}, Entry{.path = "7", .type = '7', .data = "x"}});
   for (size_t chunk : {size_t{1}, size_t{511}, size_t{513}, archive.size()}) {
     auto seen = Parse(archive, chunk);
     ASSERT_TRUE(seen.ok()) << seen.status();
@@ -108,8 +108,12 @@ TEST(TarParser, AllTypesAndFields) {
 TEST(TarParser, ExtendedHeaders) {
   Entry file = File("short", "data");
   std::string value("\0\n=x 12 y\n\xff", 11);
-  file.pax = {{"path", "a/" + std::string(300, 'p')}, {"uid", "4000000000"},   {"gid", "7"},
-              {"mtime", "-1.5"},                      {"uname", "ignored"},    {"SCHILY.xattr.user.b", value},
+  file.pax = {{"path", "a/" + std::string(300, 'p')},
+              {"uid", "4000000000"},
+              {"gid", "7"},
+              {"mtime", "-1.5"},
+              {"uname", "ignored"},
+              {"SCHILY.xattr.user.b", value},
               {"SCHILY.xattr.security.capability", std::string("\1\0\0\2", 4)}};
   Entry link = testing_archive::Symlink("l", "x");
   link.pax = {{"linkpath", "\xff\xfe"}, {"path", ""}};  // an empty value takes the record back
@@ -183,9 +187,9 @@ TEST(TarParser, MalformedHeadersAreRefused) {
   bad_sum[0] ^= 1;
   EXPECT_EQ(Code(bad_sum), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Code(std::string(512, 'x')), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Code(Patched(File("f"), 124, "9999999")), absl::StatusCode::kInvalidArgument);             // size
+  EXPECT_EQ(Code(Patched(File("f"), 124, "9999999")), absl::StatusCode::kInvalidArgument);                // size
   EXPECT_EQ(Code(Patched(File("f"), 124, std::string(12, '\xff'))), absl::StatusCode::kInvalidArgument);  // -1
-  EXPECT_EQ(Code(Patched(File("f"), 108, "zzz")), absl::StatusCode::kInvalidArgument);                 // uid
+  EXPECT_EQ(Code(Patched(File("f"), 108, "zzz")), absl::StatusCode::kInvalidArgument);                    // uid
   EXPECT_EQ(Code(Patched(File("f"), 108, std::string(8, '\xff'))), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Code(Patched(File("f"), 136, "8")), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Code(Patched(testing_archive::Device("c", '3', 0, 0), 329, "0010000")), absl::StatusCode::kInvalidArgument);
@@ -202,9 +206,13 @@ TEST(TarParser, MalformedExtendedHeadersAreRefused) {
     Entry pax = {.path = "x", .type = 'x', .data = std::string(records)};
     EXPECT_EQ(Code(Tar({pax, File("f")})), absl::StatusCode::kInvalidArgument) << records;
   }
-  const std::pair<const char*, std::string> kValues[] = {
-      {"size", "-1"}, {"size", "99999999999999999999"}, {"uid", "x"}, {"gid", "4294967295"}, {"mtime", "soon"},
-      {"path", std::string("a\0b", 3)}, {"SCHILY.xattr.user.big", std::string(70'000, 'x')}};
+  const std::pair<const char*, std::string> kValues[] = {{"size", "-1"},
+                                                         {"size", "99999999999999999999"},
+                                                         {"uid", "x"},
+                                                         {"gid", "4294967295"},
+                                                         {"mtime", "soon"},
+                                                         {"path", std::string("a\0b", 3)},
+                                                         {"SCHILY.xattr.user.big", std::string(70'000, 'x')}};
   for (const auto& [key, value] : kValues) {
     Entry file = File("f");
     file.pax = {{key, value}};
@@ -224,8 +232,7 @@ TEST(TarParser, LimitsHold) {
   EXPECT_EQ(Parse(Tar({File("a"), File("b"), File("c")}), 512, limits).status().code(),
             absl::StatusCode::kResourceExhausted);
   limits.max_bytes = 1 << 20;
-  EXPECT_EQ(Parse(Header(File("f"), (1 << 20) + 1), 512, limits).status().code(),
-            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Parse(Header(File("f"), (1 << 20) + 1), 512, limits).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
 TEST(TarParser, SizesOfEntriesWithoutContentsMeanNothing) {
@@ -271,8 +278,7 @@ TEST_P(SparseTest, HolesComeBackWhereTheyWere) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, SparseTest,
                          testing::Values("--format=gnu", "--format=posix --sparse-version=0.0",
-                                         "--format=posix --sparse-version=0.1",
-                                         "--format=posix --sparse-version=1.0"));
+                                         "--format=posix --sparse-version=0.1", "--format=posix --sparse-version=1.0"));
 
 TEST(TarParser, HostileSparseMapsAreRefused) {
   auto with_map = [](absl::string_view map, absl::string_view size, absl::string_view data) {

@@ -1,4 +1,5 @@
 // The same archives unpacked by berth and by GNU tar must give the same trees.
+#include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -10,8 +11,6 @@
 #include <fstream>
 #include <map>
 #include <tuple>
-
-#include <gtest/gtest.h>
 
 #include "image/unpack/testing_archive.h"
 #include "runtime/sys/file.h"
@@ -50,7 +49,8 @@ std::map<std::string, std::string> Describe(const std::string& root) {
     if (S_ISLNK(st.st_mode)) absl::StrAppend(&line, " -> ", fs::read_symlink(path).string());
     if (S_ISREG(st.st_mode)) absl::StrAppend(&line, " ", std::hash<std::string>()(*sys::ReadFile(path, 1 << 30)));
     lines[name] = line + Xattrs(path);
-    lines[name] += absl::StrCat(" same as ", S_ISDIR(st.st_mode) ? name : first_names.try_emplace(st.st_ino, name).first->second);
+    lines[name] +=
+        absl::StrCat(" same as ", S_ISDIR(st.st_mode) ? name : first_names.try_emplace(st.st_ino, name).first->second);
   };
   add(root);
   std::vector<std::string> paths;  // in order, so that the first of several names is the same one
@@ -105,7 +105,8 @@ TEST_P(TreeCompareTest, LikeGnuTar) {
     std::string path = dir_ + "/src/" + file;
     ASSERT_EQ(setxattr(path.c_str(), name, value.data(), value.size(), 0), 0) << name << ": " << strerror(errno);
   }
-  Shell("tar -C src " + GetParam() + " -cf layer.tar . && mkdir gnu && tar -C gnu --numeric-owner --xattrs --xattrs-include='*' -xpf layer.tar");
+  Shell("tar -C src " + GetParam() +
+        " -cf layer.tar . && mkdir gnu && tar -C gnu --numeric-owner --xattrs --xattrs-include='*' -xpf layer.tar");
   std::string tar = *sys::ReadFile(dir_ + "/layer.tar", 1 << 30);
   std::string blob = testing_archive::Gzip(tar);
   auto store = *LayerStore::Open(dir_ + "/store");

@@ -8,8 +8,8 @@
 namespace berth::image {
 
 struct TreeUsage {
-  uint64_t bytes = 0;   // blocks in use, files with several names counted once
-  uint64_t inodes = 0;  // the directory itself included
+  uint64_t bytes = 0;            // blocks in use, files with several names counted once
+  uint64_t inodes = 0;           // the directory itself included
   uint64_t directory_bytes = 0;  // the part of `bytes` that directories take
 };
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "runtime/base/id.h"
 
 namespace berth::sys {
 namespace {
@@ -26,6 +27,37 @@ absl::StatusOr<UniqueFd> OpenAt2(int dir, absl::string_view path, int flags, mod
     // EAGAIN: a rename or mount raced with a ".." in the walk; the kernel asks the caller to try again.
     if (errno != EINTR && errno != EAGAIN) return ErrnoError(errno, absl::StrCat("openat2 '", name, "'"));
   }
+}
+
+// How many descriptors a removal may hold. A container can nest directories deeper than a process may have files open:
+// what lies deeper is moved up beneath `top` first.
+constexpr int kMaxDepth = 64;
+
+// Removes what is in `dir`; sets `hoisted` when something was moved up and another round over `top` is due.
+absl::Status RemoveEntries(int top, int dir, int depth, const std::atomic<bool>* stop, bool& hoisted) {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, ListDir(dir));
+  for (const std::string& name : names) {
+    if (stop && *stop) return absl::CancelledError("stopped");
+    if (unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) continue;
+    if (errno != EISDIR && errno != EPERM) return ErrnoError(errno, absl::StrCat("unlink '", name, "'"));
+    if (unlinkat(dir, name.c_str(), AT_REMOVEDIR) == 0) continue;
+    if (depth >= kMaxDepth) {
+      if (renameat(dir, name.c_str(), top, absl::StrCat(".deep-", RandomHexId()).c_str()) != 0) {
+        return ErrnoError(errno, absl::StrCat("rename '", name, "'"));
+      }
+      hoisted = true;
+      continue;
+    }
+    {
+      // The caller names the top of the tree as it likes; below it, nothing that is mounted there is entered.
+      ASSIGN_OR_RETURN(UniqueFd sub, OpenAt2(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, RESOLVE_NO_XDEV));
+      RETURN_IF_ERROR(RemoveEntries(top, sub.get(), depth + 1, stop, hoisted), name);
+    }
+    if (unlinkat(dir, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
+      return ErrnoError(errno, absl::StrCat("rmdir '", name, "'"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -147,19 +179,17 @@ absl::StatusOr<std::vector<std::string>> ListDir(int dir) {
   return names;
 }
 
-absl::Status RemoveTreeAt(int dir, absl::string_view name) {
+absl::Status RemoveTreeAt(int dir, absl::string_view name, const std::atomic<bool>* stop) {
   std::string path(name);
   if (unlinkat(dir, path.c_str(), 0) == 0 || errno == ENOENT) return absl::OkStatus();
   if (errno != EISDIR && errno != EPERM) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
   {
-    struct open_how how = {};
-    how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    // The caller names the top of the tree as it likes; below it, nothing that is mounted there is entered.
-    how.resolve = dir == AT_FDCWD ? 0 : RESOLVE_NO_XDEV;
-    UniqueFd sub(static_cast<int>(syscall(SYS_openat2, dir, path.c_str(), &how, sizeof how)));
-    if (!sub) return ErrnoError(errno, absl::StrCat("open directory '", path, "'"));
-    ASSIGN_OR_RETURN(std::vector<std::string> names, ListDir(sub.get()));
-    for (const std::string& child : names) RETURN_IF_ERROR(RemoveTreeAt(sub.get(), child), path);
+    ASSIGN_OR_RETURN(UniqueFd top, OpenAt(dir, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+    bool hoisted = true;
+    while (hoisted) {
+      hoisted = false;
+      RETURN_IF_ERROR(RemoveEntries(top.get(), top.get(), 0, stop, hoisted), path);
+    }
   }
   if (unlinkat(dir, path.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) {
     return ErrnoError(errno, absl::StrCat("rmdir '", path, "'"));

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -54,8 +55,9 @@ absl::Status WriteFileAt(int dir, absl::string_view path, absl::string_view data
 absl::Status ReplaceFileAt(int dir, absl::string_view name, absl::string_view data, mode_t mode);
 
 absl::StatusOr<std::vector<std::string>> ListDir(int dir);
-// Removes a tree beneath `dir` without following symlinks or crossing mounts. OK when it is not there.
-absl::Status RemoveTreeAt(int dir, absl::string_view name);
+// Removes a tree beneath `dir` without following symlinks or crossing mounts, however deep it is. OK when it is not
+// there. When `stop` becomes true the rest stays: Cancelled.
+absl::Status RemoveTreeAt(int dir, absl::string_view name, const std::atomic<bool>* stop = nullptr);
 absl::StatusOr<struct stat> StatFd(int fd, absl::string_view name);
 
 }  // namespace berth::sys

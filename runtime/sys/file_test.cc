@@ -59,5 +59,17 @@ TEST_F(FileTest, RemoveTreeDoesNotFollowLinks) {
   EXPECT_TRUE(OpenInRoot(root_.get(), "keep/x", O_PATH).ok());
 }
 
+TEST_F(FileTest, RemoveTreeGetsToTheBottomOfAnyDepth) {
+  UniqueFd at = *MakeDirsInRoot(root_.get(), "deep", 0755);
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_EQ(mkdirat(at.get(), "d", 0755), 0);
+    at = *OpenAt(at.get(), "d", O_PATH | O_DIRECTORY);
+  }
+  std::atomic<bool> stop{true};
+  EXPECT_EQ(RemoveTreeAt(root_.get(), "deep", &stop).code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(RemoveTreeAt(root_.get(), "deep").ok());
+  EXPECT_TRUE(ListDir(root_.get())->empty());
+}
+
 }  // namespace
 }  // namespace berth::sys

@@ -19,7 +19,7 @@ struct SpawnRequest {
   std::vector<std::string> env;   // the whole environment, KEY=VALUE
   std::string input;              // what the program reads from its stdin
   std::string cwd = "/";
-  size_t stdout_limit = 1 << 20;  // bytes; more is an error
+  size_t stdout_limit = 1 << 20;   // bytes; more is an error
   size_t stderr_limit = 64 << 10;  // bytes; what is beyond it is dropped
   absl::Duration timeout = absl::Seconds(60);
 };

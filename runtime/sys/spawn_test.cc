@@ -1,12 +1,11 @@
 #include "runtime/sys/spawn.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
-
-#include <gmock/gmock.h>
 
 #include "absl/time/clock.h"
 #include "runtime/sys/unique_fd.h"
@@ -42,10 +41,10 @@ TEST(SpawnTest, ChildSeesOnlyWhatItIsGiven) {
   sigemptyset(&blocked);
   sigaddset(&blocked, SIGUSR1);
   ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &blocked, &old), 0);
-  auto result = Spawn(Shell("env | grep -v -e ^PWD= -e ^_= ; pwd; ls /proc/$$/fd | tr '\\n' ' '; grep SigBlk /proc/$$/status"));
+  auto result = Spawn(Shell("env | grep -v -e ^PWD= -e ^_= ; pwd; ls /proc/$$/fd; grep SigBlk /proc/self/status"));
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
   ASSERT_TRUE(result.ok());
-  EXPECT_EQ(result->out, "PATH=/usr/bin:/bin\n/\n0 1 2 SigBlk:\t0000000000000000\n");
+  EXPECT_EQ(result->out, "PATH=/usr/bin:/bin\n/\n0\n1\n2\nSigBlk:\t0000000000000000\n");
 }
 
 TEST(SpawnTest, DeadlineKillsTheWholeGroup) {

@@ -1,0 +1,55 @@
+// Manifests and indexes as registries give them (OCI image-spec manifest.md and image-index.md, Docker's schema 2) and
+// the choice among platforms. Pure functions, but for HostPlatform.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "runtime/base/status.h"
+
+namespace berth::image {
+
+struct Platform {
+  std::string os;            // "linux"
+  std::string architecture;  // as Go names it: "amd64", "arm64"
+  std::string variant;       // "v7", or empty
+};
+
+struct Descriptor {
+  std::string media_type;
+  std::string digest;  // well-formed
+  uint64_t size = 0;
+};
+
+struct Manifest {
+  Descriptor config;
+  std::vector<Descriptor> layers;  // bottom first
+};
+
+struct IndexEntry {
+  Descriptor manifest;
+  Platform platform;  // all empty when the index does not say
+};
+
+struct Index {
+  std::vector<IndexEntry> entries;
+};
+
+// InvalidArgument: not a document of those kinds, both kinds at once, a type other than the one it was sent as
+// (`content_type`, may be empty), schema 1, a layer or config of a kind that no container is made from, layers that are
+// elsewhere ("foreign"), malformed digests or sizes.
+absl::StatusOr<std::variant<Manifest, Index>> ParseManifest(absl::string_view bytes, absl::string_view content_type);
+
+Platform HostPlatform();
+
+// Whether a node of `host` runs what is built for `image`. An absent variant of the image fits.
+bool Runs(const Platform& host, const Platform& image);
+
+// The entry that suits `host` best; the first of equals. Attestations and other systems are passed over. NotFound, with
+// the platforms that there are, when none suits.
+absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& host);
+
+}  // namespace berth::image

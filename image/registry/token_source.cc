@@ -1,0 +1,116 @@
+#include "image/registry/token_source.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/time/clock.h"
+#include "image/content/digest.h"
+#include "runtime/base/json.h"
+
+namespace berth::image {
+namespace {
+
+constexpr size_t kMaxAnswer = 64 << 10;
+constexpr size_t kMaxEntries = 1000;
+constexpr absl::Duration kDefaultLifetime = absl::Seconds(60);
+constexpr absl::Duration kMargin = absl::Seconds(5);
+
+bool HasSecret(const Credentials& c) { return !c.password.empty() || !c.identity_token.empty(); }
+
+HttpRequest MakeRequest(const TokenRequest& request, const Url& realm) {
+  HttpRequest http{.url = realm, .tls = request.tls};
+  const Credentials& credentials = request.credentials;
+  if (!credentials.identity_token.empty()) {
+    http.form =
+        absl::StrCat("grant_type=refresh_token&client_id=berth&service=", EscapeQuery(request.service),
+                     "&scope=", EscapeQuery(request.scope), "&refresh_token=", EscapeQuery(credentials.identity_token));
+    return http;
+  }
+  std::string query = absl::StrCat("service=", EscapeQuery(request.service));
+  if (!request.scope.empty()) absl::StrAppend(&query, "&scope=", EscapeQuery(request.scope));
+  if (!credentials.password.empty()) {
+    absl::StrAppend(&query, "&account=", EscapeQuery(credentials.username));
+    http.headers.emplace_back("Authorization", BasicAuthorization(credentials));
+  }
+  absl::StrAppend(&http.url.path, absl::StrContains(http.url.path, "?") ? "&" : "?", query);
+  return http;
+}
+
+absl::Status StatusOfRefusal(const Url& realm, int status) {
+  std::string who = absl::StrCat("token service ", realm.Authority());
+  if (status == 403) return absl::PermissionDeniedError(absl::StrCat(who, " forbids it (403)"));
+  if (status >= 500 || status == 429) {
+    return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", who, " answers ", status));
+  }
+  return absl::UnauthenticatedError(absl::StrCat(who, " refuses (", status, ")"));
+}
+
+absl::StatusOr<TokenAnswer> Fetch(HttpClient& http, const TokenRequest& request,
+                                  const std::function<bool()>& cancelled) {
+  ASSIGN_OR_RETURN(Url realm, ParseUrl(request.realm), "token service");
+  if (HasSecret(request.credentials) && !realm.IsPrivate()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("token service ", realm.Authority(), " has no TLS: credentials are not sent to it"));
+  }
+  ASSIGN_OR_RETURN(HttpResponse response, http.Exchange(MakeRequest(request, realm), kMaxAnswer, cancelled),
+                   "token service");
+  if (response.status != 200) return StatusOfRefusal(realm, response.status);
+  auto answer = ParseTokenAnswer(response.body);
+  RETURN_IF_ERROR(answer, "token service ", realm.Authority());
+  return answer;
+}
+
+}  // namespace
+
+std::string BasicAuthorization(const Credentials& credentials) {
+  return absl::StrCat("Basic ", absl::Base64Escape(absl::StrCat(credentials.username, ":", credentials.password)));
+}
+
+std::string CredentialsKey(const Credentials& c) {
+  std::string all;
+  for (const std::string* part : {&c.username, &c.password, &c.identity_token, &c.registry_token}) {
+    absl::StrAppend(&all, part->size(), ":", *part, ";");
+  }
+  return Sha256Digest(all);
+}
+
+absl::StatusOr<TokenAnswer> ParseTokenAnswer(absl::string_view body) {
+  ASSIGN_OR_RETURN(Json json, ParseJson(body));
+  TokenAnswer answer;
+  ASSIGN_OR_RETURN(answer.token, StringField(json, "token"));
+  if (answer.token.empty()) {
+    ASSIGN_OR_RETURN(answer.token, StringField(json, "access_token"));
+  }
+  if (answer.token.empty()) return absl::InvalidArgumentError("the answer has no token");
+  if (!std::all_of(answer.token.begin(), answer.token.end(), absl::ascii_isgraph)) {
+    return absl::InvalidArgumentError("the token has characters that no token has");
+  }
+  ASSIGN_OR_RETURN(int64_t seconds, IntField(json, "expires_in", 0));
+  answer.lifetime = seconds > 0 ? absl::Seconds(std::min<int64_t>(seconds, 24 * 3600)) : kDefaultLifetime;
+  return answer;
+}
+
+std::shared_ptr<TokenSource::Entry> TokenSource::Find(const TokenRequest& request) {
+  std::string key = absl::StrCat(request.realm, "\n", request.service, "\n", request.scope, "\n",
+                                 CredentialsKey(request.credentials));
+  absl::MutexLock lock(&mutex_);
+  if (entries_.size() >= kMaxEntries && entries_.count(key) == 0) entries_.clear();
+  std::shared_ptr<Entry>& entry = entries_[key];
+  if (!entry) entry = std::make_shared<Entry>();
+  return entry;
+}
+
+absl::StatusOr<std::string> TokenSource::Token(HttpClient& http, const TokenRequest& request, absl::string_view stale,
+                                               const std::function<bool()>& cancelled) {
+  std::shared_ptr<Entry> entry = Find(request);
+  absl::MutexLock lock(&entry->mutex);
+  if (entry->token != stale && absl::Now() + kMargin < entry->expires) return entry->token;
+  ASSIGN_OR_RETURN(TokenAnswer answer, Fetch(http, request, cancelled));
+  entry->token = std::move(answer.token);
+  entry->expires = absl::Now() + answer.lifetime;
+  return entry->token;
+}
+
+}  // namespace berth::image

@@ -1,0 +1,64 @@
+// Bearer tokens from a registry's token service (distribution's docs/spec/auth/token.md and oauth.md), kept for as long
+// as they are valid. Credentials and tokens are never part of a message.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "image/registry/http_client.h"
+#include "image/store.h"
+#include "runtime/base/status.h"
+
+namespace berth::image {
+
+struct TokenRequest {
+  std::string realm;  // URL of the token service
+  std::string service;
+  std::string scope;
+  Credentials credentials;  // user and password, an identity token, or neither
+  TlsOptions tls;           // used when the service is at the registry's own origin
+};
+
+// "Basic …" of RFC 7617.
+std::string BasicAuthorization(const Credentials& credentials);
+
+// A fingerprint of credentials, fit to be a key in memory.
+std::string CredentialsKey(const Credentials& credentials);
+
+// Thread-safe.
+class TokenSource {
+ public:
+  // A token that is valid for some seconds at least: a kept one, or a new one by asking the service; callers that want
+  // the same one wait for the first. `stale`, when not empty, is a token that was refused and is not given again.
+  // Unauthenticated / PermissionDenied: the service refuses the credentials. Unavailable ("RegistryUnavailable: "): it
+  // cannot be reached or fails. FailedPrecondition: credentials would have to travel in the clear. InvalidArgument: a
+  // malformed realm or answer.
+  absl::StatusOr<std::string> Token(HttpClient& http, const TokenRequest& request, absl::string_view stale,
+                                    const std::function<bool()>& cancelled);
+
+ private:
+  struct Entry {
+    absl::Mutex mutex;  // held while the service is asked: that is what makes the others wait
+    std::string token ABSL_GUARDED_BY(mutex);
+    absl::Time expires ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
+  };
+
+  std::shared_ptr<Entry> Find(const TokenRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  absl::Mutex mutex_;  // never held together with an Entry's
+  std::map<std::string, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
+};
+
+struct TokenAnswer {
+  std::string token;
+  absl::Duration lifetime;
+};
+// The body of a token service's 200. InvalidArgument when it has no usable token. Pure.
+absl::StatusOr<TokenAnswer> ParseTokenAnswer(absl::string_view body);
+
+}  // namespace berth::image

@@ -1,0 +1,277 @@
+#include "image/store.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "image/catalog/catalog.h"
+#include "image/content/content_store.h"
+#include "image/content/digest.h"
+#include "image/pull/image_config.h"
+#include "image/pull/layer_leases.h"
+#include "image/pull/pull_flights.h"
+#include "image/pull/puller.h"
+#include "image/reference/reference.h"
+#include "image/snapshot/snapshots.h"
+#include "image/unpack/layer_store.h"
+#include "image/unpack/tree_usage.h"
+#include "runtime/sys/file.h"
+
+namespace berth::image {
+namespace {
+
+constexpr size_t kShortestId = 4;
+
+bool IsHex(absl::string_view text) {
+  return text.size() >= kShortestId && text.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
+}
+
+// What the catalogue has of an image, as the daemon sees it.
+absl::StatusOr<Image> ToImage(const ImageRow& row) {
+  ASSIGN_OR_RETURN(ConfigDocument document, ParseImageConfig(row.config), "image ", row.id.str());
+  return Image{.id = row.id,
+               .repo_tags = row.tags,
+               .repo_digests = row.digests,
+               .size = row.size,
+               .pinned = row.pinned,
+               .layers = row.layers,
+               .config = std::move(document.config)};
+}
+
+class DiskStore : public Store {
+ public:
+  static absl::StatusOr<std::unique_ptr<Store>> Make(Options options);
+
+  absl::StatusOr<Image> Pull(const PullRequest& request) override;
+  absl::StatusOr<Image> Find(absl::string_view reference_or_id) override;
+  std::vector<Image> List() override;
+  absl::Status Remove(absl::string_view reference_or_id) override;
+  DiskUsage Usage() override;
+  DiskUsage SnapshotsUsage() override;
+
+  absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) override;
+  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) override { return snapshots_->Mount(id); }
+  absl::Status RemoveSnapshot(const ContainerId& id) override;
+  absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) override;
+  std::vector<ContainerId> Snapshots() override;
+
+ private:
+  explicit DiskStore(Options options) : options_(std::move(options)) {}
+
+  absl::Status OpenParts();
+  absl::Status RecoverSnapshots();
+  absl::Status RecoverImages();
+  absl::Status Collect();
+  absl::StatusOr<ImageRow> FindRow(absl::string_view reference_or_id);
+
+  const Options options_;
+  std::unique_ptr<ContentStore> content_;
+  std::unique_ptr<LayerStore> layers_;
+  std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<image::Snapshots> snapshots_;
+  LayerLeases leases_;
+  TokenSource tokens_;
+  PullFlights flights_;
+  PullParts parts_;
+};
+
+absl::StatusOr<std::unique_ptr<Store>> DiskStore::Make(Options options) {
+  std::unique_ptr<DiskStore> store(new DiskStore(std::move(options)));
+  RETURN_IF_ERROR(store->OpenParts(), "image store ", store->options_.root);
+  RETURN_IF_ERROR(store->RecoverSnapshots(), "image store ", store->options_.root);
+  RETURN_IF_ERROR(store->RecoverImages(), "image store ", store->options_.root);
+  RETURN_IF_ERROR(store->Collect(), "image store ", store->options_.root);
+  return store;
+}
+
+absl::Status DiskStore::OpenParts() {
+  const std::string& root = options_.root;
+  RETURN_IF_ERROR(sys::MakeDirs(root, 0700));
+  ASSIGN_OR_RETURN(content_, ContentStore::Open(root));
+  ASSIGN_OR_RETURN(layers_, LayerStore::Open(root));
+  ASSIGN_OR_RETURN(catalog_, Catalog::Open(absl::StrCat(root, "/images.db")));
+  ASSIGN_OR_RETURN(snapshots_, image::Snapshots::Open(root, layers_.get()));
+  parts_ = {.content = content_.get(),
+            .layers = layers_.get(),
+            .catalog = catalog_.get(),
+            .leases = &leases_,
+            .tokens = &tokens_,
+            .hosts_dirs = options_.hosts_dirs,
+            .pinned = {options_.pinned.begin(), options_.pinned.end()},
+            .parallel_layers = options_.parallel_layers};
+  return absl::OkStatus();
+}
+
+// A snapshot on disk that the catalogue does not know gets its row back: it may be a running container's, and the row
+// is what keeps its layers. The daemon removes it if it does not know it either.
+absl::Status DiskStore::RecoverSnapshots() {
+  ASSIGN_OR_RETURN(std::vector<SnapshotRecord> on_disk, snapshots_->List());
+  ASSIGN_OR_RETURN(std::vector<SnapshotRow> rows, catalog_->ListSnapshots());
+  std::set<ContainerId> known, there;
+  for (const SnapshotRow& row : rows) known.insert(row.id);
+  for (SnapshotRecord& record : on_disk) {
+    there.insert(record.id);
+    if (known.count(record.id) == 0) {
+      RETURN_IF_ERROR(catalog_->PutSnapshot({.id = record.id, .image = {}, .layers = std::move(record.layers)}));
+    }
+  }
+  for (const SnapshotRow& row : rows) {
+    if (there.count(row.id) == 0) RETURN_IF_ERROR(catalog_->RemoveSnapshot(row.id));
+  }
+  return absl::OkStatus();
+}
+
+// An image that lost a layer is dropped, so that it is pulled again. Pins are what the configuration says now.
+absl::Status DiskStore::RecoverImages() {
+  ASSIGN_OR_RETURN(std::vector<ImageRow> rows, catalog_->ListImages());
+  for (const ImageRow& row : rows) {
+    bool complete = ParseImageConfig(row.config).ok();
+    for (const std::string& layer : row.layers) complete = complete && layers_->Has(layer);
+    if (!complete) {
+      RETURN_IF_ERROR(catalog_->RemoveImage(row.id));
+      continue;
+    }
+    bool pinned = false;
+    for (const auto* references : {&row.tags, &row.digests}) {
+      for (const std::string& reference : *references) pinned = pinned || parts_.pinned.count(reference) > 0;
+    }
+    if (pinned != row.pinned) RETURN_IF_ERROR(catalog_->SetPinned(row.id, pinned));
+  }
+  return absl::OkStatus();
+}
+
+// Removes layers and documents that no image, snapshot or running pull needs. Of several errors the first.
+absl::Status DiskStore::Collect() {
+  return leases_.Collect([&](const std::multiset<std::string>& leased) -> absl::Status {
+    ASSIGN_OR_RETURN(std::set<std::string> layers, catalog_->LayersInUse());
+    ASSIGN_OR_RETURN(std::set<std::string> documents, catalog_->DocumentsInUse());
+    absl::Status first;
+    bool removed = false;
+    for (const std::string& layer : layers_->List()) {
+      if (layers.count(layer) > 0 || leased.count(layer) > 0) continue;
+      first.Update(layers_->Remove(layer));
+      removed = true;
+    }
+    ASSIGN_OR_RETURN(std::vector<std::string> stored, content_->List());
+    for (const std::string& document : stored) {
+      if (documents.count(document) == 0 && leased.count(document) == 0) first.Update(content_->Remove(document));
+    }
+    if (removed) first.Update(snapshots_->PruneFixups());
+    return first;
+  });
+}
+
+absl::StatusOr<Image> DiskStore::Pull(const PullRequest& request) {
+  ASSIGN_OR_RETURN(Reference reference, ParseReference(request.reference));
+  std::string key = absl::StrCat(reference.Normal(), "\n", CredentialsKey(request.credentials));
+  auto job = [this, reference, credentials = request.credentials](PullMonitor& monitor) {
+    return PullImage(parts_, reference, credentials, monitor);
+  };
+  ASSIGN_OR_RETURN(ImageRow row, flights_.Run(key, request, std::move(job)));
+  return ToImage(row);
+}
+
+absl::StatusOr<ImageRow> DiskStore::FindRow(absl::string_view reference_or_id) {
+  if (absl::StartsWith(reference_or_id, "sha256:")) return catalog_->FindById(reference_or_id);
+  if (auto normal = NormalizeReference(reference_or_id); normal.ok()) {
+    absl::StatusOr<ImageRow> row = catalog_->FindByRef(*normal);
+    if (!absl::IsNotFound(row.status())) return row;
+  }
+  // What is no reference can still be an id, or it names nothing: both are for the catalogue to say.
+  if (IsHex(reference_or_id)) return catalog_->FindById(reference_or_id);
+  return absl::NotFoundError(absl::StrCat("image \"", reference_or_id.substr(0, 300), "\" not found"));
+}
+
+absl::StatusOr<Image> DiskStore::Find(absl::string_view reference_or_id) {
+  ASSIGN_OR_RETURN(ImageRow row, FindRow(reference_or_id));
+  return ToImage(row);
+}
+
+std::vector<Image> DiskStore::List() {
+  std::vector<Image> out;
+  auto rows = catalog_->ListImages();
+  if (!rows.ok()) return out;
+  for (const ImageRow& row : *rows) {
+    if (auto image = ToImage(row); image.ok()) out.push_back(*std::move(image));
+  }
+  return out;
+}
+
+absl::Status DiskStore::Remove(absl::string_view reference_or_id) {
+  absl::StatusOr<ImageRow> row = FindRow(reference_or_id);
+  if (absl::IsNotFound(row.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(row);
+  RETURN_IF_ERROR(catalog_->RemoveImage(row->id));
+  return Collect();
+}
+
+DiskUsage DiskStore::Usage() {
+  DiskUsage usage{.mountpoint = options_.root};
+  for (const std::string& layer : layers_->List()) {
+    if (auto info = layers_->Info(layer); info.ok()) {
+      usage.bytes += info->bytes;
+      usage.inodes += info->inodes;
+    }
+  }
+  auto content = sys::Open(absl::StrCat(options_.root, "/content"), O_RDONLY | O_DIRECTORY);
+  if (!content.ok()) return usage;
+  if (auto tree = MeasureTree(content->get()); tree.ok()) {
+    usage.bytes += tree->bytes;
+    usage.inodes += tree->inodes;
+  }
+  return usage;
+}
+
+DiskUsage DiskStore::SnapshotsUsage() {
+  DiskUsage sum{.mountpoint = options_.root};
+  for (const ContainerId& id : Snapshots()) {
+    if (auto usage = snapshots_->Usage(id); usage.ok()) {
+      sum.bytes += usage->bytes;
+      sum.inodes += usage->inodes;
+    }
+  }
+  return sum;
+}
+
+absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image) {
+  ASSIGN_OR_RETURN(ImageRow row, catalog_->FindById(image.str()));
+  LayerLeases::Lease lease = leases_.Hold(row.layers);
+  RETURN_IF_ERROR(snapshots_->Create(id, row.layers));
+  absl::Status status = catalog_->PutSnapshot({.id = id, .image = row.id, .layers = row.layers});
+  if (!status.ok()) snapshots_->Remove(id).IgnoreError();
+  return status;
+}
+
+absl::Status DiskStore::RemoveSnapshot(const ContainerId& id) {
+  auto row = catalog_->FindSnapshot(id);
+  RETURN_IF_ERROR(snapshots_->Remove(id));
+  RETURN_IF_ERROR(catalog_->RemoveSnapshot(id));
+  // Its layers are of interest only when their image went before it.
+  if (!row.ok() || catalog_->FindById(row->image.str()).ok()) return absl::OkStatus();
+  return Collect();
+}
+
+absl::StatusOr<DiskUsage> DiskStore::SnapshotUsage(const ContainerId& id) {
+  ASSIGN_OR_RETURN(TreeUsage usage, snapshots_->Usage(id));
+  return DiskUsage{.mountpoint = options_.root, .bytes = usage.bytes, .inodes = usage.inodes};
+}
+
+std::vector<ContainerId> DiskStore::Snapshots() {
+  std::vector<ContainerId> out;
+  auto records = snapshots_->List();
+  if (!records.ok()) return out;
+  for (SnapshotRecord& record : *records) out.push_back(std::move(record.id));
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
+  for (std::string& reference : options.pinned) {
+    ASSIGN_OR_RETURN(reference, NormalizeReference(reference), "pinned image");
+  }
+  return DiskStore::Make(std::move(options));
+}
+
+}  // namespace berth::image

@@ -1,0 +1,149 @@
+#include "tests/bench/cri_client.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <algorithm>
+
+#include "absl/time/clock.h"
+
+namespace berth::bench {
+namespace {
+
+constexpr absl::Duration kDeadline = absl::Minutes(2);
+constexpr absl::Duration kPullDeadline = absl::Minutes(10);
+constexpr int kMaxMessage = 16 << 20;  // as the kubelet has it
+
+// One unary call, with absl's status, whose codes are gRPC's number by number.
+template <typename Stub, typename Request, typename Response>
+absl::Status Call(Stub& stub, const char* name,
+                  grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*), const Request& request,
+                  Response& response, absl::Duration deadline = kDeadline) {
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+  grpc::Status s = (stub.*method)(&context, request, &response);
+  if (s.ok()) return absl::OkStatus();
+  return absl::Status(static_cast<absl::StatusCode>(s.error_code()), absl::StrCat(name, ": ", s.error_message()));
+}
+
+}  // namespace
+
+CriClient::CriClient(const std::string& endpoint) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxMessage);
+  arguments.SetMaxSendMessageSize(kMaxMessage);
+  // While a daemon starts, asking again soon costs nothing.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
+  auto channel = grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments);
+  runtime_ = v1::RuntimeService::NewStub(channel);
+  image_ = v1::ImageService::NewStub(channel);
+}
+
+absl::StatusOr<std::unique_ptr<CriClient>> CriClient::Connect(const std::string& endpoint, absl::Duration patience) {
+  std::unique_ptr<CriClient> client(new CriClient(endpoint));
+  absl::Time end = absl::Now() + patience;
+  for (;;) {
+    v1::VersionResponse version;
+    // containerd's first answers, while its plugins load, are Unimplemented and Unavailable.
+    absl::Status s = Call(*client->runtime_, "Version", &v1::RuntimeService::Stub::Version, v1::VersionRequest(),
+                          version, absl::Seconds(5));
+    if (s.ok()) {
+      client->server_ = absl::StrCat(version.runtime_name(), " ", version.runtime_version());
+      return client;
+    }
+    if (absl::Now() >= end) return Annotate(s, absl::StrCat("'", endpoint, "'"));
+    absl::SleepFor(absl::Milliseconds(100));
+  }
+}
+
+absl::Status CriClient::EnsureImage(const std::string& image) {
+  v1::ImageStatusRequest ask;
+  ask.mutable_image()->set_image(image);
+  v1::ImageStatusResponse known;
+  RETURN_IF_ERROR(Call(*image_, "ImageStatus", &v1::ImageService::Stub::ImageStatus, ask, known));
+  if (known.has_image()) return absl::OkStatus();
+  v1::PullImageRequest pull;
+  pull.mutable_image()->set_image(image);
+  v1::PullImageResponse pulled;
+  return Call(*image_, "PullImage", &v1::ImageService::Stub::PullImage, pull, pulled, kPullDeadline);
+}
+
+absl::StatusOr<std::string> CriClient::RunPodSandbox(const v1::PodSandboxConfig& config) {
+  v1::RunPodSandboxRequest request;
+  *request.mutable_config() = config;
+  v1::RunPodSandboxResponse response;
+  RETURN_IF_ERROR(Call(*runtime_, "RunPodSandbox", &v1::RuntimeService::Stub::RunPodSandbox, request, response));
+  return response.pod_sandbox_id();
+}
+
+absl::StatusOr<std::string> CriClient::CreateContainer(const std::string& pod, const v1::ContainerConfig& config,
+                                                       const v1::PodSandboxConfig& pod_config) {
+  v1::CreateContainerRequest request;
+  request.set_pod_sandbox_id(pod);
+  *request.mutable_config() = config;
+  *request.mutable_sandbox_config() = pod_config;
+  v1::CreateContainerResponse response;
+  RETURN_IF_ERROR(Call(*runtime_, "CreateContainer", &v1::RuntimeService::Stub::CreateContainer, request, response));
+  return response.container_id();
+}
+
+absl::Status CriClient::StartContainer(const std::string& container) {
+  v1::StartContainerRequest request;
+  request.set_container_id(container);
+  v1::StartContainerResponse response;
+  return Call(*runtime_, "StartContainer", &v1::RuntimeService::Stub::StartContainer, request, response);
+}
+
+absl::Status CriClient::ExecSync(const std::string& container, const std::vector<std::string>& command) {
+  v1::ExecSyncRequest request;
+  request.set_container_id(container);
+  request.mutable_cmd()->Add(command.begin(), command.end());
+  request.set_timeout(30);
+  v1::ExecSyncResponse response;
+  RETURN_IF_ERROR(Call(*runtime_, "ExecSync", &v1::RuntimeService::Stub::ExecSync, request, response));
+  if (response.exit_code() == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("ExecSync: '", command.front(), "' ended with ", response.exit_code(), ": ",
+                                          response.stderr().substr(0, 200)));
+}
+
+absl::Status CriClient::StopContainer(const std::string& container, absl::Duration grace) {
+  v1::StopContainerRequest request;
+  request.set_container_id(container);
+  request.set_timeout(absl::ToInt64Seconds(grace));
+  v1::StopContainerResponse response;
+  return Call(*runtime_, "StopContainer", &v1::RuntimeService::Stub::StopContainer, request, response);
+}
+
+absl::Status CriClient::RemoveContainer(const std::string& container) {
+  v1::RemoveContainerRequest request;
+  request.set_container_id(container);
+  v1::RemoveContainerResponse response;
+  return Call(*runtime_, "RemoveContainer", &v1::RuntimeService::Stub::RemoveContainer, request, response);
+}
+
+absl::Status CriClient::StopPodSandbox(const std::string& pod) {
+  v1::StopPodSandboxRequest request;
+  request.set_pod_sandbox_id(pod);
+  v1::StopPodSandboxResponse response;
+  return Call(*runtime_, "StopPodSandbox", &v1::RuntimeService::Stub::StopPodSandbox, request, response);
+}
+
+absl::Status CriClient::RemovePodSandbox(const std::string& pod) {
+  v1::RemovePodSandboxRequest request;
+  request.set_pod_sandbox_id(pod);
+  v1::RemovePodSandboxResponse response;
+  return Call(*runtime_, "RemovePodSandbox", &v1::RuntimeService::Stub::RemovePodSandbox, request, response);
+}
+
+absl::StatusOr<std::vector<std::string>> CriClient::Pods(const std::string& label, const std::string& value) {
+  v1::ListPodSandboxRequest request;
+  (*request.mutable_filter()->mutable_label_selector())[label] = value;
+  v1::ListPodSandboxResponse response;
+  RETURN_IF_ERROR(Call(*runtime_, "ListPodSandbox", &v1::RuntimeService::Stub::ListPodSandbox, request, response));
+  std::vector<std::string> ids;
+  for (const v1::PodSandbox& pod : response.items()) ids.push_back(pod.id());
+  return ids;
+}
+
+}  // namespace berth::bench

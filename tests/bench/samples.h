@@ -1,0 +1,48 @@
+// What a measurement collects and what is said of it. Values only; not thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace berth::bench {
+
+// Of an empty list everything is 0.
+struct Summary {
+  size_t count = 0;
+  double min = 0;
+  double median = 0;  // the mean of the two middle values when their number is even
+  double p99 = 0;     // nearest rank: the smallest value that at least 99% of the values do not exceed
+};
+
+Summary Summarize(std::vector<double> values);
+
+// How many times better `subject` is than `peer` where less is better: peer / subject. 0 when there is no telling,
+// which is when either is not positive.
+double Ratio(double subject, double peer);
+
+// Three significant digits as a plain number: "12.3", "0.987", "104". "n/a" for 0.
+std::string FormatRatio(double ratio);
+
+// All values of one measure on one side, in the order in which they were taken.
+struct Series {
+  std::string name;  // as in "ratio NAME X"
+  std::string unit;  // "ms" or "KiB"
+  std::vector<double> values;
+};
+
+// The series of one side, in the order in which their names first came.
+class Samples {
+ public:
+  void Add(absl::string_view name, absl::string_view unit, double value);
+  const std::vector<Series>& all() const { return series_; }
+  // nullptr when nothing was added under this name.
+  const Series* Find(absl::string_view name) const;
+
+ private:
+  std::vector<Series> series_;
+};
+
+}  // namespace berth::bench
