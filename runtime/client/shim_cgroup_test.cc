@@ -151,8 +151,9 @@ TEST_F(ShimCgroupTest, OtherSignalsGoToAllToo) {
   if (!HaveV1()) GTEST_SKIP() << "no cgroup v1 here";
   auto pod = LaunchPod();
   auto c = Script("c",
+                  "trap 'echo first' USR1; "
                   "sh -c \"trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.01; done\" & "
-                  "trap 'echo first' USR1; wait; wait; exit 6");
+                  "wait; wait; exit 6");
   JoinV1(c);
   Run(*pod, c);
   ASSERT_TRUE(AwaitLog("c", "ready"));

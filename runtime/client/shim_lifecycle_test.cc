@@ -306,7 +306,7 @@ TEST_F(ShimLifecycleTest, ABackgroundWriterDoesNotDelayTheRecordAndIsLogged) {
   EXPECT_TRUE(AwaitLog("c", "late"));
 }
 
-// A program may have ended before the helper that cloned it has, and with it the socket that tells of its start.
+// The child of a clone helper may report, run and end before the helper has said that it exists.
 TEST_F(ShimLifecycleTest, ProgramsThatEndAtOnceAreAnswered) {
   shim::v1::SandboxPlan plan = Sandbox();
   plan.set_shared_pid(true);

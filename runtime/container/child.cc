@@ -53,8 +53,8 @@ void RunSteps(Child& child, absl::Span<const Step> steps) {
 
 absl::Status KeepOnlyNeeded(const ChildContext& context) {
   std::vector<int> keep(context.fds.begin(), context.fds.end());
-  for (int fd : {0, 1, 2, context.control, context.stdin_fd, context.stdout_fd, context.stderr_fd, context.procfs,
-                 context.target_pidfd, context.cgroup.v2_dir}) {
+  for (int fd : {0, 1, 2, context.control, context.helper, context.stdin_fd, context.stdout_fd, context.stderr_fd,
+                 context.procfs, context.target_pidfd, context.cgroup.v2_dir}) {
     keep.push_back(fd);
   }
   keep.insert(keep.end(), context.cgroup.v1_tasks.begin(), context.cgroup.v1_tasks.end());

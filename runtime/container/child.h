@@ -19,6 +19,7 @@ struct ChildContext {
   absl::Span<const int> fds;
   CgroupFds cgroup;
   bool in_cgroup = false;  // by CLONE_INTO_CGROUP already
+  int helper = -1;         // of a clone helper only: where it tells of the child
   int control = -1;        // reports go there, the release comes from there
   int stdin_fd = -1;       // standard streams; all -1 for a container with a terminal
   int stdout_fd = -1;

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <optional>
@@ -50,7 +51,8 @@ absl::Status ReceiveForked(int control, Spawned& spawned) {
   return absl::OkStatus();
 }
 
-// In the helper: clones the child as a child of the shim and exits; returns in the child.
+// In the helper: clones the child as a child of the shim and exits; returns in the child. When it tells of the child it
+// has let go of the control socket: that one is the child's alone from then on.
 void CloneInside(ChildContext& context, uint64_t flags, int pid_ns_fd) {
   StepTimer timer;
   timer.Begin("clone");
@@ -58,16 +60,21 @@ void CloneInside(ChildContext& context, uint64_t flags, int pid_ns_fd) {
   if (status.ok()) status = sys::JoinNamespaces(pid_ns_fd, CLONE_NEWPID, "pid");
   if (status.ok()) {
     auto cloned = sys::Clone(flags | CLONE_PARENT);
-    if (cloned.ok() && cloned->pid == 0) return;
+    if (cloned.ok() && cloned->pid == 0) {
+      close(context.helper);
+      context.helper = -1;
+      return;
+    }
     status = cloned.status();
     if (status.ok()) {
+      close(context.control);
       ChildReport report = MakeReport(ChildReport::kForked, timer, absl::OkStatus());
       report.pid = cloned->pid;
-      SendReport(context.control, report, cloned->pidfd.get());
+      SendReport(context.helper, report, cloned->pidfd.get());
       _exit(0);
     }
   }
-  SendReport(context.control, MakeReport(ChildReport::kFailed, timer, Annotate(status, timer.current())));
+  SendReport(context.helper, MakeReport(ChildReport::kFailed, timer, Annotate(status, timer.current())));
   _exit(128);
 }
 
@@ -75,13 +82,17 @@ void CloneInside(ChildContext& context, uint64_t flags, int pid_ns_fd) {
 // from its first instant. So a helper closes all that they must not see, enters, and clones the child as its sibling.
 // With cgroup v2 it is the helper that is cloned into the cgroup, where the child is born then.
 absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_fd, void (*run)(ChildContext&)) {
+  const bool direct = pid_ns_fd < 0;
+  const uint64_t begin = StepTimer::Now();
   ASSIGN_OR_RETURN(auto control, sys::SeqpacketPair());
+  std::pair<sys::UniqueFd, sys::UniqueFd> helper;
+  if (!direct) {
+    ASSIGN_OR_RETURN(helper, sys::SeqpacketPair());
+    context.helper = helper.second.get();
+    if (context.target_pidfd < 0) context.target_pidfd = pid_ns_fd;
+  }
   context.control = control.second.get();
   context.in_cgroup = context.cgroup.v2_dir >= 0;
-  const bool direct = pid_ns_fd < 0;
-  if (!direct && context.target_pidfd < 0) context.target_pidfd = pid_ns_fd;
-  Spawned spawned;
-  const uint64_t begin = StepTimer::Now();
   ASSIGN_OR_RETURN(sys::CloneResult cloned, sys::Clone(direct ? flags : 0, context.cgroup.v2_dir));
   if (cloned.pid == 0) {
     if (!direct) CloneInside(context, flags, pid_ns_fd);
@@ -89,11 +100,13 @@ absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_
     _exit(128);
   }
   control.second.Reset();
+  helper.second.Reset();
+  Spawned spawned;
   if (direct) {
     spawned.pid = cloned.pid;
     spawned.pidfd = std::move(cloned.pidfd);
   } else {
-    RETURN_IF_ERROR(ReceiveForked(control.first.get(), spawned));
+    RETURN_IF_ERROR(ReceiveForked(helper.first.get(), spawned));
   }
   spawned.clone_nanoseconds = StepTimer::Now() - begin;
   RETURN_IF_ERROR(SetNonblocking(control.first.get()));

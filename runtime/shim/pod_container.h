@@ -58,7 +58,7 @@ struct PodContainer {
   absl::Status start_error;
   PendingReply create_reply, start_reply, remove_reply;
 
-  // Reaped; kEnding begins when the control socket has ended too. The clone helper may hold that a moment longer.
+  // Reaped; kEnding begins when the control socket has ended too.
   std::optional<sys::ExitStatus> exit_status;
   bool reaped() const { return exit_status.has_value(); }
 };

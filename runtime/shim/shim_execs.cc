@@ -70,8 +70,7 @@ void Shim::OnExecControl(ExecProcess& exec) {
   }
 }
 
-// The answer to Exec precedes the event of its end: the exec is not over before its control socket is, which the
-// clone helper may hold a moment longer than a short program lives.
+// The answer to Exec precedes the event of its end: an exec is not over before its control socket is.
 void Shim::OnExecExit(ExecProcess& exec) {
   if (exec.exit_status) return;
   OnExecControl(exec);
