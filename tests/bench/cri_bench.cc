@@ -110,7 +110,7 @@ const std::vector<Measurement>& Measurements() {
        "the life of a pod with one container, call by call",
        Start,
        {"pod_start", "run_pod_sandbox", "create_container", "start_container", "exec_sync", "stop_container",
-        "stop_pod_sandbox", "pod_stop", "exec_cpu", "pod_cpu", "pod_memory"}},
+        "remove_container", "stop_pod_sandbox", "remove_pod_sandbox", "pod_stop", "exec_cpu", "pod_cpu", "pod_memory"}},
       {"exec", "ExecSync of `true`, one after the other in one container", Exec, {"exec_sync", "exec_cpu"}},
       {"memory", "what each of many pods costs while they run", Memory, {"pod_memory", "daemon_memory"}},
   };

@@ -40,6 +40,12 @@ double RatioOf(const Row& row) {
   return Ratio(Summarize(row.subject->values).median, Summarize(row.peer->values).median);
 }
 
+Interval IntervalOf(const Row& row) { return RatioInterval(row.subject->values, row.peer->values); }
+
+std::string FormatInterval(const Interval& interval) {
+  return absl::StrCat(FormatRatio(interval.low), " to ", FormatRatio(interval.high));
+}
+
 bool IsWhole(absl::string_view unit) { return unit == "KiB"; }
 
 std::string Cells(const Series& series) {
@@ -77,11 +83,11 @@ std::string FormatTable(const Report& report) {
   for (int side = 0; side < 2; ++side) {
     absl::StrAppend(&out, absl::StrFormat("  %10s %9s %9s", "median", "p99", "min"));
   }
-  absl::StrAppendFormat(&out, "  %7s\n", "ratio");
+  absl::StrAppendFormat(&out, "  %7s  %s\n", "ratio", "95% interval");
   std::vector<Row> rows = Rows(report);
   for (const Row& row : rows) {
-    absl::StrAppendFormat(&out, "%-20s %-4s%s%s  %7s\n", row.name, row.unit, Cells(*row.subject), Cells(*row.peer),
-                          FormatRatio(RatioOf(row)));
+    absl::StrAppendFormat(&out, "%-20s %-4s%s%s  %7s  %s\n", row.name, row.unit, Cells(*row.subject), Cells(*row.peer),
+                          FormatRatio(RatioOf(row)), FormatInterval(IntervalOf(row)));
   }
   absl::StrAppend(&out, "\n");
   for (const Row& row : rows) {
@@ -100,7 +106,9 @@ std::string FormatJson(const Report& report) {
                                  {"measures", nlohmann::ordered_json::array()}};
   for (const Row& row : Rows(report)) {
     nlohmann::ordered_json measure = {{"name", row.name}, {"unit", row.unit}};
+    Interval interval = IntervalOf(row);
     measure["ratio"] = RatioOf(row);
+    measure["ratio_95"] = {interval.low, interval.high};
     measure["subject"] = SideJson(*row.subject);
     measure["peer"] = SideJson(*row.peer);
     json["measures"].push_back(std::move(measure));

@@ -23,7 +23,8 @@ struct Report {
   std::vector<std::string> ratios;
 };
 
-// One row a measure: median, 99th percentile and least of both sides, and the ratio of the medians. The measures that
+// One row a measure: median, 99th percentile and least of both sides, and the ratio of the medians with its
+// 95% interval. The measures that
 // are in `ratios` come first and in that order. A line "ratio MEASURE X" for each ends it.
 std::string FormatTable(const Report& report);
 

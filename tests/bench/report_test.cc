@@ -50,9 +50,9 @@ TEST_F(ReportTest, EndsWithTheRatiosInTheOrderAskedFor) {
 TEST_F(ReportTest, ARowHasBothSidesAndTheRatioOfTheMedians) {
   std::string table = FormatTable(Make());
   EXPECT_THAT(table, HasSubstr("exec_sync            ms          2.00      3.00      1.00"
-                               "       20.00     30.00     10.00     10.0\n"));
+                               "       20.00     30.00     10.00     10.0  10.0 to 10.0\n"));
   EXPECT_THAT(table, HasSubstr("remove_container     ms          4.00      4.00      4.00"
-                               "        2.00      2.00      2.00    0.500\n"));
+                               "        2.00      2.00      2.00    0.500  0.500 to 0.500\n"));
   EXPECT_THAT(table, HasSubstr("pod_memory           KiB          130       130       130"));
 }
 
@@ -77,6 +77,7 @@ TEST_F(ReportTest, JsonHasEveryValue) {
   EXPECT_EQ(exec["name"], "exec_sync");
   EXPECT_EQ(exec["unit"], "ms");
   EXPECT_EQ(exec["ratio"], 10.0);
+  EXPECT_EQ(exec["ratio_95"], (std::vector<double>{10, 10}));
   EXPECT_EQ(exec["subject"]["values"], (std::vector<double>{3, 1, 2}));
   EXPECT_EQ(exec["peer"]["median"], 20.0);
   EXPECT_EQ(exec["peer"]["count"], 3);

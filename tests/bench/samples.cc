@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 
 #include "absl/strings/str_format.h"
 
@@ -20,6 +21,26 @@ Summary Summarize(std::vector<double> values) {
 }
 
 double Ratio(double subject, double peer) { return subject > 0 && peer > 0 ? peer / subject : 0; }
+
+Interval RatioInterval(const std::vector<double>& subject, const std::vector<double>& peer) {
+  constexpr int kResamples = 2000;
+  if (subject.empty() || peer.empty()) return {};
+  std::mt19937 random(1);
+  std::uniform_int_distribution<size_t> from_subject(0, subject.size() - 1), from_peer(0, peer.size() - 1);
+  bool paired = subject.size() == peer.size();
+  std::vector<double> ratios, a(subject.size()), b(peer.size());
+  for (int i = 0; i < kResamples; ++i) {
+    for (size_t k = 0; k < a.size(); ++k) {
+      size_t pick = from_subject(random);
+      a[k] = subject[pick];
+      if (paired) b[k] = peer[pick];
+    }
+    for (size_t k = 0; !paired && k < b.size(); ++k) b[k] = peer[from_peer(random)];
+    ratios.push_back(Ratio(Summarize(a).median, Summarize(b).median));
+  }
+  std::sort(ratios.begin(), ratios.end());
+  return {ratios[kResamples * 25 / 1000], ratios[kResamples * 975 / 1000 - 1]};
+}
 
 std::string FormatRatio(double ratio) {
   if (!(ratio > 0)) return "n/a";

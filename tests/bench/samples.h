@@ -23,6 +23,16 @@ Summary Summarize(std::vector<double> values);
 // which is when either is not positive.
 double Ratio(double subject, double peer);
 
+struct Interval {
+  double low = 0, high = 0;
+};
+
+// Where the ratio of the medians lies with 95% confidence, by resampling (percentile bootstrap, with a fixed seed: the
+// same values give the same interval). Lists of one length are rounds taken in turn, and are resampled as pairs, so
+// that a load that both met does not count; others each by itself. 0 to 0 when a list is empty. It knows what the
+// rounds scatter, not what held during all of a run.
+Interval RatioInterval(const std::vector<double>& subject, const std::vector<double>& peer);
+
 // Three significant digits as a plain number: "12.3", "0.987", "104". "n/a" for 0.
 std::string FormatRatio(double ratio);
 

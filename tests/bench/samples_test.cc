@@ -59,6 +59,51 @@ TEST(Ratio, IsUnknownWithoutTwoPositiveValues) {
   EXPECT_EQ(Ratio(-1, 2), 0);
 }
 
+TEST(RatioInterval, OfValuesThatDoNotScatterIsAPoint) {
+  Interval i = RatioInterval({2, 2, 2, 2}, {6, 6, 6, 6});
+  EXPECT_EQ(i.low, 3);
+  EXPECT_EQ(i.high, 3);
+}
+
+TEST(RatioInterval, HoldsOneForTwoSamplesOfTheSame) {
+  std::vector<double> values = Counting(60), shuffled;
+  for (size_t i = 0; i < values.size(); ++i) shuffled.push_back(values[i * 7 % values.size()]);
+  Interval i = RatioInterval(values, shuffled);
+  EXPECT_LT(i.low, 1);
+  EXPECT_GT(i.high, 1);
+}
+
+TEST(RatioInterval, IsWiderForFewerRounds) {
+  auto width = [](int n) {
+    std::vector<double> a, b;
+    for (int i = 0; i < n; ++i) {
+      a.push_back(10 + i * 7 % 10);
+      b.push_back(20 + i * 3 % 10);
+    }
+    Interval i = RatioInterval(a, b);
+    return i.high - i.low;
+  };
+  EXPECT_GT(width(10), width(400));
+}
+
+TEST(RatioInterval, ALoadThatBothMetDoesNotCount) {
+  std::vector<double> a, b;
+  for (int i = 1; i <= 31; ++i) {
+    a.push_back(i);
+    b.push_back(5 * i);
+  }
+  Interval i = RatioInterval(a, b);
+  EXPECT_EQ(i.low, 5);
+  EXPECT_EQ(i.high, 5);
+  b.push_back(5 * 32);  // no longer pairs
+  EXPECT_LT(RatioInterval(a, b).low, 5);
+}
+
+TEST(RatioInterval, OfNothingIsNothing) {
+  EXPECT_EQ(RatioInterval({}, {1}).high, 0);
+  EXPECT_EQ(RatioInterval({1}, {}).high, 0);
+}
+
 TEST(FormatRatio, ThreeSignificantDigits) {
   EXPECT_EQ(FormatRatio(12.345), "12.3");
   EXPECT_EQ(FormatRatio(1.0), "1.00");
