@@ -66,7 +66,14 @@ absl::StatusOr<PodId> Engine::RunPod(PodSpec spec, const CallContext& call) {
   if (spec.cgroup_parent().empty()) spec.set_cgroup_parent(options_.cgroup_parent);
   std::string name = NameOf(spec);
   ASSIGN_OR_RETURN(std::optional<std::string> earlier, pod_names_.Claim(name, call.deadline));
-  if (earlier) return PodId(*earlier);
+  if (earlier) {
+    // A retry is answered with the pod that the first call made, but not with one that is half made or stopped.
+    auto pod = registry_.Pod(PodId(*earlier));
+    if (!pod.ok() || pod->state() != Pod::READY) {
+      return absl::AlreadyExistsError(absl::StrCat("metadata: '", name, "' is taken by ", *earlier, ", which is not ready"));
+    }
+    return PodId(*earlier);
+  }
   auto id = MakePod(spec);
   if (!id.ok()) {
     pod_names_.Release(name);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What is wrong is refused with the code and the words that tell why, and leaves nothing behind. After each case the
 fixture compares mounts, files, cgroups, processes, rows, links, packet rules and descriptors with those before it."""
+import concurrent.futures
 import socket
 import sys
 import time
@@ -190,6 +191,27 @@ def test_host_port_taken_by_a_pod(f):
     mapping = [{"container_port": 80, "host_port": port}]
     f.run_pod(port_mappings=mapping)
     refuse_pod(f, "AlreadyExists", str(port), port_mappings=mapping)
+
+
+def test_host_port_taken_by_the_host(f):
+    with socket.socket() as s:
+        s.bind(("0.0.0.0", 0))
+        s.listen()
+        port = s.getsockname()[1]
+        refuse_pod(f, "AlreadyExists", str(port), "host", port_mappings=[{"container_port": 80, "host_port": port}])
+
+
+def test_same_pod_four_times_at_once(f):
+    path = f.write("same.json", f.pod_config())
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda _: f.crictl.call("runp", path), range(4)))
+    made = [r.out.strip() for r in results if r.status == 0]
+    for pod in made:
+        f.cleanup(f.crictl, "rmp", "-f", pod)
+    equal(len(made), 1, [str(r) for r in results])
+    for result in results:
+        if result.status != 0:
+            result.refused("AlreadyExists", made[0])
 
 
 def free_port():

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """What a container finds around itself, and how it lives and ends, as the CRI promises it to the kubelet."""
+import concurrent.futures
 import os
 import pathlib
 import socket
@@ -290,6 +291,21 @@ def test_sysctl_of_the_pod(f):
     pod = f.run_pod(linux={"sysctls": {"net.ipv4.ip_unprivileged_port_start": "77", "kernel.shm_rmid_forced": "1"},
                            "security_context": {"namespace_options": {"pid": CONTAINER}}})
     equal(pod.sh("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced")[1].split(), ["77", "1"])
+
+
+def test_many_pods_at_once(f):
+    def life(pod):
+        pod.id = f.crictl("runp", pod.path).strip()
+        made = pod.try_create(pod.container_config(["/bin/sh", "-c", "echo hi; exec sleep 1000"]))
+        equal(made.status, 0, str(made))
+        f.crictl("start", made.out.strip())
+        out = f.crictl("exec", "-s", made.out.strip(), "/bin/hostname").strip()
+        f.crictl("stopp", pod.id)
+        f.crictl("rmp", pod.id)
+        return out
+    pods = [fixture.Pod(f, f.pod_config()) for _ in range(12)]
+    with concurrent.futures.ThreadPoolExecutor(12) as threads:
+        equal(list(threads.map(life, pods)), [p.config["metadata"]["name"] for p in pods])
 
 
 # -- limits

@@ -4,6 +4,7 @@ story in cases that build on each other."""
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import time
 
@@ -164,6 +165,29 @@ def test_shim_and_daemon_killed(f):
     wait_for("no process is left", lambda: not list(leaks.processes_in(group)))
     pod.remove()
     f.rebase()
+
+
+def test_killed_while_a_pod_is_made(f):
+    """A retry then gets a pod that is ready, or is told of one that is not; either can be removed."""
+    config = f.pod_config()
+    path = f.write("retried.json", config)
+    for i in range(6):
+        call = subprocess.Popen([f.crictl.program, "-c", f.crictl.config, "runp", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.018 + 0.004 * i)
+        f.daemon.kill()
+        call.wait()
+        f.daemon.start()
+        states = {p["id"]: p["state"] for p in f.crictl.json("pods", "--name", config["metadata"]["name"])["items"]}
+        retry = f.crictl.call("runp", path)
+        if "SANDBOX_NOTREADY" in states.values():
+            retry.refused("AlreadyExists", *states)
+        else:
+            equal(retry.status, 0, str(retry))
+            states = states or {retry.out.strip(): ""}
+            equal([retry.out.strip()], list(states))
+        for pod in states:
+            f.crictl("rmp", "-f", pod)
+        f.nothing_left()
 
 
 def test_orderly_end_keeps_pods(f):
