@@ -40,7 +40,7 @@ struct Image {
   std::vector<std::string> repo_digests;  // normalised: docker.io/library/busybox@sha256:…
   uint64_t size = 0;                      // bytes on disk of its layers (shared ones counted in full), > 0
   bool pinned = false;
-  std::vector<std::string> layers;        // diffIDs, bottom first
+  std::vector<std::string> layers;  // diffIDs, bottom first
   ImageConfig config;
 };
 
@@ -54,7 +54,7 @@ struct Credentials {
 
 struct LayerProgress {
   std::string digest;
-  uint64_t done = 0;   // compressed bytes received
+  uint64_t done = 0;  // compressed bytes received
   uint64_t total = 0;
   bool unpacked = false;
   bool already_there = false;
@@ -98,7 +98,7 @@ class Store {
   // Removes the image that the reference names, with all its references. Layers in use by a snapshot stay until that
   // is removed. OK when there is no such image.
   virtual absl::Status Remove(absl::string_view reference_or_id) = 0;
-  virtual DiskUsage Usage() = 0;       // layers and metadata
+  virtual DiskUsage Usage() = 0;           // layers and metadata
   virtual DiskUsage SnapshotsUsage() = 0;  // writable layers
 
   // The writable layer of a container over the layers of `image`. AlreadyExists / NotFound as one expects.

@@ -1,8 +1,9 @@
 #include "cri/daemon/config.h"
 
+#include <toml++/toml.h>
+
 #include <algorithm>
 #include <functional>
-#include <toml++/toml.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
@@ -72,7 +73,8 @@ Key ListKey(absl::string_view name, absl::string_view help, Field field) {
 }
 
 Key ChoiceOfNetwork() {
-  return {"network.mode", "\"cni\" (plugins, for clusters) or \"embedded\" (a bridge of our own, needs no configuration)",
+  return {"network.mode",
+          "\"cni\" (plugins, for clusters) or \"embedded\" (a bridge of our own, needs no configuration)",
           [](const toml::node& n, Config& c) {
             auto v = n.value<std::string>();
             if (v == "cni") {
@@ -88,7 +90,8 @@ Key ChoiceOfNetwork() {
 }
 
 Key LogLevel() {
-  Key key = StringKey("log_level", "trace, debug, info, warn or error", [](Config& c) -> auto& { return c.log_level; });
+  Key key = StringKey(
+      "log_level", "trace, debug, info, warn or error", [](Config & c) -> auto& { return c.log_level; });
   key.set = [set = key.set](const toml::node& n, Config& c) -> absl::Status {
     RETURN_IF_ERROR(set(n, c));
     for (const char* level : {"trace", "debug", "info", "warn", "error"}) {
@@ -103,7 +106,8 @@ Key ParallelLayers() {
   return {"image.parallel_layers", "layers of one image that are fetched and unpacked at the same time, 1 to 32",
           [](const toml::node& n, Config& c) {
             auto v = n.value<int64_t>();
-            if (!n.is_integer() || *v < 1 || *v > 32) return absl::InvalidArgumentError("expected an integer from 1 to 32");
+            if (!n.is_integer() || *v < 1 || *v > 32)
+              return absl::InvalidArgumentError("expected an integer from 1 to 32");
             c.image.parallel_layers = static_cast<int>(*v);
             return absl::OkStatus();
           },
@@ -112,25 +116,37 @@ Key ParallelLayers() {
 
 const std::vector<Key>& Keys() {
   static const auto* keys = new std::vector<Key>{
-      PathKey("root", "images and records; survives a reboot", [](Config& c) -> auto& { return c.root; }),
-      PathKey("state", "live pods; on a tmpfs", [](Config& c) -> auto& { return c.state; }),
-      PathKey("socket", "where CRI is served", [](Config& c) -> auto& { return c.socket; }),
-      StringKey("shim_binary", "empty: berth-shim beside berthd, then /usr/libexec/berth/berth-shim",
-                [](Config& c) -> auto& { return c.shim_binary; }),
+      PathKey(
+          "root", "images and records; survives a reboot", [](Config & c) -> auto& { return c.root; }),
+      PathKey(
+          "state", "live pods; on a tmpfs", [](Config & c) -> auto& { return c.state; }),
+      PathKey(
+          "socket", "where CRI is served", [](Config & c) -> auto& { return c.socket; }),
+      StringKey(
+          "shim_binary", "empty: berth-shim beside berthd, then /usr/libexec/berth/berth-shim",
+          [](Config & c) -> auto& { return c.shim_binary; }),
       LogLevel(),
-      PathKey("cgroup_parent", "of pods that name none", [](Config& c) -> auto& { return c.cgroup_parent; }),
+      PathKey(
+          "cgroup_parent", "of pods that name none", [](Config & c) -> auto& { return c.cgroup_parent; }),
       ChoiceOfNetwork(),
-      ListKey("network.cni_conf_dirs", "CNI network configurations, the lexically first is used",
-              [](Config& c) -> auto& { return c.network.cni_conf_dirs; }),
-      ListKey("network.cni_bin_dirs", "CNI plugins", [](Config& c) -> auto& { return c.network.cni_bin_dirs; }),
-      PathKey("network.cni_cache_dir", "results of ADD, needed for DEL",
-              [](Config& c) -> auto& { return c.network.cni_cache_dir; }),
-      StringKey("network.bridge", "embedded: the bridge's name", [](Config& c) -> auto& { return c.network.bridge; }),
-      StringKey("network.subnet", "embedded: where pods get their addresses",
-                [](Config& c) -> auto& { return c.network.subnet; }),
-      ListKey("image.hosts_dirs", "HOST/hosts.toml: mirrors, certificates; first match wins",
-              [](Config& c) -> auto& { return c.image.hosts_dirs; }),
-      ListKey("image.pinned", "images that a kubelet must not remove", [](Config& c) -> auto& { return c.image.pinned; }),
+      ListKey(
+          "network.cni_conf_dirs", "CNI network configurations, the lexically first is used",
+          [](Config & c) -> auto& { return c.network.cni_conf_dirs; }),
+      ListKey(
+          "network.cni_bin_dirs", "CNI plugins", [](Config & c) -> auto& { return c.network.cni_bin_dirs; }),
+      PathKey(
+          "network.cni_cache_dir", "results of ADD, needed for DEL",
+          [](Config & c) -> auto& { return c.network.cni_cache_dir; }),
+      StringKey(
+          "network.bridge", "embedded: the bridge's name", [](Config & c) -> auto& { return c.network.bridge; }),
+      StringKey(
+          "network.subnet", "embedded: where pods get their addresses",
+          [](Config & c) -> auto& { return c.network.subnet; }),
+      ListKey(
+          "image.hosts_dirs", "HOST/hosts.toml: mirrors, certificates; first match wins",
+          [](Config & c) -> auto& { return c.image.hosts_dirs; }),
+      ListKey(
+          "image.pinned", "images that a kubelet must not remove", [](Config & c) -> auto& { return c.image.pinned; }),
       ParallelLayers(),
   };
   return *keys;
@@ -150,7 +166,8 @@ absl::Status ApplyTable(const toml::table& table, const std::string& prefix, abs
       }
       continue;
     }
-    bool is_table = std::any_of(Keys().begin(), Keys().end(), [&](const Key& k) { return absl::StartsWith(k.name, name + "."); });
+    bool is_table =
+        std::any_of(Keys().begin(), Keys().end(), [&](const Key& k) { return absl::StartsWith(k.name, name + "."); });
     if (!is_table) return ErrorAt(file, key.source(), absl::StrCat("unknown key '", name, "'"));
     const toml::table* sub = node.as_table();
     if (!sub) return ErrorAt(file, node.source(), absl::StrCat(name, ": expected a table"));

@@ -12,12 +12,12 @@ namespace berth::daemon {
 enum class NetworkMode { kCni, kEmbedded };
 
 struct Config {
-  std::string root = "/var/lib/berth";       // images, records: survives a reboot
-  std::string state = "/run/berth";          // live pods: does not
+  std::string root = "/var/lib/berth";  // images, records: survives a reboot
+  std::string state = "/run/berth";     // live pods: does not
   std::string socket = "/run/berth/berth.sock";
-  std::string shim_binary;                   // empty: berth-shim beside the daemon, then /usr/libexec/berth
-  std::string log_level = "info";            // trace debug info warn error
-  std::string cgroup_parent = "/berth";      // for pods that name none
+  std::string shim_binary;               // empty: berth-shim beside the daemon, then /usr/libexec/berth
+  std::string log_level = "info";        // trace debug info warn error
+  std::string cgroup_parent = "/berth";  // for pods that name none
   struct {
     NetworkMode mode = NetworkMode::kCni;
     std::vector<std::string> cni_conf_dirs = {"/etc/cni/net.d"};
@@ -37,7 +37,8 @@ struct Config {
 // key, a wrong type or a value out of range; `config` is then partly changed and of no use.
 absl::Status ApplyToml(absl::string_view text, absl::string_view file, Config& config);
 
-// Reads `file` (its absence is an error only when `required`) and the *.toml files of `dropin_dir` (which may be missing).
+// Reads `file` (its absence is an error only when `required`) and the *.toml files of `dropin_dir` (which may be
+// missing).
 absl::StatusOr<Config> LoadConfig(const std::string& file, bool required, const std::string& dropin_dir);
 
 // The whole configuration as TOML with a comment for each key: what `berthd config` prints.

@@ -1,10 +1,10 @@
 #include "cri/daemon/config.h"
 
-#include <cstdlib>
-#include <fstream>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
 
 #include "runtime/sys/file.h"
 
@@ -52,8 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"[network]\nmode = \"bridge\"\n", "config.toml:2: network.mode: expected"},
                     Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
                     Bad{"[image]\npinned = [1]\n", "image.pinned: expected a list of strings"},
-                    Bad{"log_level = \"loud\"\n", "log_level: expected"},
-                    Bad{"root = \n", "config.toml:1"}));
+                    Bad{"log_level = \"loud\"\n", "log_level: expected"}, Bad{"root = \n", "config.toml:1"}));
 
 TEST(Config, DropInsComeLaterInLexicalOrder) {
   char path[] = "/tmp/berth-config-test-XXXXXX";

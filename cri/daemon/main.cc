@@ -1,4 +1,6 @@
 // berthd: the wiring diagram. Everything is made here, in the order in which it depends on each other.
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -7,8 +9,6 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include "cri/daemon/config.h"
 #include "cri/network/network.h"
@@ -102,7 +102,8 @@ struct Flags {
 };
 
 absl::StatusOr<Config> Configure(const Flags& flags) {
-  ASSIGN_OR_RETURN(Config config, LoadConfig(flags.config_file, flags.config_given, flags.config_given ? "" : flags.dropins));
+  ASSIGN_OR_RETURN(Config config,
+                   LoadConfig(flags.config_file, flags.config_given, flags.config_given ? "" : flags.dropins));
   // Flags are read like one more file, so that they are checked as one.
   std::string toml;
   for (auto [key, value] : {std::pair<const char*, const std::string&>{"root", flags.root},
@@ -120,8 +121,9 @@ int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app{"berthd: a Kubernetes node runtime that serves CRI v1", "berthd"};
   app.set_version_flag("--version", std::string("berthd ") + BERTH_VERSION);
-  auto* file = app.add_option("--config", flags.config_file, "configuration file; the drop-in directory is then not read")
-                   ->capture_default_str();
+  auto* file =
+      app.add_option("--config", flags.config_file, "configuration file; the drop-in directory is then not read")
+          ->capture_default_str();
   app.add_option("--root", flags.root, "images and records (config key root)");
   app.add_option("--state", flags.state, "live pods (config key state)");
   app.add_option("--socket", flags.socket, "where CRI is served (config key socket)");

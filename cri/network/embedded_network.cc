@@ -267,7 +267,8 @@ absl::Status EmbeddedNetwork::Ready() {
     return Prepared().status();
   }
   absl::MutexLock lock(&rules_mu_);
-  if (!nft_.Run(absl::StrCat("list chain ip ", TableName(spec_.name), " publish\n")).ok()) RETURN_IF_ERROR(ReplaceTable(), "embedded network");
+  if (!nft_.Run(absl::StrCat("list chain ip ", TableName(spec_.name), " publish\n")).ok())
+    RETURN_IF_ERROR(ReplaceTable(), "embedded network");
   return AllowForwarding(nft_, spec_.name);
 }
 

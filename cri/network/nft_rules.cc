@@ -53,7 +53,8 @@ std::string ElementsText(absl::string_view verb, absl::string_view bridge, const
         absl::StrCat(any ? "" : absl::StrCat(port.host_ip, " . "), ProtocolName(port.protocol), " . ", port.host_port);
     std::string value =
         part == Part::kKeyOnly ? "" : absl::StrCat(" : ", lease.ips.front(), " . ", port.container_port);
-    absl::StrAppend(&text, verb, " element ip ", TableName(bridge), " ", any ? "any_address" : "one_address", " { ", key, value, " }\n");
+    absl::StrAppend(&text, verb, " element ip ", TableName(bridge), " ", any ? "any_address" : "one_address", " { ",
+                    key, value, " }\n");
   }
   return text;
 }
@@ -70,7 +71,8 @@ std::string DeleteElementsText(absl::string_view bridge, const Lease& lease) {
 }
 
 std::string TableText(absl::string_view bridge, const Subnet& subnet, const std::vector<Lease>& leases) {
-  std::string text = absl::StrReplaceAll(kTable, {{"$TABLE", TableName(bridge)}, {"$BRIDGE", bridge}, {"$SUBNET", subnet.ToString()}});
+  std::string text =
+      absl::StrReplaceAll(kTable, {{"$TABLE", TableName(bridge)}, {"$BRIDGE", bridge}, {"$SUBNET", subnet.ToString()}});
   for (const Lease& lease : leases) absl::StrAppend(&text, AddElementsText(bridge, lease));
   return text;
 }

@@ -1,7 +1,7 @@
 // The embedded network's nftables ruleset as text for libnftables. Pure.
 //
-// Everything is in the table `ip berth-BRIDGE`, and what belongs to one pod is elements of two maps, so a pod comes and goes
-// without touching a rule, and the cost of a packet does not grow with the number of pods.
+// Everything is in the table `ip berth-BRIDGE`, and what belongs to one pod is elements of two maps, so a pod comes and
+// goes without touching a rule, and the cost of a packet does not grow with the number of pods.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// What the daemon does with pods and containers: the lifecycle behind CRI's RuntimeService, in terms of its own records.
-// It decides and orders; the shims act (runtime/client), the store has the images, the network attaches.
+// What the daemon does with pods and containers: the lifecycle behind CRI's RuntimeService, in terms of its own
+// records. It decides and orders; the shims act (runtime/client), the store has the images, the network attaches.
 #pragma once
 
 #include <functional>
@@ -87,13 +87,15 @@ class Engine {
   absl::Status StopPod(absl::string_view id);
   absl::Status RemovePod(absl::string_view id);
 
-  absl::StatusOr<ContainerId> CreateContainer(absl::string_view pod, state::v1::ContainerSpec spec, const CallContext& call);
+  absl::StatusOr<ContainerId> CreateContainer(absl::string_view pod, state::v1::ContainerSpec spec,
+                                              const CallContext& call);
   absl::Status StartContainer(absl::string_view id);
   absl::Status StopContainer(absl::string_view id, absl::Duration grace);
   absl::Status RemoveContainer(absl::string_view id);
   absl::Status ReopenLog(absl::string_view id);
   // `timeout` of zero = none. DeadlineExceeded when it passed; the whole tree of the command is killed then.
-  absl::StatusOr<ExecResult> ExecSync(absl::string_view id, const std::vector<std::string>& argv, absl::Duration timeout);
+  absl::StatusOr<ExecResult> ExecSync(absl::string_view id, const std::vector<std::string>& argv,
+                                      absl::Duration timeout);
   absl::StatusOr<ContainerUsage> Usage(const state::v1::Container& container);
   // FailedPrecondition when EXITED. Limits that are 0 stay as they are; on failure all do.
   absl::Status UpdateResources(absl::string_view id, const state::v1::Resources& resources);

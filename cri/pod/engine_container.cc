@@ -1,12 +1,11 @@
 // Containers: create, start, stop, remove.
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
-
-#include <spdlog/spdlog.h>
 
 #include "cri/pod/engine.h"
 #include "cri/spec/launch_plan.h"
@@ -38,11 +37,13 @@ std::string Engine::NameOf(absl::string_view pod_id, const ContainerSpec& spec) 
   return absl::StrCat(spec.name(), "_", pod_id, "_", spec.attempt());
 }
 
-absl::StatusOr<ContainerId> Engine::CreateContainer(absl::string_view pod_text, ContainerSpec spec, const CallContext& call) {
+absl::StatusOr<ContainerId> Engine::CreateContainer(absl::string_view pod_text, ContainerSpec spec,
+                                                    const CallContext& call) {
   ASSIGN_OR_RETURN(PodId pod_id, registry_.ResolvePod(pod_text));
   ASSIGN_OR_RETURN(Pod pod, registry_.Pod(pod_id));
   RETURN_IF_ERROR(spec::ValidateContainer(spec, pod.spec()));
-  if (pod.state() != Pod::READY) return absl::FailedPreconditionError(absl::StrCat("pod sandbox '", pod.id(), "' is not ready"));
+  if (pod.state() != Pod::READY)
+    return absl::FailedPreconditionError(absl::StrCat("pod sandbox '", pod.id(), "' is not ready"));
   std::string name = NameOf(pod.id(), spec);
   ASSIGN_OR_RETURN(std::optional<std::string> earlier, container_names_.Claim(name, call.deadline));
   if (earlier) return ContainerId(*earlier);
@@ -67,7 +68,8 @@ absl::StatusOr<sys::UniqueFd> Engine::OpenTargetPidNs(const Pod& pod, const Cont
   // Still running after the namespace was opened: so the pid was the container's when it was.
   ASSIGN_OR_RETURN(target, registry_.Container(id));
   if (target.state() != Container::RUNNING) {
-    return absl::FailedPreconditionError(absl::StrCat("namespace_options.target_id: container '", id.str(), "' is not running"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("namespace_options.target_id: container '", id.str(), "' is not running"));
   }
   return ns_fd;
 }
@@ -101,8 +103,8 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   ASSIGN_OR_RETURN(sys::UniqueFd rootfs, parts_.images.MountSnapshot(id));
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
-    ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan({pod, container, image->config, PodDir(pod.id()), std::move(rootfs),
-                                                          std::move(target_pid_ns)}));
+    ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan({pod, container, image->config, PodDir(pod.id()),
+                                                          std::move(rootfs), std::move(target_pid_ns)}));
     auto made = shim->Create(launch.plan, launch.fds.Get());
     RETURN_IF_ERROR(made);
     undo.Add([&] { also(shim->Remove(id)); });
@@ -174,8 +176,8 @@ absl::Status Engine::KillAndWait(const Container& container) {
     RETURN_IF_ERROR(parts_.cgroups.Kill(container.cgroup_path()));
   }
   if (registry_.AwaitExit(id, absl::Now() + kKillWait)) return absl::OkStatus();
-  return absl::DeadlineExceededError(absl::StrCat("container '", id.str(), "' was killed but did not end within ",
-                                                  absl::FormatDuration(kKillWait)));
+  return absl::DeadlineExceededError(
+      absl::StrCat("container '", id.str(), "' was killed but did not end within ", absl::FormatDuration(kKillWait)));
 }
 
 absl::Status Engine::RemoveContainer(absl::string_view id_text) {
@@ -238,7 +240,8 @@ absl::Status Engine::UpdateResources(absl::string_view id_text, const state::v1:
     (void)parts_.cgroups.Update(container.cgroup_path(), before);
     return Annotate(s, "linux");
   }
-  return registry_.UpdateContainer(id, [&](Container& c) { c.mutable_spec()->mutable_resources()->MergeFrom(resources); });
+  return registry_.UpdateContainer(id,
+                                   [&](Container& c) { c.mutable_spec()->mutable_resources()->MergeFrom(resources); });
 }
 
 }  // namespace berth::pod

@@ -52,8 +52,8 @@ struct Output {
     return out;
   }
 
-  // Takes what is there; closes the descriptor at the end of the stream. What is past the limit is read and dropped, so that
-  // the command does not block.
+  // Takes what is there; closes the descriptor at the end of the stream. What is past the limit is read and dropped, so
+  // that the command does not block.
   void Drain() {
     char buf[65536];
     while (read_end) {
@@ -79,7 +79,8 @@ bool Collect(Output& out, Output& err, Completion& completion, absl::Time deadli
     if (done) return true;
     absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
-    pollfd fds[3] = {{completion.event.get(), POLLIN, 0}, {out.read_end.get(), POLLIN, 0}, {err.read_end.get(), POLLIN, 0}};
+    pollfd fds[3] = {
+        {completion.event.get(), POLLIN, 0}, {out.read_end.get(), POLLIN, 0}, {err.read_end.get(), POLLIN, 0}};
     int ms = static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 60000));
     poll(fds, 3, ms);  // descriptors of -1 are passed over
   }
@@ -87,7 +88,8 @@ bool Collect(Output& out, Output& err, Completion& completion, absl::Time deadli
 
 }  // namespace
 
-absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std::vector<std::string>& argv, absl::Duration timeout) {
+absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std::vector<std::string>& argv,
+                                            absl::Duration timeout) {
   if (argv.empty() || argv[0].empty()) return absl::InvalidArgumentError("cmd: is empty");
   ASSIGN_OR_RETURN(ContainerId id, registry_.ResolveContainer(id_text));
   ASSIGN_OR_RETURN(Container container, registry_.Container(id));
@@ -98,7 +100,8 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std
 
   shim::v1::ExecPlan plan;
   plan.set_container_id(id.str());
-  if (!plan.mutable_process()->ParseFromString(container.process())) return absl::DataLossError("container record: process");
+  if (!plan.mutable_process()->ParseFromString(container.process()))
+    return absl::DataLossError("container record: process");
   for (const std::string& arg : argv) plan.mutable_process()->add_argv(arg);
   plan.mutable_process()->set_tty(false);
   spec::PlanFds fds;
@@ -114,7 +117,8 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std
   if (timeout > absl::ZeroDuration()) plan.set_timeout_ns(static_cast<uint64_t>(absl::ToInt64Nanoseconds(timeout)));
 
   auto completion = std::make_shared<Completion>();
-  ASSIGN_OR_RETURN(uint64_t exec_id, shim->Exec(plan, fds.Get(), [completion](auto outcome) { completion->Set(std::move(outcome)); }));
+  ASSIGN_OR_RETURN(uint64_t exec_id,
+                   shim->Exec(plan, fds.Get(), [completion](auto outcome) { completion->Set(std::move(outcome)); }));
   out.write_end.Reset();
   err.write_end.Reset();
   absl::Time deadline = timeout > absl::ZeroDuration() ? absl::Now() + timeout + kSlack : absl::InfiniteFuture();
@@ -125,7 +129,8 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std
   absl::MutexLock lock(&completion->mu);
   RETURN_IF_ERROR(*completion->result);
   const client::ExecOutcome& outcome = **completion->result;
-  if (outcome.timed_out) return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
+  if (outcome.timed_out)
+    return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
   return ExecResult{std::move(out.data), std::move(err.data), outcome.exit_code};
 }
 

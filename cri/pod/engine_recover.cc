@@ -1,10 +1,9 @@
 // What happens without being asked: exits, shims that vanish, and a new daemon that takes up what the last one left.
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 
 #include <map>
 #include <set>
-
-#include <spdlog/spdlog.h>
 
 #include "cri/pod/engine.h"
 #include "runtime/sys/file.h"
@@ -23,8 +22,7 @@ std::string ReasonOf(const shim::v1::ExitRecord& record) {
 
 }  // namespace
 
-Engine::Engine(Options options, Parts parts)
-    : options_(std::move(options)), parts_(parts), registry_(parts.store) {}
+Engine::Engine(Options options, Parts parts) : options_(std::move(options)), parts_(parts), registry_(parts.store) {}
 
 Engine::~Engine() {
   // With the last pod gone, nothing of ours stays in the cgroup trees either.
@@ -73,8 +71,8 @@ void Engine::OnShimGone(const PodId& pod) {
   if (!posted.ok()) spdlog::error("pod {}: {}", pod.str(), posted.ToString());
 }
 
-// Brings the containers' records in step with what is known: the facts of a living shim (by container), or the exit records
-// that a dead one left. Of what neither knows, nothing lives any more.
+// Brings the containers' records in step with what is known: the facts of a living shim (by container), or the exit
+// records that a dead one left. Of what neither knows, nothing lives any more.
 void Engine::RecoverContainers(const PodId& pod, const std::vector<shim::v1::ContainerFact>& facts,
                                const std::vector<shim::v1::ExitRecord>& exits) {
   std::map<std::string, const shim::v1::ContainerFact*> known;

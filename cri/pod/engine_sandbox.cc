@@ -1,11 +1,10 @@
 // Pods: run, stop, remove.
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-
-#include <spdlog/spdlog.h>
 
 #include "cri/pod/engine.h"
 #include "cri/pod/sandbox_files.h"
@@ -38,7 +37,8 @@ network::PodRequest NetworkRequest(const Pod& pod) {
   request.annotations = {pod.spec().annotations().begin(), pod.spec().annotations().end()};
   for (const auto& p : pod.spec().ports()) {
     if (p.host_port() <= 0) continue;
-    request.ports.push_back({static_cast<network::Protocol>(p.protocol()), p.container_port(), p.host_port(), p.host_ip()});
+    request.ports.push_back(
+        {static_cast<network::Protocol>(p.protocol()), p.container_port(), p.host_port(), p.host_ip()});
   }
   request.dns_servers = {pod.spec().dns().servers().begin(), pod.spec().dns().servers().end()};
   request.dns_searches = {pod.spec().dns().searches().begin(), pod.spec().dns().searches().end()};
@@ -59,7 +59,9 @@ std::string Engine::NameOf(const PodSpec& spec) {
   return absl::StrCat(spec.name(), "_", spec.namespace_(), "_", spec.uid(), "_", spec.attempt());
 }
 
-std::string Engine::PodDir(absl::string_view pod_id) const { return absl::StrCat(options_.state_dir, "/pods/", pod_id); }
+std::string Engine::PodDir(absl::string_view pod_id) const {
+  return absl::StrCat(options_.state_dir, "/pods/", pod_id);
+}
 
 absl::StatusOr<PodId> Engine::RunPod(PodSpec spec, const CallContext& call) {
   RETURN_IF_ERROR(spec::ValidatePod(spec));
@@ -70,7 +72,8 @@ absl::StatusOr<PodId> Engine::RunPod(PodSpec spec, const CallContext& call) {
     // A retry is answered with the pod that the first call made, but not with one that is half made or stopped.
     auto pod = registry_.Pod(PodId(*earlier));
     if (!pod.ok() || pod->state() != Pod::READY) {
-      return absl::AlreadyExistsError(absl::StrCat("metadata: '", name, "' is taken by ", *earlier, ", which is not ready"));
+      return absl::AlreadyExistsError(
+          absl::StrCat("metadata: '", name, "' is taken by ", *earlier, ", which is not ready"));
     }
     return PodId(*earlier);
   }

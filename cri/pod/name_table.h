@@ -16,8 +16,8 @@ namespace berth::pod {
 // Thread-safe.
 class NameTable {
  public:
-  // nullopt: the name is now the caller's, who ends with Finish or Release. An id: an earlier call made it and its caller
-  // never got the answer; the id is his now. Waits while an earlier call is at work, until `deadline`
+  // nullopt: the name is now the caller's, who ends with Finish or Release. An id: an earlier call made it and its
+  // caller never got the answer; the id is his now. Waits while an earlier call is at work, until `deadline`
   // (DeadlineExceeded). AlreadyExists when the name is taken; the message names the owner.
   absl::StatusOr<std::optional<std::string>> Claim(absl::string_view name, absl::Time deadline);
   // The work is done. `delivered`: its caller is still there to hear of it.

@@ -1,9 +1,9 @@
 #include "cri/pod/name_table.h"
 
+#include <gtest/gtest.h>
+
 #include <atomic>
 #include <thread>
-
-#include <gtest/gtest.h>
 
 #include "cri/pod/worker_pool.h"
 

@@ -22,7 +22,9 @@ absl::StatusOr<std::string> Resolve(const Map& map, absl::string_view id, absl::
   return *found;
 }
 
-absl::Status NoPod(const PodId& id) { return absl::NotFoundError(absl::StrCat("pod sandbox '", id.str(), "' not found")); }
+absl::Status NoPod(const PodId& id) {
+  return absl::NotFoundError(absl::StrCat("pod sandbox '", id.str(), "' not found"));
+}
 absl::Status NoContainer(const ContainerId& id) {
   return absl::NotFoundError(absl::StrCat("container '", id.str(), "' not found"));
 }
@@ -71,7 +73,8 @@ absl::Status Registry::UpdatePod(const PodId& id, const std::function<void(state
   return store_.Put(state::Kind::kPod, id.str(), it->second.record.SerializeAsString());
 }
 
-absl::Status Registry::UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change) {
+absl::Status Registry::UpdateContainer(const ContainerId& id,
+                                       const std::function<void(state::v1::Container&)>& change) {
   absl::MutexLock lock(&mu_);
   auto it = containers_.find(id.str());
   if (it == containers_.end()) return NoContainer(id);

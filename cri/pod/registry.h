@@ -19,8 +19,8 @@
 
 namespace berth::pod {
 
-// One pod in memory. `op` is held through a lifecycle operation that changes the pod as a whole; lock order: op, then the
-// registry's own mutex.
+// One pod in memory. `op` is held through a lifecycle operation that changes the pod as a whole; lock order: op, then
+// the registry's own mutex.
 struct PodEntry {
   explicit PodEntry(PodId pod_id) : id(std::move(pod_id)) {}
   const PodId id;
@@ -38,8 +38,8 @@ class Registry {
 
   absl::Status AddPod(const state::v1::Pod& pod);
   absl::Status AddContainer(const state::v1::Container& container);
-  // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned: what
-  // is known to have happened has happened.
+  // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned:
+  // what is known to have happened has happened.
   absl::Status UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change);
   absl::Status UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change);
   absl::Status ForgetPod(const PodId& id);

@@ -1,9 +1,9 @@
 #include "cri/pod/registry.h"
 
-#include <thread>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <thread>
 
 namespace berth::pod {
 namespace {

@@ -66,12 +66,14 @@ std::string HostnameOf(const state::v1::PodSpec& spec, absl::string_view host_na
   return std::string(OnHostNetwork(spec) ? host_name : absl::string_view(spec.name()).substr(0, 63));
 }
 
-absl::Status WriteSandboxFiles(const std::string& dir_path, const state::v1::PodSpec& spec, const std::vector<std::string>& ips) {
+absl::Status WriteSandboxFiles(const std::string& dir_path, const state::v1::PodSpec& spec,
+                               const std::vector<std::string>& ips) {
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(dir_path, O_RDONLY | O_DIRECTORY));
   std::string hostname = HostnameOf(spec, HostName());
   // Readable by every user of the container.
   RETURN_IF_ERROR(sys::ReplaceFileAt(dir.get(), "hostname", hostname + "\n", 0644));
-  RETURN_IF_ERROR(sys::ReplaceFileAt(dir.get(), "hosts", FormatHosts(spec, hostname, ips, HostFile("/etc/hosts")), 0644));
+  RETURN_IF_ERROR(
+      sys::ReplaceFileAt(dir.get(), "hosts", FormatHosts(spec, hostname, ips, HostFile("/etc/hosts")), 0644));
   return sys::ReplaceFileAt(dir.get(), "resolv.conf", FormatResolvConf(spec, HostFile("/etc/resolv.conf")), 0644);
 }
 

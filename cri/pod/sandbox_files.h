@@ -22,7 +22,8 @@ std::string FormatHosts(const state::v1::PodSpec& spec, absl::string_view hostna
 std::string HostnameOf(const state::v1::PodSpec& spec, absl::string_view host_name);
 
 // Writes hostname, hosts and resolv.conf into `dir` (which exists).
-absl::Status WriteSandboxFiles(const std::string& dir, const state::v1::PodSpec& spec, const std::vector<std::string>& ips);
+absl::Status WriteSandboxFiles(const std::string& dir, const state::v1::PodSpec& spec,
+                               const std::vector<std::string>& ips);
 
 // Mounts a tmpfs of 64 MiB at DIR/shm, unless the pod uses the host's IPC. Undone by UnmountShm, which is
 // OK when nothing is mounted.

@@ -1,15 +1,14 @@
 #include "cri/pod/sandbox_files.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cstdlib>
-#include <linux/magic.h>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "runtime/sys/file.h"
 
@@ -29,7 +28,8 @@ TEST(ResolvConf, PodsOwnOrTheHosts) {
   spec.mutable_dns()->add_searches("svc.cluster.local");
   spec.mutable_dns()->add_searches("cluster.local");
   spec.mutable_dns()->add_options("ndots:5");
-  EXPECT_EQ(FormatResolvConf(spec, ""), "search svc.cluster.local cluster.local\nnameserver 10.0.0.10\noptions ndots:5\n");
+  EXPECT_EQ(FormatResolvConf(spec, ""),
+            "search svc.cluster.local cluster.local\nnameserver 10.0.0.10\noptions ndots:5\n");
 }
 
 TEST(Hosts, NamesThePod) {

@@ -15,11 +15,11 @@ namespace v1 = ::runtime::v1;
 
 // What Status and Version tell of the daemon itself.
 struct DaemonInfo {
-  std::string version;     // semantic version
+  std::string version;  // semantic version
   std::string state_dir;
   std::string root_dir;
-  std::string network;     // "cni" or "embedded"
-  std::string config;      // as TOML
+  std::string network;  // "cni" or "embedded"
+  std::string config;   // as TOML
 };
 
 // Thread-safe. Every call may block; the codes are those of pod::Engine and image::Store.

@@ -12,7 +12,8 @@ namespace {
 std::string VerboseInfo(const state::v1::Container& c) {
   Json steps = Json::array();
   for (const auto& s : c.steps()) steps.push_back({{"name", s.name()}, {"nanoseconds", s.nanoseconds()}});
-  return DumpJson({{"pid", c.pid()}, {"sandboxID", c.pod_id()}, {"cgroupPath", c.cgroup_path()}, {"startSteps", steps}});
+  return DumpJson(
+      {{"pid", c.pid()}, {"sandboxID", c.pod_id()}, {"cgroupPath", c.cgroup_path()}, {"startSteps", steps}});
 }
 
 }  // namespace
@@ -26,23 +27,28 @@ absl::Status Calls::CreateContainer(const pod::CallContext& call, const v1::Crea
   return absl::OkStatus();
 }
 
-absl::Status Calls::StartContainer(const pod::CallContext&, const v1::StartContainerRequest& request, v1::StartContainerResponse&) {
+absl::Status Calls::StartContainer(const pod::CallContext&, const v1::StartContainerRequest& request,
+                                   v1::StartContainerResponse&) {
   return engine_.StartContainer(request.container_id());
 }
 
-absl::Status Calls::StopContainer(const pod::CallContext&, const v1::StopContainerRequest& request, v1::StopContainerResponse&) {
+absl::Status Calls::StopContainer(const pod::CallContext&, const v1::StopContainerRequest& request,
+                                  v1::StopContainerResponse&) {
   if (request.timeout() < 0) return absl::InvalidArgumentError("timeout: is negative");
   return engine_.StopContainer(request.container_id(), absl::Seconds(request.timeout()));
 }
 
-absl::Status Calls::RemoveContainer(const pod::CallContext&, const v1::RemoveContainerRequest& request, v1::RemoveContainerResponse&) {
+absl::Status Calls::RemoveContainer(const pod::CallContext&, const v1::RemoveContainerRequest& request,
+                                    v1::RemoveContainerResponse&) {
   return engine_.RemoveContainer(request.container_id());
 }
 
-absl::Status Calls::ListContainers(const pod::CallContext&, const v1::ListContainersRequest& request, v1::ListContainersResponse& out) {
+absl::Status Calls::ListContainers(const pod::CallContext&, const v1::ListContainersRequest& request,
+                                   v1::ListContainersResponse& out) {
   const v1::ContainerFilter& filter = request.filter();
   std::vector<state::v1::Container> containers = engine_.registry().Containers();
-  std::sort(containers.begin(), containers.end(), [](const auto& a, const auto& b) { return a.created_at() > b.created_at(); });
+  std::sort(containers.begin(), containers.end(),
+            [](const auto& a, const auto& b) { return a.created_at() > b.created_at(); });
   for (const state::v1::Container& c : containers) {
     if (!absl::StartsWith(c.id(), filter.id()) || !absl::StartsWith(c.pod_id(), filter.pod_sandbox_id())) continue;
     if (filter.has_state() && static_cast<int>(filter.state().state()) != static_cast<int>(c.state())) continue;
@@ -52,7 +58,8 @@ absl::Status Calls::ListContainers(const pod::CallContext&, const v1::ListContai
   return absl::OkStatus();
 }
 
-absl::Status Calls::ContainerStatus(const pod::CallContext&, const v1::ContainerStatusRequest& request, v1::ContainerStatusResponse& out) {
+absl::Status Calls::ContainerStatus(const pod::CallContext&, const v1::ContainerStatusRequest& request,
+                                    v1::ContainerStatusResponse& out) {
   ASSIGN_OR_RETURN(ContainerId id, engine_.registry().ResolveContainer(request.container_id()));
   ASSIGN_OR_RETURN(state::v1::Container container, engine_.registry().Container(id));
   *out.mutable_status() = ToContainerStatus(container);
@@ -60,7 +67,8 @@ absl::Status Calls::ContainerStatus(const pod::CallContext&, const v1::Container
   return absl::OkStatus();
 }
 
-absl::Status Calls::UpdateContainerResources(const pod::CallContext&, const v1::UpdateContainerResourcesRequest& request,
+absl::Status Calls::UpdateContainerResources(const pod::CallContext&,
+                                             const v1::UpdateContainerResourcesRequest& request,
                                              v1::UpdateContainerResourcesResponse&) {
   if (!request.has_linux()) return absl::OkStatus();
   return engine_.UpdateResources(request.container_id(), ToResources(request.linux()));
@@ -74,14 +82,16 @@ absl::Status Calls::ReopenContainerLog(const pod::CallContext&, const v1::Reopen
 absl::Status Calls::ExecSync(const pod::CallContext&, const v1::ExecSyncRequest& request, v1::ExecSyncResponse& out) {
   if (request.timeout() < 0) return absl::InvalidArgumentError("timeout: is negative");
   std::vector<std::string> argv(request.cmd().begin(), request.cmd().end());
-  ASSIGN_OR_RETURN(pod::ExecResult result, engine_.ExecSync(request.container_id(), argv, absl::Seconds(request.timeout())));
+  ASSIGN_OR_RETURN(pod::ExecResult result,
+                   engine_.ExecSync(request.container_id(), argv, absl::Seconds(request.timeout())));
   out.set_stdout(std::move(result.stdout_data));
   out.set_stderr(std::move(result.stderr_data));
   out.set_exit_code(result.exit_code);
   return absl::OkStatus();
 }
 
-absl::Status Calls::ContainerStats(const pod::CallContext&, const v1::ContainerStatsRequest& request, v1::ContainerStatsResponse& out) {
+absl::Status Calls::ContainerStats(const pod::CallContext&, const v1::ContainerStatsRequest& request,
+                                   v1::ContainerStatsResponse& out) {
   ASSIGN_OR_RETURN(ContainerId id, engine_.registry().ResolveContainer(request.container_id()));
   ASSIGN_OR_RETURN(state::v1::Container container, engine_.registry().Container(id));
   ASSIGN_OR_RETURN(pod::ContainerUsage usage, engine_.Usage(container));

@@ -13,10 +13,13 @@ absl::Status NotYet(absl::string_view field) {
 }
 
 absl::Status ToNamespaces(const v1::NamespaceOption& in, state::v1::Namespaces& out) {
-  for (auto [field, mode] : {std::pair<const char*, v1::NamespaceMode>{"network", in.network()}, {"pid", in.pid()}, {"ipc", in.ipc()}}) {
-    if (!v1::NamespaceMode_IsValid(mode)) return Invalid(absl::StrCat("namespace_options.", field, ": ", mode, " is not a mode"));
+  for (auto [field, mode] :
+       {std::pair<const char*, v1::NamespaceMode>{"network", in.network()}, {"pid", in.pid()}, {"ipc", in.ipc()}}) {
+    if (!v1::NamespaceMode_IsValid(mode))
+      return Invalid(absl::StrCat("namespace_options.", field, ": ", mode, " is not a mode"));
   }
-  if (in.has_userns_options() && in.userns_options().mode() != v1::NODE) return NotYet("namespace_options.userns_options");
+  if (in.has_userns_options() && in.userns_options().mode() != v1::NODE)
+    return NotYet("namespace_options.userns_options");
   out.set_network(static_cast<state::v1::NamespaceMode>(in.network()));
   out.set_pid(static_cast<state::v1::NamespaceMode>(in.pid()));
   out.set_ipc(static_cast<state::v1::NamespaceMode>(in.ipc()));
@@ -77,7 +80,8 @@ absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::
   *out.mutable_masked_paths() = in.masked_paths();
   *out.mutable_readonly_paths() = in.readonly_paths();
   RETURN_IF_ERROR(ToSeccomp(in, *out.mutable_seccomp()));
-  if (in.apparmor().profile_type() == v1::SecurityProfile::Localhost && in.has_apparmor()) return NotYet("apparmor.localhost_ref");
+  if (in.apparmor().profile_type() == v1::SecurityProfile::Localhost && in.has_apparmor())
+    return NotYet("apparmor.localhost_ref");
   if (absl::StartsWith(in.apparmor_profile(), "localhost/")) return NotYet("apparmor_profile");
   return absl::OkStatus();
 }
@@ -87,7 +91,8 @@ absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSp
     if (!m.image().image().empty()) return NotYet("mounts.image");
     if (m.uidmappings_size() > 0 || m.gidmappings_size() > 0) return NotYet("mounts.uidMappings");
     if (m.mount_options_size() > 0) return NotYet("mounts.mount_options");
-    if (!v1::MountPropagation_IsValid(m.propagation())) return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));
+    if (!v1::MountPropagation_IsValid(m.propagation()))
+      return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));
     state::v1::Mount& out = *spec.add_mounts();
     out.set_container_path(m.container_path());
     out.set_host_path(m.host_path());
@@ -127,7 +132,8 @@ absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config,
     *spec.mutable_dns()->mutable_options() = config.dns_config().options();
   }
   for (const v1::PortMapping& p : config.port_mappings()) {
-    if (!v1::Protocol_IsValid(p.protocol())) return Invalid(absl::StrCat("port_mappings.protocol: ", p.protocol(), " is not a protocol"));
+    if (!v1::Protocol_IsValid(p.protocol()))
+      return Invalid(absl::StrCat("port_mappings.protocol: ", p.protocol(), " is not a protocol"));
     state::v1::PortMapping& port = *spec.add_ports();
     port.set_protocol(static_cast<state::v1::PortMapping::Protocol>(p.protocol()));
     port.set_container_port(p.container_port());
@@ -139,7 +145,8 @@ absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config,
   spec.set_cgroup_parent(config.linux().cgroup_parent());
   *spec.mutable_sysctls() = config.linux().sysctls();
   const v1::LinuxSandboxSecurityContext& security = config.linux().security_context();
-  if (security.has_run_as_group() && !security.has_run_as_user()) return Invalid("linux.security_context.run_as_group: given without run_as_user");
+  if (security.has_run_as_group() && !security.has_run_as_user())
+    return Invalid("linux.security_context.run_as_group: given without run_as_user");
   RETURN_IF_ERROR(ToNamespaces(security.namespace_options(), *spec.mutable_namespaces()), "linux.security_context");
   spec.set_privileged(security.privileged());
   return spec;

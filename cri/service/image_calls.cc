@@ -6,7 +6,8 @@
 
 namespace berth::service {
 
-absl::Status Calls::ListImages(const pod::CallContext&, const v1::ListImagesRequest& request, v1::ListImagesResponse& out) {
+absl::Status Calls::ListImages(const pod::CallContext&, const v1::ListImagesRequest& request,
+                               v1::ListImagesResponse& out) {
   const std::string& reference = request.filter().image().image();
   if (!reference.empty()) {
     auto image = images_.Find(reference);
@@ -17,24 +18,34 @@ absl::Status Calls::ListImages(const pod::CallContext&, const v1::ListImagesRequ
   return absl::OkStatus();
 }
 
-absl::Status Calls::ImageStatus(const pod::CallContext&, const v1::ImageStatusRequest& request, v1::ImageStatusResponse& out) {
+absl::Status Calls::ImageStatus(const pod::CallContext&, const v1::ImageStatusRequest& request,
+                                v1::ImageStatusResponse& out) {
   if (request.image().image().empty()) return absl::InvalidArgumentError("image.image: is empty");
   auto image = images_.Find(request.image().image());
-  if (absl::IsNotFound(image.status())) return absl::OkStatus();  // an answer without an image is how CRI says "not here"
+  if (absl::IsNotFound(image.status()))
+    return absl::OkStatus();  // an answer without an image is how CRI says "not here"
   RETURN_IF_ERROR(image);
   *out.mutable_image() = ToImage(*image);
   if (request.verbose()) {
     const image::ImageConfig& c = image->config;
-    Json config = {{"Env", c.env},          {"Entrypoint", c.entrypoint}, {"Cmd", c.cmd},           {"User", c.user},
-                   {"Labels", c.labels},    {"WorkingDir", c.working_dir}, {"StopSignal", c.stop_signal}, {"Volumes", c.volumes},
+    Json config = {{"Env", c.env},
+                   {"Entrypoint", c.entrypoint},
+                   {"Cmd", c.cmd},
+                   {"User", c.user},
+                   {"Labels", c.labels},
+                   {"WorkingDir", c.working_dir},
+                   {"StopSignal", c.stop_signal},
+                   {"Volumes", c.volumes},
                    {"ExposedPorts", c.exposed_ports}};
-    Json info = {{"layers", image->layers}, {"imageSpec", {{"architecture", c.architecture}, {"os", c.os}, {"config", config}}}};
+    Json info = {{"layers", image->layers},
+                 {"imageSpec", {{"architecture", c.architecture}, {"os", c.os}, {"config", config}}}};
     (*out.mutable_info())["info"] = DumpJson(info);
   }
   return absl::OkStatus();
 }
 
-absl::Status Calls::PullImage(const pod::CallContext& call, const v1::PullImageRequest& request, v1::PullImageResponse& out) {
+absl::Status Calls::PullImage(const pod::CallContext& call, const v1::PullImageRequest& request,
+                              v1::PullImageResponse& out) {
   if (request.image().image().empty()) return absl::InvalidArgumentError("image.image: is empty");
   image::PullRequest pull;
   pull.reference = request.image().image();
@@ -45,7 +56,8 @@ absl::Status Calls::PullImage(const pod::CallContext& call, const v1::PullImageR
   return absl::OkStatus();
 }
 
-absl::Status Calls::RemoveImage(const pod::CallContext&, const v1::RemoveImageRequest& request, v1::RemoveImageResponse&) {
+absl::Status Calls::RemoveImage(const pod::CallContext&, const v1::RemoveImageRequest& request,
+                                v1::RemoveImageResponse&) {
   if (request.image().image().empty()) return absl::InvalidArgumentError("image.image: is empty");
   return images_.Remove(request.image().image());
 }

@@ -16,7 +16,8 @@ absl::Status Calls::RunPodSandbox(const pod::CallContext& call, const v1::RunPod
   return absl::OkStatus();
 }
 
-absl::Status Calls::StopPodSandbox(const pod::CallContext&, const v1::StopPodSandboxRequest& request, v1::StopPodSandboxResponse&) {
+absl::Status Calls::StopPodSandbox(const pod::CallContext&, const v1::StopPodSandboxRequest& request,
+                                   v1::StopPodSandboxResponse&) {
   return engine_.StopPod(request.pod_sandbox_id());
 }
 
@@ -43,7 +44,8 @@ absl::Status Calls::PodSandboxStatus(const pod::CallContext&, const v1::PodSandb
   return absl::OkStatus();
 }
 
-absl::Status Calls::ListPodSandbox(const pod::CallContext&, const v1::ListPodSandboxRequest& request, v1::ListPodSandboxResponse& out) {
+absl::Status Calls::ListPodSandbox(const pod::CallContext&, const v1::ListPodSandboxRequest& request,
+                                   v1::ListPodSandboxResponse& out) {
   const v1::PodSandboxFilter& filter = request.filter();
   std::vector<state::v1::Pod> pods = engine_.registry().Pods();
   std::sort(pods.begin(), pods.end(), [](const auto& a, const auto& b) { return a.created_at() > b.created_at(); });

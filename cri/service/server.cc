@@ -1,5 +1,7 @@
 #include "cri/service/server.h"
 
+#include <grpcpp/grpcpp.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -7,9 +9,6 @@
 
 #include <cerrno>
 #include <chrono>
-
-#include <grpcpp/grpcpp.h>
-#include <spdlog/spdlog.h>
 
 #include "cri/v1/api.grpc.pb.h"
 #include "runtime/sys/unique_fd.h"
@@ -47,7 +46,8 @@ grpc::ServerUnaryReactor* Unary(CallbackServerContext* context, pod::WorkerPool&
 }
 
 grpc::Status NotYet(const char* name) {
-  return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, absl::StrCat(name, " is not implemented by this version of berth"));
+  return grpc::Status(grpc::StatusCode::UNIMPLEMENTED,
+                      absl::StrCat(name, " is not implemented by this version of berth"));
 }
 
 template <typename Response>
@@ -58,26 +58,29 @@ class Unimplemented : public grpc::ServerWriteReactor<Response> {
 };
 
 // One line for each call: which pool it runs on and which function it is.
-#define BERTH_UNARY(pool, Name)                                                                                              \
-  grpc::ServerUnaryReactor* Name(CallbackServerContext* context, const v1::Name##Request* request, v1::Name##Response* response) \
-      override {                                                                                                             \
-    return Unary(context, pool, #Name,                                                                                       \
-                 [this, request, response](const pod::CallContext& call) { return calls_.Name(call, *request, *response); }); \
+#define BERTH_UNARY(pool, Name)                                                                    \
+  grpc::ServerUnaryReactor* Name(CallbackServerContext* context, const v1::Name##Request* request, \
+                                 v1::Name##Response* response) override {                          \
+    return Unary(context, pool, #Name, [this, request, response](const pod::CallContext& call) {   \
+      return calls_.Name(call, *request, *response);                                               \
+    });                                                                                            \
   }
-#define BERTH_NOT_YET(Name)                                                                                                  \
-  grpc::ServerUnaryReactor* Name(CallbackServerContext* context, const v1::Name##Request*, v1::Name##Response*) override {   \
-    auto* reactor = context->DefaultReactor();                                                                               \
-    reactor->Finish(NotYet(#Name));                                                                                          \
-    return reactor;                                                                                                          \
+#define BERTH_NOT_YET(Name)                                                                                     \
+  grpc::ServerUnaryReactor* Name(CallbackServerContext* context, const v1::Name##Request*, v1::Name##Response*) \
+      override {                                                                                                \
+    auto* reactor = context->DefaultReactor();                                                                  \
+    reactor->Finish(NotYet(#Name));                                                                             \
+    return reactor;                                                                                             \
   }
-#define BERTH_STREAM_NOT_YET(Name, Request, Response)                                                            \
-  grpc::ServerWriteReactor<v1::Response>* Name(CallbackServerContext*, const v1::Request*) override {            \
-    return new Unimplemented<v1::Response>(#Name);                                                               \
+#define BERTH_STREAM_NOT_YET(Name, Request, Response)                                                 \
+  grpc::ServerWriteReactor<v1::Response>* Name(CallbackServerContext*, const v1::Request*) override { \
+    return new Unimplemented<v1::Response>(#Name);                                                    \
   }
 
 class RuntimeService final : public v1::RuntimeService::CallbackService {
  public:
-  RuntimeService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow) : calls_(calls), quick_(quick), slow_(slow) {}
+  RuntimeService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow)
+      : calls_(calls), quick_(quick), slow_(slow) {}
 
   BERTH_UNARY(quick_, Version)
   BERTH_UNARY(quick_, Status)
@@ -126,7 +129,8 @@ class RuntimeService final : public v1::RuntimeService::CallbackService {
 
 class ImageService final : public v1::ImageService::CallbackService {
  public:
-  ImageService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow) : calls_(calls), quick_(quick), slow_(slow) {}
+  ImageService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow)
+      : calls_(calls), quick_(quick), slow_(slow) {}
 
   BERTH_UNARY(quick_, ListImages)
   BERTH_UNARY(quick_, ImageStatus)
@@ -149,7 +153,8 @@ class ImageService final : public v1::ImageService::CallbackService {
 absl::Status ClearSocket(const std::string& path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return absl::InvalidArgumentError(absl::StrCat("socket: '", path, "' is too long"));
+  if (path.size() >= sizeof address.sun_path)
+    return absl::InvalidArgumentError(absl::StrCat("socket: '", path, "' is too long"));
   path.copy(address.sun_path, path.size());
   sys::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!probe) return ErrnoError(errno, "socket");

@@ -36,15 +36,19 @@ absl::Status Calls::Status(const pod::CallContext&, const v1::StatusRequest& req
   if (request.verbose()) {
     struct utsname kernel = {};
     uname(&kernel);
-    Json config = {{"stateDir", info_.state_dir}, {"rootDir", info_.root_dir}, {"network", info_.network},
-                   {"kernel", kernel.release},    {"toml", info_.config}};
+    Json config = {{"stateDir", info_.state_dir},
+                   {"rootDir", info_.root_dir},
+                   {"network", info_.network},
+                   {"kernel", kernel.release},
+                   {"toml", info_.config}};
     (*out.mutable_info())["config"] = DumpJson(config);
     (*out.mutable_info())["network"] = network_.Describe();
   }
   return absl::OkStatus();
 }
 
-absl::Status Calls::RuntimeConfig(const pod::CallContext&, const v1::RuntimeConfigRequest&, v1::RuntimeConfigResponse& out) {
+absl::Status Calls::RuntimeConfig(const pod::CallContext&, const v1::RuntimeConfigRequest&,
+                                  v1::RuntimeConfigResponse& out) {
   out.mutable_linux()->set_cgroup_driver(v1::CGROUPFS);
   return absl::OkStatus();
 }

@@ -92,7 +92,8 @@ int PlanFds::Borrow(int fd) {
   return static_cast<int>(fds_.size()) - 1;
 }
 
-absl::StatusOr<std::unique_ptr<LaunchPlanner>> LaunchPlanner::Create(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp) {
+absl::StatusOr<std::unique_ptr<LaunchPlanner>> LaunchPlanner::Create(cgroup::Hierarchy& cgroups,
+                                                                     security::SeccompCache& seccomp) {
   ASSIGN_OR_RETURN(rootfs::DeviceNodes devices, rootfs::DeviceNodes::Open());
   ASSIGN_OR_RETURN(uint64_t available, security::AvailableCapabilities());
   return std::unique_ptr<LaunchPlanner>(new LaunchPlanner(cgroups, seccomp, std::move(devices), available));
@@ -175,15 +176,17 @@ absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
   process.set_oom_score_adj(static_cast<int32_t>(spec.resources().oom_score_adj()));
   process.set_new_session(true);
 
-  ASSIGN_OR_RETURN(out.stop_signal, ParseSignal(spec.stop_signal().empty() ? input.image.stop_signal : spec.stop_signal()));
+  ASSIGN_OR_RETURN(out.stop_signal,
+                   ParseSignal(spec.stop_signal().empty() ? input.image.stop_signal : spec.stop_signal()));
   out.plan.set_stop_signal(static_cast<uint32_t>(out.stop_signal));
   return absl::OkStatus();
 }
 
 absl::StatusOr<int> LaunchPlanner::AddSeccomp(const Security& s, uint64_t caps, PlanFds& fds) {
   if (s.privileged() || s.seccomp().kind() == state::v1::SeccompProfile::UNCONFINED) return -1;
-  auto program = s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST ? seccomp_.Localhost(s.seccomp().path(), caps)
-                                                                            : seccomp_.RuntimeDefault(caps);
+  auto program = s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST
+                     ? seccomp_.Localhost(s.seccomp().path(), caps)
+                     : seccomp_.RuntimeDefault(caps);
   RETURN_IF_ERROR(program, "seccomp");
   int index = fds.Borrow((*program)->get());
   fds.Keep(*std::move(program));

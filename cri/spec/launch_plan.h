@@ -36,9 +36,9 @@ struct LaunchInput {
   const state::v1::Pod& pod;
   const state::v1::Container& container;  // id, spec and cgroup_path are read
   const image::ImageConfig& image;
-  std::string pod_dir;            // hosts, hostname, resolv.conf and shm are there
-  sys::UniqueFd rootfs;           // detached mount
-  sys::UniqueFd target_pid_ns;    // when the container joins another's pid namespace
+  std::string pod_dir;          // hosts, hostname, resolv.conf and shm are there
+  sys::UniqueFd rootfs;         // detached mount
+  sys::UniqueFd target_pid_ns;  // when the container joins another's pid namespace
 };
 
 struct Launch {
@@ -51,10 +51,11 @@ struct Launch {
 // Thread-safe.
 class LaunchPlanner {
  public:
-  static absl::StatusOr<std::unique_ptr<LaunchPlanner>> Create(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp);
+  static absl::StatusOr<std::unique_ptr<LaunchPlanner>> Create(cgroup::Hierarchy& cgroups,
+                                                               security::SeccompCache& seccomp);
 
-  // Makes the container's cgroup and nothing else that lasts; after an error the caller removes it. InvalidArgument with the
-  // field's name for what the image cannot satisfy (an unknown user, no command).
+  // Makes the container's cgroup and nothing else that lasts; after an error the caller removes it. InvalidArgument
+  // with the field's name for what the image cannot satisfy (an unknown user, no command).
   absl::StatusOr<Launch> Plan(LaunchInput input);
 
   // The program of a process's seccomp profile as an index in `fds`, or -1 for none.
@@ -63,7 +64,8 @@ class LaunchPlanner {
   static absl::StatusOr<cgroup::Limits> LimitsOf(const state::v1::Resources& resources);
 
  private:
-  LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, rootfs::DeviceNodes devices, uint64_t available)
+  LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, rootfs::DeviceNodes devices,
+                uint64_t available)
       : cgroups_(cgroups), seccomp_(seccomp), devices_(std::move(devices)), available_caps_(available) {}
 
   absl::Status AddProcess(const LaunchInput& input, Launch& out);

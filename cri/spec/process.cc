@@ -41,7 +41,8 @@ class Environment {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> MergeCommand(const state::v1::ContainerSpec& spec, const image::ImageConfig& image) {
+absl::StatusOr<std::vector<std::string>> MergeCommand(const state::v1::ContainerSpec& spec,
+                                                      const image::ImageConfig& image) {
   std::vector<std::string> argv(spec.command().begin(), spec.command().end());
   if (argv.empty()) argv = image.entrypoint;
   if (spec.args_size() > 0) {
@@ -84,9 +85,11 @@ absl::StatusOr<int> ParseSignal(absl::string_view name) {
     std::string upper = absl::AsciiStrToUpper(name);
     absl::string_view rest = absl::StripPrefix(upper, "SIG");
     int offset = 0;
-    if (absl::ConsumePrefix(&rest, "RTMIN") && (rest.empty() || (rest[0] == '+' && absl::SimpleAtoi(rest.substr(1), &offset)))) {
+    if (absl::ConsumePrefix(&rest, "RTMIN") &&
+        (rest.empty() || (rest[0] == '+' && absl::SimpleAtoi(rest.substr(1), &offset)))) {
       if (offset >= 0 && SIGRTMIN + offset <= SIGRTMAX) return SIGRTMIN + offset;
-    } else if (absl::ConsumePrefix(&rest, "RTMAX") && (rest.empty() || (rest[0] == '-' && absl::SimpleAtoi(rest.substr(1), &offset)))) {
+    } else if (absl::ConsumePrefix(&rest, "RTMAX") &&
+               (rest.empty() || (rest[0] == '-' && absl::SimpleAtoi(rest.substr(1), &offset)))) {
       if (offset >= 0 && SIGRTMAX - offset >= SIGRTMIN) return SIGRTMAX - offset;
     } else {
       // Second names of three signals, which sigabbrev_np(3) does not give.

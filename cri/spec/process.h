@@ -13,7 +13,8 @@ namespace berth::spec {
 
 // command set: command + args, the image's Cmd is ignored. command empty: the image's Entrypoint + (args, or the
 // image's Cmd when args are empty too). InvalidArgument "command: …" when nothing is left to run.
-absl::StatusOr<std::vector<std::string>> MergeCommand(const state::v1::ContainerSpec& spec, const image::ImageConfig& image);
+absl::StatusOr<std::vector<std::string>> MergeCommand(const state::v1::ContainerSpec& spec,
+                                                      const image::ImageConfig& image);
 
 // HOSTNAME, the image's Env, then the request's: a later value replaces an earlier one of the same key. PATH gets the
 // usual default, HOME that of the user, and TERM=xterm with a terminal, each only when nobody set it.

@@ -1,9 +1,9 @@
 #include "cri/spec/process.h"
 
-#include <csignal>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <csignal>
 
 namespace berth::spec {
 namespace {
@@ -73,7 +73,8 @@ TEST(Signals, NamesAndNumbers) {
   EXPECT_EQ(*ParseSignal("SIGPOLL"), SIGIO);
   EXPECT_EQ(*ParseSignal("SIGRTMIN+3"), SIGRTMIN + 3);
   EXPECT_EQ(*ParseSignal("RTMAX-1"), SIGRTMAX - 1);
-  for (const char* s : {"0", "-1", "999", "SIGNOPE", "SIG", "SIGRTMIN+99", "SIGRTMIN3", "9x"}) EXPECT_FALSE(ParseSignal(s).ok()) << s;
+  for (const char* s : {"0", "-1", "999", "SIGNOPE", "SIG", "SIGRTMIN+99", "SIGRTMIN3", "9x"})
+    EXPECT_FALSE(ParseSignal(s).ok()) << s;
   EXPECT_EQ(SignalName(SIGTERM), "SIGTERM");
   EXPECT_EQ(SignalName(SIGRTMIN + 3), "SIGRTMIN+3");
 }

@@ -46,14 +46,19 @@ absl::Status ValidateSysctl(absl::string_view key, absl::string_view value, cons
       return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
     }
   }
-  if (HasDotDot(key) || absl::StrContains(key, "..")) return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
-  if (HasControlBytes(value) && !absl::StrContains(value, '\t')) return Invalid("linux.sysctls: the value of ", key, " holds control characters");
-  static const std::set<std::string> kIpc = {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
-                                             "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"};
+  if (HasDotDot(key) || absl::StrContains(key, ".."))
+    return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
+  if (HasControlBytes(value) && !absl::StrContains(value, '\t'))
+    return Invalid("linux.sysctls: the value of ", key, " holds control characters");
+  static const std::set<std::string> kIpc = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
+                                             "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
+                                             "kernel.shmmni", "kernel.shm_rmid_forced"};
   if (absl::StartsWith(key, "net.")) {
-    if (ns.network() == state::v1::NODE) return Invalid("linux.sysctls: ", key, " with the host's network would change the host");
+    if (ns.network() == state::v1::NODE)
+      return Invalid("linux.sysctls: ", key, " with the host's network would change the host");
   } else if (absl::StartsWith(key, "fs.mqueue.") || kIpc.count(std::string(key))) {
-    if (ns.ipc() == state::v1::NODE) return Invalid("linux.sysctls: ", key, " with the host's IPC would change the host");
+    if (ns.ipc() == state::v1::NODE)
+      return Invalid("linux.sysctls: ", key, " with the host's IPC would change the host");
   } else {
     return Invalid("linux.sysctls: ", key, " is not namespaced");
   }
@@ -78,9 +83,11 @@ absl::Status ValidatePorts(const state::v1::PodSpec& spec) {
 absl::Status ValidateIdentity(const state::v1::Security& s) {
   constexpr int64_t kMax = 0x7fffffff;
   bool has_user = s.has_run_as_user() || !s.run_as_username().empty();
-  if (s.has_run_as_user() && !s.run_as_username().empty()) return Invalid("run_as_username: given together with run_as_user");
+  if (s.has_run_as_user() && !s.run_as_username().empty())
+    return Invalid("run_as_username: given together with run_as_user");
   if (s.has_run_as_group() && !has_user) return Invalid("run_as_group: given without run_as_user or run_as_username");
-  if (s.has_run_as_user() && (s.run_as_user() < 0 || s.run_as_user() > kMax)) return Invalid("run_as_user: ", s.run_as_user(), " is out of range");
+  if (s.has_run_as_user() && (s.run_as_user() < 0 || s.run_as_user() > kMax))
+    return Invalid("run_as_user: ", s.run_as_user(), " is out of range");
   if (s.has_run_as_group() && (s.run_as_group() < 0 || s.run_as_group() > kMax)) {
     return Invalid("run_as_group: ", s.run_as_group(), " is out of range");
   }
@@ -112,7 +119,8 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
                                      {"metadata.namespace", spec.namespace_()},
                                      {"metadata.uid", spec.uid()},
                                      {"hostname", spec.hostname()}}) {
-    if (HasControlBytes(value) || absl::StrContains(value, '/')) return Invalid(field, ": holds '/' or control characters");
+    if (HasControlBytes(value) || absl::StrContains(value, '/'))
+      return Invalid(field, ": holds '/' or control characters");
   }
   if (spec.hostname().size() > 64) return Invalid("hostname: longer than 64 bytes");
   if (!spec.log_directory().empty()) {
@@ -120,7 +128,8 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
     if (HasDotDot(spec.log_directory())) return Invalid("log_directory: holds '..'");
   }
   const Namespaces& ns = spec.namespaces();
-  if (ns.network() != state::v1::POD && ns.network() != state::v1::NODE) return Invalid("namespace_options.network: must be POD or NODE");
+  if (ns.network() != state::v1::POD && ns.network() != state::v1::NODE)
+    return Invalid("namespace_options.network: must be POD or NODE");
   if (ns.pid() == state::v1::TARGET) return Invalid("namespace_options.pid: TARGET is for containers");
   if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
   for (const auto& [key, value] : spec.sysctls()) RETURN_IF_ERROR(ValidateSysctl(key, value, ns));
@@ -141,7 +150,8 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
 
 absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state::v1::PodSpec& pod) {
   if (spec.name().empty()) return Invalid("metadata.name: is empty");
-  if (HasControlBytes(spec.name()) || absl::StrContains(spec.name(), '/')) return Invalid("metadata.name: holds '/' or control characters");
+  if (HasControlBytes(spec.name()) || absl::StrContains(spec.name(), '/'))
+    return Invalid("metadata.name: holds '/' or control characters");
   if (spec.image().empty()) return Invalid("image.image: is empty");
   const state::v1::Security& s = spec.security();
   if (s.privileged() && !pod.privileged()) {
@@ -158,11 +168,13 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
     return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
   }
   if (!spec.working_dir().empty()) RETURN_IF_ERROR(ValidatePath("working_dir", spec.working_dir()));
-  if (!spec.log_path().empty() && (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {
+  if (!spec.log_path().empty() &&
+      (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {
     return Invalid("log_path: '", spec.log_path(), "' is not a path beneath the log directory");
   }
   for (const auto& e : spec.envs()) {
-    if (e.key().empty() || absl::StrContains(e.key(), '=') || absl::StrContains(e.key(), '\0')) return Invalid("envs.key: '", e.key(), "' is not a name");
+    if (e.key().empty() || absl::StrContains(e.key(), '=') || absl::StrContains(e.key(), '\0'))
+      return Invalid("envs.key: '", e.key(), "' is not a name");
     if (absl::StrContains(e.value(), '\0')) return Invalid("envs.value: of ", e.key(), " holds a NUL byte");
   }
   RETURN_IF_ERROR(ParseSignal(spec.stop_signal()));

@@ -1,9 +1,9 @@
 #include "cri/spec/validate.h"
 
-#include <functional>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <functional>
 
 namespace berth::spec {
 namespace {
@@ -59,10 +59,12 @@ INSTANTIATE_TEST_SUITE_P(
         PodCase{"log_directory", [](PodSpec& p) { p.set_log_directory("/var/log/../../etc"); }},
         PodCase{"linux.cgroup_parent", [](PodSpec& p) { p.set_cgroup_parent("kubepods-pod1.slice"); }},
         PodCase{"linux.cgroup_parent", [](PodSpec& p) { p.set_cgroup_parent("/a/../.."); }},
-        PodCase{"namespace_options.network", [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::TARGET); }},
+        PodCase{"namespace_options.network",
+                [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::TARGET); }},
         PodCase{"namespace_options.pid", [](PodSpec& p) { p.mutable_namespaces()->set_pid(state::v1::TARGET); }},
         PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["kernel.core_pattern"] = "|/x"; }},
-        PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["kernel.shm_rmid_forced=1+kernel.core_pattern"] = "x"; }},
+        PodCase{"linux.sysctls",
+                [](PodSpec& p) { (*p.mutable_sysctls())["kernel.shm_rmid_forced=1+kernel.core_pattern"] = "x"; }},
         PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["net.../../x"] = "x"; }},
         PodCase{"linux.sysctls", [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::NODE); }},
         PodCase{"dns_config", [](PodSpec& p) { p.mutable_dns()->add_searches("a\nnameserver 1.2.3.4"); }},
@@ -90,7 +92,8 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         ContainerCase{"metadata.name", [](ContainerSpec& c) { c.set_name("../x"); }},
         ContainerCase{"image.image", [](ContainerSpec& c) { c.clear_image(); }},
-        ContainerCase{"security_context.privileged", [](ContainerSpec& c) { c.mutable_security()->set_privileged(true); }},
+        ContainerCase{"security_context.privileged",
+                      [](ContainerSpec& c) { c.mutable_security()->set_privileged(true); }},
         ContainerCase{"run_as_group", [](ContainerSpec& c) { c.mutable_security()->set_run_as_group(1); }},
         ContainerCase{"run_as_user", [](ContainerSpec& c) { c.mutable_security()->set_run_as_user(-1); }},
         ContainerCase{"run_as_user", [](ContainerSpec& c) { c.mutable_security()->set_run_as_user(1LL << 32); }},
@@ -99,7 +102,8 @@ INSTANTIATE_TEST_SUITE_P(
                         c.mutable_security()->set_run_as_user(1);
                         c.mutable_security()->set_run_as_username("x");
                       }},
-        ContainerCase{"supplemental_groups", [](ContainerSpec& c) { c.mutable_security()->add_supplemental_groups(-5); }},
+        ContainerCase{"supplemental_groups",
+                      [](ContainerSpec& c) { c.mutable_security()->add_supplemental_groups(-5); }},
         ContainerCase{"mounts.container_path", [](ContainerSpec& c) { c.add_mounts()->set_host_path("/x"); }},
         ContainerCase{"mounts.host_path", [](ContainerSpec& c) { c.add_mounts()->set_container_path("/x"); }},
         ContainerCase{"mounts.recursive_read_only",

@@ -39,7 +39,8 @@ absl::Status Exec(sqlite3* db, const std::string& sql) {
 
 absl::StatusOr<Statement> Prepare(sqlite3* db, absl::string_view sql) {
   sqlite3_stmt* s = nullptr;
-  if (sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &s, nullptr) != SQLITE_OK) {
+  if (sqlite3_prepare_v3(db, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &s, nullptr) !=
+      SQLITE_OK) {
     return SqliteError(db, "prepare");
   }
   return Statement(s);
@@ -51,7 +52,8 @@ void BindText(sqlite3_stmt* s, int index, absl::string_view text) {
 
 absl::StatusOr<Db> OpenDb(const std::string& path) {
   sqlite3* raw = nullptr;
-  int rc = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
+  int rc =
+      sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr);
   Db db(raw);
   if (rc != SQLITE_OK) return SqliteError(db.get(), absl::StrCat("open '", path, "'"));
   sqlite3_busy_timeout(db.get(), 5000);
@@ -59,7 +61,8 @@ absl::StatusOr<Db> OpenDb(const std::string& path) {
   ASSIGN_OR_RETURN(Statement version, Prepare(db.get(), "PRAGMA user_version"));
   if (sqlite3_step(version.get()) != SQLITE_ROW) return SqliteError(db.get(), "user_version");
   if (int found = sqlite3_column_int(version.get(), 0); found > kVersion) {
-    return absl::FailedPreconditionError(absl::StrCat("state.db has version ", found, ", this berthd knows ", kVersion));
+    return absl::FailedPreconditionError(
+        absl::StrCat("state.db has version ", found, ", this berthd knows ", kVersion));
   }
   RETURN_IF_ERROR(Exec(db.get(), absl::StrCat(kSchema, "PRAGMA user_version=", kVersion)));
   return db;

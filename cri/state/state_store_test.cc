@@ -1,13 +1,12 @@
 #include "cri/state/state_store.h"
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <sqlite3.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include "runtime/sys/file.h"
 
@@ -81,9 +80,7 @@ TEST_F(StateStoreTest, NewerVersionIsRefusedAndKept) {
   EXPECT_THAT(Open()->Load()->records, SizeIs(1));
 }
 
-TEST_F(StateStoreTest, MissingDirectoryIsAnError) {
-  EXPECT_FALSE(OpenSqliteStateStore(dir_ + "/no/state.db").ok());
-}
+TEST_F(StateStoreTest, MissingDirectoryIsAnError) { EXPECT_FALSE(OpenSqliteStateStore(dir_ + "/no/state.db").ok()); }
 
 }  // namespace
 }  // namespace berth::state

@@ -44,7 +44,7 @@ class DirLayerStore : public LayerStore {
   sys::UniqueFd root_, layers_, staging_;  // set once by Init
   std::unique_ptr<Trash> trash_;           // likewise
   std::vector<std::string> problems_;      // likewise
-  mutable absl::Mutex mutex_;                      // also makes renames in layers_ and changes of the map one step
+  mutable absl::Mutex mutex_;              // also makes renames in layers_ and changes of the map one step
   std::map<std::string, LayerInfo> index_ ABSL_GUARDED_BY(mutex_);  // by diffID
 };
 

@@ -30,7 +30,8 @@ Trash::~Trash() {
 
 absl::Status Trash::Take(int dir, const std::string& name) {
   if (renameat(dir, name.c_str(), dir_.get(), RandomHexId().c_str()) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("rename of '", name, "' into the trash"));
+    return errno == ENOENT ? absl::OkStatus()
+                           : ErrnoError(errno, absl::StrCat("rename of '", name, "' into the trash"));
   }
   absl::MutexLock lock(&mu_);
   work_ = true;

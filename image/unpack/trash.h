@@ -1,5 +1,6 @@
-// Where directory trees go that are no longer wanted: gone from their place at once, unlinked when the machine has time.
-// Unlinking the thousands of files of a layer takes from a fifth of a second to many, depending on the file system.
+// Where directory trees go that are no longer wanted: gone from their place at once, unlinked when the machine has
+// time. Unlinking the thousands of files of a layer takes from a fifth of a second to many, depending on the file
+// system.
 #pragma once
 
 #include <atomic>

@@ -44,7 +44,8 @@ absl::StatusOr<std::string> StringField(const Json& object, const char* key, abs
 absl::StatusOr<int64_t> IntField(const Json& object, const char* key, int64_t fallback) {
   const Json* m = Member(object, key);
   if (!m) return fallback;
-  if (m->is_number_unsigned() && m->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return WrongType(key, "an integer of 64 bits");
+  if (m->is_number_unsigned() && m->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+    return WrongType(key, "an integer of 64 bits");
   if (!m->is_number_integer()) return WrongType(key, "an integer");
   return m->get<int64_t>();
 }

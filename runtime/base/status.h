@@ -42,18 +42,16 @@ absl::Status AnnotateAll(const absl::Status& status, const Context&... context) 
 #define BERTH_CONCAT(a, b) BERTH_CONCAT_(a, b)
 
 // RETURN_IF_ERROR(expr, context...): returns the error, with the context (StrCat pieces) in front of it.
-#define RETURN_IF_ERROR(expr, ...)                                                \
-  do {                                                                            \
-    if (auto&& status_ = (expr); !status_.ok())                                   \
-      return ::berth::internal::AnnotateAll(                                      \
-          ::berth::internal::StatusOf(status_) __VA_OPT__(, ) __VA_ARGS__);       \
+#define RETURN_IF_ERROR(expr, ...)                                                                            \
+  do {                                                                                                        \
+    if (auto&& status_ = (expr); !status_.ok())                                                               \
+      return ::berth::internal::AnnotateAll(::berth::internal::StatusOf(status_) __VA_OPT__(, ) __VA_ARGS__); \
   } while (0)
 
 // ASSIGN_OR_RETURN(auto value, expr, context...): the value, or returns the error with the context in front.
 #define ASSIGN_OR_RETURN(lhs, expr, ...) \
   ASSIGN_OR_RETURN_(BERTH_CONCAT(result_, __LINE__), lhs, expr __VA_OPT__(, ) __VA_ARGS__)
-#define ASSIGN_OR_RETURN_(result, lhs, expr, ...)                                            \
-  auto result = (expr);                                                                      \
-  if (!result.ok())                                                                          \
-    return ::berth::internal::AnnotateAll(result.status() __VA_OPT__(, ) __VA_ARGS__);       \
+#define ASSIGN_OR_RETURN_(result, lhs, expr, ...)                                                      \
+  auto result = (expr);                                                                                \
+  if (!result.ok()) return ::berth::internal::AnnotateAll(result.status() __VA_OPT__(, ) __VA_ARGS__); \
   lhs = std::move(result).value()

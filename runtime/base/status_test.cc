@@ -1,8 +1,8 @@
 #include "runtime/base/status.h"
 
-#include <cerrno>
-
 #include <gtest/gtest.h>
+
+#include <cerrno>
 
 namespace berth {
 namespace {

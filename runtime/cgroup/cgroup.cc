@@ -36,8 +36,7 @@ absl::StatusOr<std::unique_ptr<Hierarchy>> Hierarchy::OpenV2(absl::string_view r
 absl::StatusOr<std::unique_ptr<Hierarchy>> Hierarchy::Probe(absl::string_view root) {
   if (auto v2 = OpenV2(root); v2.ok()) return v2;
   ASSIGN_OR_RETURN(std::vector<V1Tree> trees, FindV1Trees(root));
-  if (trees.empty())
-    return absl::UnavailableError(absl::StrCat("no cgroups are mounted at '", root, "'"));
+  if (trees.empty()) return absl::UnavailableError(absl::StrCat("no cgroups are mounted at '", root, "'"));
   return MakeV1(std::move(trees));
 }
 

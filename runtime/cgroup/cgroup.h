@@ -30,8 +30,7 @@ class Cgroup {
     std::vector<sys::UniqueFd> v1_tasks;
     sys::UniqueFd oom, kill, v1_procs, v1_freezer;
   };
-  Cgroup(std::string path, Descriptors descriptors)
-      : path_(std::move(path)), fds_(std::move(descriptors)) {}
+  Cgroup(std::string path, Descriptors descriptors) : path_(std::move(path)), fds_(std::move(descriptors)) {}
 
   const std::string& path() const { return path_; }
   // Appends the descriptors (they stay this object's) to `fds`, and their indices to `join`; those
@@ -55,8 +54,7 @@ class Hierarchy {
   // Finds out what is mounted beneath `root`. With v1 controllers beside a unified tree without
   // controllers (a "hybrid" host) the answer is v1, and the unified tree is left alone. Unavailable
   // when there are no cgroups.
-  static absl::StatusOr<std::unique_ptr<Hierarchy>> Probe(
-      absl::string_view root = "/sys/fs/cgroup");
+  static absl::StatusOr<std::unique_ptr<Hierarchy>> Probe(absl::string_view root = "/sys/fs/cgroup");
   // A v2 tree at `root`, whatever else is mounted.
   static absl::StatusOr<std::unique_ptr<Hierarchy>> OpenV2(absl::string_view root);
 
@@ -73,8 +71,7 @@ class Hierarchy {
   virtual absl::Status Update(absl::string_view path, const Limits& limits) = 0;
   // Removes it and the cgroups beneath it. Retried while the kernel says EBUSY (processes that are
   // not reaped yet) until `timeout`; then FailedPrecondition with EBUSY. OK when it is not there.
-  virtual absl::Status Remove(absl::string_view path,
-                              absl::Duration timeout = absl::Seconds(2)) = 0;
+  virtual absl::Status Remove(absl::string_view path, absl::Duration timeout = absl::Seconds(2)) = 0;
   // SIGKILL to every process in it and beneath it. When it returns they are dying, not gone. OK
   // when it is not there.
   virtual absl::Status Kill(absl::string_view path) = 0;
@@ -82,8 +79,7 @@ class Hierarchy {
   virtual absl::StatusOr<Stats> ReadStats(absl::string_view path) = 0;
   // v1: each hierarchy's directory of the cgroup as a detached mount, read-only unless `writable`.
   // v2: none, since the container mounts cgroup2 itself.
-  virtual absl::StatusOr<std::vector<HierarchyMount>> Mounts(absl::string_view path,
-                                                             bool writable) = 0;
+  virtual absl::StatusOr<std::vector<HierarchyMount>> Mounts(absl::string_view path, bool writable) = 0;
 };
 
 }  // namespace berth::cgroup

@@ -30,8 +30,7 @@ std::string TestPath() { return absl::StrCat("/berth-test-", getpid()); }
 
 std::string ReadV1(absl::string_view controller, absl::string_view path, absl::string_view file) {
   auto text = sys::ReadFile(absl::StrCat("/sys/fs/cgroup/", controller, path, "/", file));
-  return text.ok() ? std::string(absl::StripAsciiWhitespace(*text))
-                   : std::string(text.status().message());
+  return text.ok() ? std::string(absl::StripAsciiWhitespace(*text)) : std::string(text.status().message());
 }
 
 // A child that joins as the shim's children do, runs `body` and exits with what it returns.
@@ -62,8 +61,7 @@ class V1Test : public ::testing::Test {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "cgroups need root";
     auto hierarchy = Hierarchy::Probe();
-    if (!hierarchy.ok() || (*hierarchy)->version() != Version::kV1)
-      GTEST_SKIP() << "this machine has no cgroup v1";
+    if (!hierarchy.ok() || (*hierarchy)->version() != Version::kV1) GTEST_SKIP() << "this machine has no cgroup v1";
     h_ = *std::move(hierarchy);
   }
   void TearDown() override {
@@ -103,11 +101,9 @@ TEST_F(V1Test, CreatesWithLimitsAndRemoves) {
 }
 
 TEST_F(V1Test, UpdatesInAnyDirection) {
-  ASSERT_TRUE(
-      h_->Create(path_, {.cpu_quota = 20000, .cpu_period = 50000, .memory = 64 << 20}).ok());
+  ASSERT_TRUE(h_->Create(path_, {.cpu_quota = 20000, .cpu_period = 50000, .memory = 64 << 20}).ok());
   for (int64_t mib : {32, 256, 16}) {
-    absl::Status status =
-        h_->Update(path_, {.cpu_quota = mib * 1000, .cpu_period = 100000, .memory = mib << 20});
+    absl::Status status = h_->Update(path_, {.cpu_quota = mib * 1000, .cpu_period = 100000, .memory = mib << 20});
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_EQ(ReadV1("memory", path_, "memory.limit_in_bytes"), absl::StrCat(mib << 20));
   }
@@ -125,8 +121,7 @@ TEST_F(V1Test, ALimitWithoutItsControllerNamesTheFieldAndLeavesNothing) {
 
 TEST_F(V1Test, RefusesBadPathsAndValues) {
   EXPECT_EQ(h_->Create("/a/../../b", {}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(h_->Create(path_, {.unified = {{"memory.high", "1"}}}).status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(h_->Create(path_, {.unified = {{"memory.high", "1"}}}).status().code(), absl::StatusCode::kInvalidArgument);
   auto refused = h_->Create(path_, {.cpuset_cpus = "4000"});
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("cpuset_cpus = 4000"));
   EXPECT_NE(access(("/sys/fs/cgroup/cpuset" + path_).c_str(), F_OK), 0);
@@ -143,11 +138,9 @@ TEST_F(V1Test, ProcessesJoinAreSeenAndKilledWithTheirChildren) {
     }
     return Forever();
   });
-  for (int i = 0; i < 200 && h_->ReadStats(path_)->pids < 6; ++i)
-    absl::SleepFor(absl::Milliseconds(5));
+  for (int i = 0; i < 200 && h_->ReadStats(path_)->pids < 6; ++i) absl::SleepFor(absl::Milliseconds(5));
   EXPECT_EQ(h_->ReadStats(path_)->pids, 6u);
-  EXPECT_EQ(h_->Remove(path_, absl::Milliseconds(20)).code(),
-            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(h_->Remove(path_, absl::Milliseconds(20)).code(), absl::StatusCode::kFailedPrecondition);
   ASSERT_TRUE(h_->Kill(TestPath()).ok());  // from above
   EXPECT_EQ(Wait(pid), 128 + SIGKILL);
   EXPECT_TRUE(h_->Remove(path_).ok());

@@ -30,8 +30,7 @@ bpf_insn LoadWord(uint8_t dst, size_t offset) {
   return Insn(BPF_LDX | BPF_MEM | BPF_W, dst, BPF_REG_1, static_cast<int16_t>(offset), 0);
 }
 bpf_insn SkipUnlessEqual(uint8_t reg, uint32_t value, size_t skip) {
-  return Insn(BPF_JMP32 | BPF_JNE | BPF_K, reg, 0, static_cast<int16_t>(skip),
-              static_cast<int32_t>(value));
+  return Insn(BPF_JMP32 | BPF_JNE | BPF_K, reg, 0, static_cast<int16_t>(skip), static_cast<int32_t>(value));
 }
 
 uint32_t AccessMask(const std::string& access) {
@@ -59,16 +58,15 @@ std::vector<bpf_insn> CompileRule(const DeviceRule& rule) {
                  static_cast<int32_t>(denied)));
   }
   if (rule.type != 'a')
-    prepend(SkipUnlessEqual(BPF_REG_2, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR,
-                            out.size()));
+    prepend(SkipUnlessEqual(BPF_REG_2, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR, out.size()));
   return out;
 }
 
 std::string KeyOf(const std::vector<DeviceRule>& rules) {
   std::string key;
   for (const DeviceRule& r : rules) {
-    absl::StrAppend(&key, absl::string_view(&r.type, 1), r.major ? absl::StrCat(*r.major) : "*",
-                    ":", r.minor ? absl::StrCat(*r.minor) : "*", r.access, ";");
+    absl::StrAppend(&key, absl::string_view(&r.type, 1), r.major ? absl::StrCat(*r.major) : "*", ":",
+                    r.minor ? absl::StrCat(*r.minor) : "*", r.access, ";");
   }
   return key;
 }
@@ -92,14 +90,12 @@ absl::Status Detach(int cgroup_dir, uint32_t id) {
   bpf_attr attr = {};
   attr.prog_id = id;
   UniqueFd program(static_cast<int>(Bpf(BPF_PROG_GET_FD_BY_ID, &attr)));
-  if (!program)
-    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, "open a device program");
+  if (!program) return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, "open a device program");
   attr = {};
   attr.target_fd = static_cast<uint32_t>(cgroup_dir);
   attr.attach_bpf_fd = static_cast<uint32_t>(program.get());
   attr.attach_type = BPF_CGROUP_DEVICE;
-  if (Bpf(BPF_PROG_DETACH, &attr) != 0 && errno != ENOENT)
-    return ErrnoError(errno, "detach a device program");
+  if (Bpf(BPF_PROG_DETACH, &attr) != 0 && errno != ENOENT) return ErrnoError(errno, "detach a device program");
   return absl::OkStatus();
 }
 
@@ -124,8 +120,7 @@ std::vector<bpf_insn> CompileDeviceRules(const std::vector<DeviceRule>& rules) {
   return out;
 }
 
-absl::StatusOr<std::shared_ptr<const UniqueFd>> DevicePrograms::Load(
-    const std::vector<DeviceRule>& rules) {
+absl::StatusOr<std::shared_ptr<const UniqueFd>> DevicePrograms::Load(const std::vector<DeviceRule>& rules) {
   const std::string key = KeyOf(rules);
   {
     absl::MutexLock lock(&mutex_);

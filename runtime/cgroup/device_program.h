@@ -27,8 +27,7 @@ class DevicePrograms {
  public:
   // Replaces whatever device programs are attached to the cgroup directory itself by the one for
   // `rules`.
-  absl::Status Attach(int cgroup_dir, const std::vector<DeviceRule>& rules)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Attach(int cgroup_dir, const std::vector<DeviceRule>& rules) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   absl::StatusOr<std::shared_ptr<const sys::UniqueFd>> Load(const std::vector<DeviceRule>& rules)

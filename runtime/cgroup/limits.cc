@@ -17,8 +17,7 @@ absl::Status Bad(absl::string_view field, absl::string_view what) {
 
 // The checks that both versions share.
 absl::Status Validate(const Limits& l) {
-  if (l.cpu_quota && *l.cpu_quota != -1 && *l.cpu_quota < 1000)
-    return Bad("cpu_quota", "below 1000 µs");
+  if (l.cpu_quota && *l.cpu_quota != -1 && *l.cpu_quota < 1000) return Bad("cpu_quota", "below 1000 µs");
   if (l.cpu_period && (*l.cpu_period < 1000 || *l.cpu_period > 1000000)) {
     return Bad("cpu_period", "not within 1000 and 1000000 µs");
   }
@@ -26,8 +25,7 @@ absl::Status Validate(const Limits& l) {
   if (l.memory_swap && *l.memory_swap < -1) return Bad("memory_swap_limit", "negative");
   if (l.memory_swap && *l.memory_swap != -1) {
     if (!l.memory) return Bad("memory_swap_limit", "given without memory_limit");
-    if (*l.memory == -1 || *l.memory_swap < *l.memory)
-      return Bad("memory_swap_limit", "below memory_limit");
+    if (*l.memory == -1 || *l.memory_swap < *l.memory) return Bad("memory_swap_limit", "below memory_limit");
   }
   if (l.pids && (*l.pids == 0 || *l.pids < -1)) return Bad("pids", "has to be positive or -1");
   for (const std::string* list : {&l.cpuset_cpus, &l.cpuset_mems}) {
@@ -54,10 +52,8 @@ void AddHugepages(const Limits& l, absl::string_view suffix, absl::string_view r
     const std::string value = absl::StrCat(bytes);
     // A limit of no pages is what every pod has that asks for none, also where there is no
     // controller to say so.
-    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits",
-                   bytes == 0});
-    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", rsvd_suffix), value,
-                   "hugepage_limits", true});
+    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits", bytes == 0});
+    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", rsvd_suffix), value, "hugepage_limits", true});
   }
 }
 
@@ -73,16 +69,15 @@ absl::Status ValidateUnifiedKey(const std::string& key) {
     }
   }
   // cgroup.* files are the runtime's own: they move and kill processes.
-  if (!dot || absl::StartsWith(key, "cgroup."))
-    return Bad("unified", absl::StrCat("key '", key, "'"));
+  if (!dot || absl::StartsWith(key, "cgroup.")) return Bad("unified", absl::StrCat("key '", key, "'"));
   return absl::OkStatus();
 }
 
 std::string DeviceNumber(const std::optional<uint32_t>& n) { return n ? absl::StrCat(*n) : "*"; }
 
 std::string DeviceLine(const DeviceRule& rule) {
-  return absl::StrCat(absl::string_view(&rule.type, 1), " ", DeviceNumber(rule.major), ":",
-                      DeviceNumber(rule.minor), " ", rule.access);
+  return absl::StrCat(absl::string_view(&rule.type, 1), " ", DeviceNumber(rule.major), ":", DeviceNumber(rule.minor),
+                      " ", rule.access);
 }
 
 absl::Status AddDevicesV1(const std::vector<DeviceRule>& rules, std::vector<FileWrite>& out) {
@@ -128,22 +123,17 @@ absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
     const uint64_t shares = std::clamp<uint64_t>(*l.cpu_shares, 2, 262144);
     out.push_back({"cpu", "cpu.shares", absl::StrCat(shares), "cpu_shares"});
   }
-  if (l.cpu_period)
-    out.push_back({"cpu", "cpu.cfs_period_us", absl::StrCat(*l.cpu_period), "cpu_period"});
-  if (l.cpu_quota)
-    out.push_back({"cpu", "cpu.cfs_quota_us", absl::StrCat(*l.cpu_quota), "cpu_quota"});
-  if (!l.cpuset_cpus.empty())
-    out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
-  if (!l.cpuset_mems.empty())
-    out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
+  if (l.cpu_period) out.push_back({"cpu", "cpu.cfs_period_us", absl::StrCat(*l.cpu_period), "cpu_period"});
+  if (l.cpu_quota) out.push_back({"cpu", "cpu.cfs_quota_us", absl::StrCat(*l.cpu_quota), "cpu_quota"});
+  if (!l.cpuset_cpus.empty()) out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
+  if (!l.cpuset_mems.empty()) out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
   if (l.memory) {
     out.push_back({"memory", "memory.limit_in_bytes", absl::StrCat(*l.memory), "memory_limit"});
     // Without swap accounting there is no such file, and no way to limit swap.
-    out.push_back({"memory", "memory.memsw.limit_in_bytes",
-                   absl::StrCat(l.memory_swap.value_or(*l.memory)), "memory_swap_limit", true});
-  } else if (l.memory_swap) {
-    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap),
+    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(l.memory_swap.value_or(*l.memory)),
                    "memory_swap_limit", true});
+  } else if (l.memory_swap) {
+    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap), "memory_swap_limit", true});
   }
   if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids"});
   AddHugepages(l, "limit_in_bytes", "rsvd.limit_in_bytes", out);
@@ -154,19 +144,15 @@ absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
 absl::StatusOr<std::vector<FileWrite>> PlanV2(const Limits& l) {
   RETURN_IF_ERROR(Validate(l));
   std::vector<FileWrite> out;
-  if (l.cpu_shares)
-    out.push_back({"cpu", "cpu.weight", absl::StrCat(WeightOfShares(*l.cpu_shares)), "cpu_shares"});
+  if (l.cpu_shares) out.push_back({"cpu", "cpu.weight", absl::StrCat(WeightOfShares(*l.cpu_shares)), "cpu_shares"});
   if (l.cpu_quota) {
-    out.push_back({"cpu", "cpu.max",
-                   absl::StrCat(OrMax(*l.cpu_quota), " ", l.cpu_period.value_or(kDefaultPeriod)),
-                   "cpu_quota"});
+    out.push_back(
+        {"cpu", "cpu.max", absl::StrCat(OrMax(*l.cpu_quota), " ", l.cpu_period.value_or(kDefaultPeriod)), "cpu_quota"});
   } else if (l.cpu_period) {
     out.push_back({"cpu", "cpu.max", absl::StrCat("max ", *l.cpu_period), "cpu_period"});
   }
-  if (!l.cpuset_cpus.empty())
-    out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
-  if (!l.cpuset_mems.empty())
-    out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
+  if (!l.cpuset_cpus.empty()) out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
+  if (!l.cpuset_mems.empty()) out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
   if (l.memory) {
     // v2 counts swap by itself. First the swap, so that a smaller memory limit does not push pages
     // there.

@@ -33,10 +33,9 @@ struct Limits {
   std::optional<uint64_t> cpu_period;  // µs
   std::string cpuset_cpus;             // "0-3,7"
   std::string cpuset_mems;
-  std::optional<int64_t> memory;  // bytes; -1 = unlimited
-  std::optional<int64_t>
-      memory_swap;              // bytes of memory and swap together; nullopt = as memory: no swap
-  std::optional<int64_t> pids;  // -1 = unlimited
+  std::optional<int64_t> memory;               // bytes; -1 = unlimited
+  std::optional<int64_t> memory_swap;          // bytes of memory and swap together; nullopt = as memory: no swap
+  std::optional<int64_t> pids;                 // -1 = unlimited
   std::map<std::string, uint64_t> hugepages;   // "2MB" -> bytes
   std::map<std::string, std::string> unified;  // v2 only: "memory.high" -> "1000000"
   std::optional<std::vector<DeviceRule>> devices;

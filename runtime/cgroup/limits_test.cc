@@ -16,8 +16,7 @@ using ::testing::IsEmpty;
 std::vector<std::string> Lines(const absl::StatusOr<std::vector<FileWrite>>& plan) {
   std::vector<std::string> out;
   if (!plan.ok()) return {std::string(plan.status().message())};
-  for (const FileWrite& w : *plan)
-    out.push_back(absl::StrCat(w.file, "=", w.value, w.optional ? "?" : ""));
+  for (const FileWrite& w : *plan) out.push_back(absl::StrCat(w.file, "=", w.value, w.optional ? "?" : ""));
   return out;
 }
 
@@ -28,8 +27,7 @@ TEST(WeightTest, FollowsTheCurve) {
   EXPECT_EQ(WeightOfShares(1024), 100u);
   EXPECT_EQ(WeightOfShares(262144), 10000u);
   EXPECT_EQ(WeightOfShares(1u << 30), 10000u);
-  for (uint64_t s = 2; s < 262144; s += 37)
-    ASSERT_LE(WeightOfShares(s), WeightOfShares(s + 37)) << s;
+  for (uint64_t s = 2; s < 262144; s += 37) ASSERT_LE(WeightOfShares(s), WeightOfShares(s + 37)) << s;
 }
 
 TEST(LimitsTest, NothingAskedIsNothingWritten) {
@@ -47,12 +45,10 @@ TEST(LimitsTest, EveryFieldOfV1) {
            .memory_swap = 2 << 20,
            .pids = 100,
            .hugepages = {{"2MB", 4096}}};
-  EXPECT_THAT(
-      Lines(PlanV1(l)),
-      ElementsAre("cpu.shares=512", "cpu.cfs_period_us=100000", "cpu.cfs_quota_us=50000",
-                  "cpuset.cpus=0-1", "cpuset.mems=0", "memory.limit_in_bytes=1048576",
-                  "memory.memsw.limit_in_bytes=2097152?", "pids.max=100",
-                  "hugetlb.2MB.limit_in_bytes=4096", "hugetlb.2MB.rsvd.limit_in_bytes=4096?"));
+  EXPECT_THAT(Lines(PlanV1(l)),
+              ElementsAre("cpu.shares=512", "cpu.cfs_period_us=100000", "cpu.cfs_quota_us=50000", "cpuset.cpus=0-1",
+                          "cpuset.mems=0", "memory.limit_in_bytes=1048576", "memory.memsw.limit_in_bytes=2097152?",
+                          "pids.max=100", "hugetlb.2MB.limit_in_bytes=4096", "hugetlb.2MB.rsvd.limit_in_bytes=4096?"));
 }
 
 TEST(LimitsTest, EveryFieldOfV2) {
@@ -65,15 +61,13 @@ TEST(LimitsTest, EveryFieldOfV2) {
            .hugepages = {{"1GB", 0}},
            .unified = {{"memory.high", "1000"}, {"memory.oom.group", "1"}}};
   EXPECT_THAT(Lines(PlanV2(l)),
-              ElementsAre("cpu.weight=100", "cpu.max=50000 100000", "cpuset.cpus=0-1",
-                          "memory.swap.max=2097152?", "memory.max=1048576", "pids.max=max",
-                          "hugetlb.1GB.max=0?", "hugetlb.1GB.rsvd.max=0?", "memory.high=1000",
-                          "memory.oom.group=1"));
+              ElementsAre("cpu.weight=100", "cpu.max=50000 100000", "cpuset.cpus=0-1", "memory.swap.max=2097152?",
+                          "memory.max=1048576", "pids.max=max", "hugetlb.1GB.max=0?", "hugetlb.1GB.rsvd.max=0?",
+                          "memory.high=1000", "memory.oom.group=1"));
 }
 
 TEST(LimitsTest, MemoryWithoutSwapMeansNoSwap) {
-  EXPECT_THAT(Lines(PlanV2({.memory = 5000})),
-              ElementsAre("memory.swap.max=0?", "memory.max=5000"));
+  EXPECT_THAT(Lines(PlanV2({.memory = 5000})), ElementsAre("memory.swap.max=0?", "memory.max=5000"));
   EXPECT_THAT(Lines(PlanV1({.memory = 5000})),
               ElementsAre("memory.limit_in_bytes=5000", "memory.memsw.limit_in_bytes=5000?"));
   EXPECT_THAT(Lines(PlanV2({.memory = -1})), ElementsAre("memory.swap.max=max?", "memory.max=max"));
@@ -106,8 +100,8 @@ TEST(LimitsTest, BadValuesNameTheField) {
 }
 
 TEST(LimitsTest, UnifiedKeysAreFileNamesOfControllers) {
-  for (const char* key : {"../x.y", "memory", "memory/high", ".high", "memory.", "cgroup.procs",
-                          "a..b", "", "a.b\nc"}) {
+  for (const char* key :
+       {"../x.y", "memory", "memory/high", ".high", "memory.", "cgroup.procs", "a..b", "", "a.b\nc"}) {
     EXPECT_FALSE(PlanV2({.unified = {{key, "1"}}}).ok()) << key;
   }
   EXPECT_THAT(Lines(PlanV1({.unified = {{"memory.high", "1"}}})),

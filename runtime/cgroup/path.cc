@@ -33,18 +33,15 @@ absl::StatusOr<std::vector<std::string>> Children(int dir) {
 
 absl::Status RemoveAt(int parent, const std::string& name, absl::Time deadline) {
   for (;;) {
-    if (unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT)
-      return absl::OkStatus();
+    if (unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return absl::OkStatus();
     if (errno != EBUSY) return ErrnoError(errno, absl::StrCat("rmdir cgroup '", name, "'"));
     // EBUSY: processes that are still dying, or cgroups below.
     auto dir = sys::OpenBeneath(parent, name, O_RDONLY | O_DIRECTORY);
     if (!dir.ok()) continue;
     ASSIGN_OR_RETURN(std::vector<std::string> children, Children(dir->get()));
-    for (const std::string& child : children)
-      RETURN_IF_ERROR(RemoveAt(dir->get(), child, deadline), name);
+    for (const std::string& child : children) RETURN_IF_ERROR(RemoveAt(dir->get(), child, deadline), name);
     if (!children.empty()) continue;
-    if (absl::Now() >= deadline)
-      return ErrnoError(EBUSY, absl::StrCat("rmdir cgroup '", name, "'"));
+    if (absl::Now() >= deadline) return ErrnoError(EBUSY, absl::StrCat("rmdir cgroup '", name, "'"));
     absl::SleepFor(kRetry);
   }
 }
@@ -57,9 +54,8 @@ absl::StatusOr<Outcome> WriteOne(int dir, const FileWrite& write) {
   const int err = ErrnoOf(status);
   if (err == ENOENT && write.optional) return Outcome::kDone;
   if (err == ENOENT) {
-    return absl::FailedPreconditionError(absl::StrCat(write.field, ": this machine has no '",
-                                                      write.file, "' (controller ",
-                                                      write.controller, ")"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(write.field, ": this machine has no '", write.file, "' (controller ", write.controller, ")"));
   }
   if (err == EINVAL || err == EBUSY) return Outcome::kRetry;
   return Annotate(status, absl::StrCat(write.field, " = ", write.value));
@@ -68,15 +64,11 @@ absl::StatusOr<Outcome> WriteOne(int dir, const FileWrite& write) {
 }  // namespace
 
 absl::StatusOr<std::vector<std::string>> SplitPath(absl::string_view path) {
-  const auto bad = [&] {
-    return absl::InvalidArgumentError(absl::StrCat("cgroup path '", path, "'"));
-  };
-  if (!absl::StartsWith(path, "/") || absl::StrContains(path, absl::string_view("\0", 1)))
-    return bad();
+  const auto bad = [&] { return absl::InvalidArgumentError(absl::StrCat("cgroup path '", path, "'")); };
+  if (!absl::StartsWith(path, "/") || absl::StrContains(path, absl::string_view("\0", 1))) return bad();
   std::vector<std::string> parts = absl::StrSplit(path, '/', absl::SkipEmpty());
   for (const std::string& part : parts) {
-    if (part == "." || part == ".." || part.size() > 255 || absl::StrContains(part, "\n"))
-      return bad();
+    if (part == "." || part == ".." || part.size() > 255 || absl::StrContains(part, "\n")) return bad();
   }
   if (parts.empty()) return bad();
   return parts;
@@ -85,8 +77,7 @@ absl::StatusOr<std::vector<std::string>> SplitPath(absl::string_view path) {
 absl::StatusOr<UniqueFd> OpenDir(int root, absl::string_view path) {
   ASSIGN_OR_RETURN(std::vector<std::string> parts, SplitPath(path));
   std::string relative;
-  for (const std::string& part : parts)
-    absl::StrAppend(&relative, relative.empty() ? "" : "/", part);
+  for (const std::string& part : parts) absl::StrAppend(&relative, relative.empty() ? "" : "/", part);
   return sys::OpenBeneath(root, relative, O_RDONLY | O_DIRECTORY);
 }
 
@@ -144,8 +135,7 @@ absl::Status WriteLimits(int dir, const std::vector<FileWrite>& writes) {
     if (outcome == Outcome::kRetry) again.push_back(&write);
   }
   for (const FileWrite* write : again) {
-    RETURN_IF_ERROR(sys::WriteFileAt(dir, write->file, write->value), write->field, " = ",
-                    write->value);
+    RETURN_IF_ERROR(sys::WriteFileAt(dir, write->file, write->value), write->field, " = ", write->value);
   }
   return absl::OkStatus();
 }

@@ -15,8 +15,7 @@ std::optional<uint64_t> SingleValue(absl::string_view text) {
 std::optional<uint64_t> KeyedValue(absl::string_view text, absl::string_view key) {
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     const size_t space = line.find(' ');
-    if (space != absl::string_view::npos && line.substr(0, space) == key)
-      return SingleValue(line.substr(space + 1));
+    if (space != absl::string_view::npos && line.substr(0, space) == key) return SingleValue(line.substr(space + 1));
   }
   return std::nullopt;
 }

@@ -54,8 +54,7 @@ class V1 final : public Hierarchy {
   absl::StatusOr<Cgroup> Open(absl::string_view path) override {
     Cgroup::Descriptors fds;
     for (const V1Tree& tree : trees_) {
-      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (",
-                       tree.name, ")");
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
       ASSIGN_OR_RETURN(UniqueFd tasks, sys::OpenAt(dir.get(), "tasks", O_WRONLY));
       fds.v1_tasks.push_back(std::move(tasks));
       if (tree.controllers.contains("memory")) {
@@ -81,8 +80,7 @@ class V1 final : public Hierarchy {
     absl::Status first;
     for (const V1Tree& tree : trees_) {
       absl::Status status = RemoveTree(tree.root.get(), path, deadline);
-      if (first.ok())
-        first = Annotate(status, absl::StrCat("remove cgroup '", path, "' (", tree.name, ")"));
+      if (first.ok()) first = Annotate(status, absl::StrCat("remove cgroup '", path, "' (", tree.name, ")"));
     }
     return first;
   }
@@ -104,15 +102,13 @@ class V1 final : public Hierarchy {
       absl::SleepFor(absl::Milliseconds(1));
       seen = SignalTree(dir->get());
     }
-    return ErrnoOf(seen.status()) == ENOENT || ErrnoOf(seen.status()) == ENODEV ? absl::OkStatus()
-                                                                                : seen.status();
+    return ErrnoOf(seen.status()) == ENOENT || ErrnoOf(seen.status()) == ENODEV ? absl::OkStatus() : seen.status();
   }
 
   absl::StatusOr<Stats> ReadStats(absl::string_view path) override {
     Stats stats;
     for (const V1Tree& tree : trees_) {
-      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (",
-                       tree.name, ")");
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
       if (tree.controllers.contains("cpuacct")) {
         stats.cpu_usage_ns = SingleValue(ReadOrEmpty(dir.get(), "cpuacct.usage")).value_or(0);
       }
@@ -124,21 +120,17 @@ class V1 final : public Hierarchy {
     return stats;
   }
 
-  absl::StatusOr<std::vector<HierarchyMount>> Mounts(absl::string_view path,
-                                                     bool writable) override {
+  absl::StatusOr<std::vector<HierarchyMount>> Mounts(absl::string_view path, bool writable) override {
     std::vector<HierarchyMount> out;
     for (const V1Tree& tree : trees_) {
-      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (",
-                       tree.name, ")");
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
       // Programs look for a controller by its own name too when several share a directory.
       std::vector<std::string> names = {tree.name};
-      if (tree.controllers.size() > 1)
-        names.insert(names.end(), tree.controllers.begin(), tree.controllers.end());
+      if (tree.controllers.size() > 1) names.insert(names.end(), tree.controllers.begin(), tree.controllers.end());
       for (std::string& name : names) {
         ASSIGN_OR_RETURN(UniqueFd mount, sys::CloneTree(dir.get(), "", false));
         const uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-        RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), attrs | (writable ? 0 : MOUNT_ATTR_RDONLY),
-                                           0, 0, false));
+        RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), attrs | (writable ? 0 : MOUNT_ATTR_RDONLY), 0, 0, false));
         out.push_back({std::move(name), std::move(mount)});
       }
     }
@@ -154,16 +146,14 @@ class V1 final : public Hierarchy {
   }
 
   absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
-                                  const std::vector<FileWrite>& writes,
-                                  std::vector<const V1Tree*>& made) {
+                                  const std::vector<FileWrite>& writes, std::vector<const V1Tree*>& made) {
     for (const V1Tree& tree : trees_) {
       ASSIGN_OR_RETURN(UniqueFd dir, sys::OpenAt(tree.root.get(), ".", O_RDONLY | O_DIRECTORY));
       for (const std::string& part : parts) {
         ASSIGN_OR_RETURN(const bool created, MakeDir(dir.get(), part), tree.name);
         if (created && &part == &parts.back()) made.push_back(&tree);
         ASSIGN_OR_RETURN(UniqueFd next, sys::OpenBeneath(dir.get(), part, O_RDONLY | O_DIRECTORY));
-        if (tree.controllers.contains("cpuset"))
-          RETURN_IF_ERROR(InheritCpuset(dir.get(), next.get()));
+        if (tree.controllers.contains("cpuset")) RETURN_IF_ERROR(InheritCpuset(dir.get(), next.get()));
         dir = std::move(next);
       }
     }
@@ -184,8 +174,8 @@ class V1 final : public Hierarchy {
     }
     for (const FileWrite& write : rest) {
       if (write.optional) continue;
-      return absl::FailedPreconditionError(absl::StrCat(
-          write.field, ": this machine has no cgroup controller '", write.controller, "'"));
+      return absl::FailedPreconditionError(
+          absl::StrCat(write.field, ": this machine has no cgroup controller '", write.controller, "'"));
     }
     return absl::OkStatus();
   }
@@ -202,8 +192,7 @@ class V1 final : public Hierarchy {
   static void ReadMemory(int dir, Stats& stats) {
     stats.memory_usage = SingleValue(ReadOrEmpty(dir, "memory.usage_in_bytes")).value_or(0);
     const std::string text = ReadOrEmpty(dir, "memory.stat");
-    stats.memory_working_set =
-        WorkingSet(stats.memory_usage, KeyedValue(text, "total_inactive_file").value_or(0));
+    stats.memory_working_set = WorkingSet(stats.memory_usage, KeyedValue(text, "total_inactive_file").value_or(0));
     stats.memory_rss = KeyedValue(text, "total_rss").value_or(0);
     stats.swap_usage = KeyedValue(text, "total_swap").value_or(0);
     stats.page_faults = KeyedValue(text, "total_pgfault").value_or(0);
@@ -223,13 +212,11 @@ std::set<std::string> ControllersAt(absl::string_view mountinfo, absl::string_vi
   for (absl::string_view line : absl::StrSplit(mountinfo, '\n')) {
     const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
     if (halves.size() != 2) continue;
-    const std::vector<absl::string_view> left = absl::StrSplit(halves[0], ' '),
-                                         right = absl::StrSplit(halves[1], ' ');
+    const std::vector<absl::string_view> left = absl::StrSplit(halves[0], ' '), right = absl::StrSplit(halves[1], ' ');
     if (left.size() < 5 || right.size() < 3 || left[4] != point || right[0] != "cgroup") continue;
     out.clear();
     for (absl::string_view option : absl::StrSplit(right[2], ',')) {
-      if (option == "rw" || option == "ro" || option == "xattr" || absl::StrContains(option, "="))
-        continue;
+      if (option == "rw" || option == "ro" || option == "xattr" || absl::StrContains(option, "=")) continue;
       out.emplace(option);
     }
   }
@@ -254,8 +241,6 @@ absl::StatusOr<std::vector<V1Tree>> FindV1Trees(absl::string_view root) {
   return trees;
 }
 
-std::unique_ptr<Hierarchy> MakeV1(std::vector<V1Tree> trees) {
-  return std::make_unique<V1>(std::move(trees));
-}
+std::unique_ptr<Hierarchy> MakeV1(std::vector<V1Tree> trees) { return std::make_unique<V1>(std::move(trees)); }
 
 }  // namespace berth::cgroup

@@ -18,12 +18,10 @@ namespace {
 
 using sys::UniqueFd;
 
-constexpr absl::string_view kWanted[] = {"cpuset",  "cpu",  "io",   "memory",
-                                         "hugetlb", "pids", "rdma", "misc"};
+constexpr absl::string_view kWanted[] = {"cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"};
 
 bool Lists(absl::string_view text, absl::string_view word) {
-  const std::vector<absl::string_view> words =
-      absl::StrSplit(absl::StripAsciiWhitespace(text), ' ');
+  const std::vector<absl::string_view> words = absl::StrSplit(absl::StripAsciiWhitespace(text), ' ');
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
@@ -59,10 +57,8 @@ class V2 final : public Hierarchy {
     Cgroup::Descriptors fds;
     ASSIGN_OR_RETURN(fds.v2_dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
     // Both are there unless the kernel (before 5.14) or a missing memory controller says otherwise.
-    if (auto kill = sys::OpenAt(fds.v2_dir.get(), "cgroup.kill", O_WRONLY); kill.ok())
-      fds.kill = *std::move(kill);
-    if (auto oom = sys::OpenAt(fds.v2_dir.get(), "memory.events", O_RDONLY); oom.ok())
-      fds.oom = *std::move(oom);
+    if (auto kill = sys::OpenAt(fds.v2_dir.get(), "cgroup.kill", O_WRONLY); kill.ok()) fds.kill = *std::move(kill);
+    if (auto oom = sys::OpenAt(fds.v2_dir.get(), "memory.events", O_RDONLY); oom.ok()) fds.oom = *std::move(oom);
     return Cgroup(std::string(path), std::move(fds));
   }
 
@@ -73,8 +69,7 @@ class V2 final : public Hierarchy {
   }
 
   absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
-    return Annotate(RemoveTree(root_.get(), path, absl::Now() + timeout),
-                    absl::StrCat("remove cgroup '", path, "'"));
+    return Annotate(RemoveTree(root_.get(), path, absl::Now() + timeout), absl::StrCat("remove cgroup '", path, "'"));
   }
 
   absl::Status Kill(absl::string_view path) override {
@@ -98,8 +93,7 @@ class V2 final : public Hierarchy {
     stats.cpu_usage_ns = KeyedValue(ReadOrEmpty(fd, "cpu.stat"), "usage_usec").value_or(0) * 1000;
     stats.memory_usage = SingleValue(ReadOrEmpty(fd, "memory.current")).value_or(0);
     const std::string text = ReadOrEmpty(fd, "memory.stat");
-    stats.memory_working_set =
-        WorkingSet(stats.memory_usage, KeyedValue(text, "inactive_file").value_or(0));
+    stats.memory_working_set = WorkingSet(stats.memory_usage, KeyedValue(text, "inactive_file").value_or(0));
     stats.memory_rss = KeyedValue(text, "anon").value_or(0);
     stats.page_faults = KeyedValue(text, "pgfault").value_or(0);
     stats.major_page_faults = KeyedValue(text, "pgmajfault").value_or(0);
@@ -117,8 +111,7 @@ class V2 final : public Hierarchy {
 
  private:
   absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
-                                  const std::vector<FileWrite>& writes, const Limits& limits,
-                                  bool& made) {
+                                  const std::vector<FileWrite>& writes, const Limits& limits, bool& made) {
     ASSIGN_OR_RETURN(UniqueFd dir, sys::OpenAt(root_.get(), ".", O_RDONLY | O_DIRECTORY));
     for (const std::string& part : parts) {
       EnableControllers(dir.get());

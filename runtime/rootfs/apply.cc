@@ -83,8 +83,7 @@ absl::Status Apply(const shim::v1::ContainerPlan& plan, absl::Span<const int> fd
   RETURN_IF_ERROR(EnterRootfs(rootfs));
   const uint64_t readonly = plan.readonly_rootfs() ? MOUNT_ATTR_RDONLY : 0;
   if (readonly != 0 || plan.rootfs_propagation() != 0) {
-    RETURN_IF_ERROR(sys::SetMountAttrs(rootfs, readonly, 0, plan.rootfs_propagation(), false),
-                    "rootfs");
+    RETURN_IF_ERROR(sys::SetMountAttrs(rootfs, readonly, 0, plan.rootfs_propagation(), false), "rootfs");
   }
   return absl::OkStatus();
 }

@@ -67,8 +67,7 @@ class ApplyTest : public ::testing::Test {
     char name[] = "/tmp/berth-apply-XXXXXX";
     ASSERT_NE(mkdtemp(name), nullptr);
     dir_ = name;
-    for (const char* sub :
-         {"/rootfs", "/rootfs/etc", "/rootfs/data", "/rootfs/data/sub", "/host"}) {
+    for (const char* sub : {"/rootfs", "/rootfs/etc", "/rootfs/data", "/rootfs/data/sub", "/host"}) {
       ASSERT_EQ(mkdir((dir_ + sub).c_str(), 0755), 0);
     }
     Put("/rootfs/etc/passwd", "root");
@@ -80,8 +79,7 @@ class ApplyTest : public ::testing::Test {
     dev->add_options("mode=755");
     dev->add_options("size=65536k");
     MountStep* pts = AddStep(MountStep::DEVPTS, "/dev/pts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-    for (const char* o : {"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"})
-      pts->add_options(o);
+    for (const char* o : {"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}) pts->add_options(o);
     AddStep(MountStep::MQUEUE, "/dev/mqueue", MOUNT_ATTR_NOSUID);
     AddStep(MountStep::SYSFS, "/sys", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID);
     AddDevice("/dev/null", "/dev/null");
@@ -120,8 +118,7 @@ class ApplyTest : public ::testing::Test {
   void AddDevice(const char* host_path, const char* path) {
     auto mount = sys::CloneTree(AT_FDCWD, host_path, false);
     ASSERT_TRUE(mount.ok()) << mount.status();
-    ASSERT_TRUE(
-        sys::SetMountAttrs(mount->get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, 0, 0, false).ok());
+    ASSERT_TRUE(sys::SetMountAttrs(mount->get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, 0, 0, false).ok());
     shim::v1::DeviceNode* device = plan_.add_devices();
     device->set_path(path);
     device->set_fd(AddFd(*std::move(mount)));
@@ -137,16 +134,14 @@ class ApplyTest : public ::testing::Test {
     for (const UniqueFd& fd : owned_) fds.push_back(fd.get());
     int pipe_fds[2];
     EXPECT_EQ(pipe2(pipe_fds, O_CLOEXEC), 0);
-    auto child =
-        sys::Clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET);
+    auto child = sys::Clone(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET);
     EXPECT_TRUE(child.ok()) << child.status();
     if (child->pid == 0) {
       alarm(20);
       Terminal terminal;
       absl::Status status = EnterTemplate();
       if (status.ok()) status = Apply(plan_, fds, timer_, &terminal);
-      const std::string report =
-          status.ok() ? inside(terminal) : absl::StrCat("error: ", status.ToString());
+      const std::string report = status.ok() ? inside(terminal) : absl::StrCat("error: ", status.ToString());
       (void)sys::WriteAll(pipe_fds[1], report, "pipe");
       _exit(0);
     }
@@ -162,13 +157,11 @@ class ApplyTest : public ::testing::Test {
 
   // As the zygote does: the only mount left is an empty tmpfs.
   static absl::Status EnterTemplate() {
-    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
-      return ErrnoError(errno, "private");
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return ErrnoError(errno, "private");
     ASSIGN_OR_RETURN(UniqueFd tmpfs, sys::MountDetached("tmpfs", {}, 0));
     ASSIGN_OR_RETURN(UniqueFd root, sys::Open("/", O_PATH));
     RETURN_IF_ERROR(sys::AttachMount(tmpfs.get(), root.get(), "/"));
-    if (fchdir(tmpfs.get()) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 ||
-        umount2(".", MNT_DETACH) != 0) {
+    if (fchdir(tmpfs.get()) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0) {
       return ErrnoError(errno, "template");
     }
     return absl::OkStatus();
@@ -189,10 +182,9 @@ TEST_F(ApplyTest, BuildsTheStandardTree) {
     EXPECT_EQ(statfs("/proc", &fs), 0);
     std::string out = absl::StrCat("proc ", absl::Hex(fs.f_type), " pid ", getpid(), "\n");
     EXPECT_EQ(stat("/dev/null", &null), 0);
-    absl::StrAppend(&out, "null ", major(null.st_rdev), ":", minor(null.st_rdev), " write ",
-                    WriteErrno("/dev/null"), "\n");
-    absl::StrAppend(&out, "dev ", Names("/dev"), "\nroot ", Names("/"), "\npasswd ",
-                    Slurp("/etc/passwd"), "\n");
+    absl::StrAppend(&out, "null ", major(null.st_rdev), ":", minor(null.st_rdev), " write ", WriteErrno("/dev/null"),
+                    "\n");
+    absl::StrAppend(&out, "dev ", Names("/dev"), "\nroot ", Names("/"), "\npasswd ", Slurp("/etc/passwd"), "\n");
     absl::StrAppend(&out, "mounts\n", Slurp("/proc/self/mountinfo"));
     return out;
   });
@@ -271,15 +263,13 @@ TEST_F(ApplyTest, ReadonlyTmpfsHoldsLaterTargets) {
 // ------------------------------------------------------------------------------------
 
 TEST_F(ApplyTest, MasksFilesAndDirectoriesAndIgnoresWhatIsMissing) {
-  for (const char* path :
-       {"/etc/passwd", "/proc/kcore", "/data", "/sys/kernel", "/none", "/etc/passwd/below"}) {
+  for (const char* path : {"/etc/passwd", "/proc/kcore", "/data", "/sys/kernel", "/none", "/etc/passwd/below"}) {
     plan_.add_masked_paths(path);
   }
   EXPECT_EQ(Run([] {
-              return absl::StrCat("[", Slurp("/proc/meminfo").empty(), "][", Names("/data"), "][",
-                                  Names("/sys/kernel"), "] ", WriteErrno("/etc/passwd"), " ",
-                                  mkdir("/data/x", 0755) != 0 && errno == EROFS, " ",
-                                  access("/etc/passwd", X_OK) != 0 && errno == EACCES);
+              return absl::StrCat("[", Slurp("/proc/meminfo").empty(), "][", Names("/data"), "][", Names("/sys/kernel"),
+                                  "] ", WriteErrno("/etc/passwd"), " ", mkdir("/data/x", 0755) != 0 && errno == EROFS,
+                                  " ", access("/etc/passwd", X_OK) != 0 && errno == EACCES);
             }),
             "[0][][] 0 1 1");
   EXPECT_EQ(HostNames("/rootfs/data"), "sub ");
@@ -322,8 +312,7 @@ TEST_F(ApplyTest, ReadonlyPathsAndReadonlyRootfs) {
   EXPECT_EQ(Run([] {
               return absl::StrCat(WriteErrno("/proc/sys/kernel/shmmni") == EROFS,
                                   mkdir("/data/y", 0755) != 0 && errno == EROFS,
-                                  mkdir("/y", 0755) != 0 && errno == EROFS,
-                                  mkdir("/volume/made", 0755) == 0);
+                                  mkdir("/y", 0755) != 0 && errno == EROFS, mkdir("/volume/made", 0755) == 0);
             }),
             "1111");
   EXPECT_EQ(HostNames("/host"), "file made ");
@@ -404,17 +393,14 @@ TEST_F(ApplyTest, TerminalComesFromTheContainersOwnDevpts) {
               char got[8] = "";
               EXPECT_EQ(write(terminal.slave.get(), "hi", 2), 2);
               const ssize_t n = read(terminal.master.get(), got, sizeof got);
-              return absl::StrCat(name, " ", console.st_rdev == slave.st_rdev, " ", slave.st_uid,
-                                  ":", slave.st_gid, " ",
-                                  absl::string_view(got, static_cast<size_t>(n)));
+              return absl::StrCat(name, " ", console.st_rdev == slave.st_rdev, " ", slave.st_uid, ":", slave.st_gid,
+                                  " ", absl::string_view(got, static_cast<size_t>(n)));
             }),
             "/dev/pts/0 1 1234:5 hi");
 }
 
 TEST_F(ApplyTest, NoTerminalUnlessThePlanSaysSo) {
-  EXPECT_EQ(Run([](Terminal& terminal) {
-              return absl::StrCat(terminal.slave.valid(), access("/dev/console", F_OK));
-            }),
+  EXPECT_EQ(Run([](Terminal& terminal) { return absl::StrCat(terminal.slave.valid(), access("/dev/console", F_OK)); }),
             "0-1");
 }
 

@@ -48,17 +48,16 @@ absl::StatusOr<PeerGroups> PeerGroupsOf(int fd, absl::string_view name) {
 
 absl::Status CheckRequest(const BindRequest& r) {
   if (!absl::StartsWith(r.host_path, "/")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("host path '", r.host_path, "' is not absolute"));
+    return absl::InvalidArgumentError(absl::StrCat("host path '", r.host_path, "' is not absolute"));
   }
   if (!r.recursive_readonly) return absl::OkStatus();
   if (!r.readonly) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "RROUnsupported: '", r.host_path, "': recursive read-only needs a read-only mount"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("RROUnsupported: '", r.host_path, "': recursive read-only needs a read-only mount"));
   }
   if (r.propagation != Propagation::kPrivate) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "RROUnsupported: '", r.host_path, "': recursive read-only needs private propagation"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("RROUnsupported: '", r.host_path, "': recursive read-only needs private propagation"));
   }
   return absl::OkStatus();
 }
@@ -67,13 +66,12 @@ absl::Status CheckPropagation(int source, const BindRequest& r) {
   if (r.propagation == Propagation::kPrivate) return absl::OkStatus();
   ASSIGN_OR_RETURN(const PeerGroups groups, PeerGroupsOf(source, r.host_path));
   if (r.propagation == Propagation::kBidirectional && !groups.shared) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "'", r.host_path, "' is not on a shared mount, which bidirectional propagation needs"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("'", r.host_path, "' is not on a shared mount, which bidirectional propagation needs"));
   }
   if (!groups.shared && !groups.slave) {
     return absl::FailedPreconditionError(
-        absl::StrCat("'", r.host_path,
-                     "' is not on a shared or slave mount, which propagation from the host needs"));
+        absl::StrCat("'", r.host_path, "' is not on a shared or slave mount, which propagation from the host needs"));
   }
   return absl::OkStatus();
 }
@@ -99,11 +97,10 @@ absl::StatusOr<Bind> OpenBind(const BindRequest& request) {
   Bind bind;
   bind.file = !S_ISDIR(st.st_mode);
   ASSIGN_OR_RETURN(bind.mount, sys::CloneTree(source.get(), "", true), "'", request.host_path, "'");
-  RETURN_IF_ERROR(sys::SetMountAttrs(bind.mount.get(), 0, 0, MountFlag(request.propagation), true),
-                  "'", request.host_path, "'");
+  RETURN_IF_ERROR(sys::SetMountAttrs(bind.mount.get(), 0, 0, MountFlag(request.propagation), true), "'",
+                  request.host_path, "'");
   if (!request.readonly) return bind;
-  absl::Status status =
-      sys::SetMountAttrs(bind.mount.get(), MOUNT_ATTR_RDONLY, 0, 0, request.recursive_readonly);
+  absl::Status status = sys::SetMountAttrs(bind.mount.get(), MOUNT_ATTR_RDONLY, 0, 0, request.recursive_readonly);
   if (!status.ok() && request.recursive_readonly) status = Annotate(status, "RROUnsupported");
   RETURN_IF_ERROR(status, "'", request.host_path, "'");
   return bind;

@@ -26,8 +26,8 @@ class BindTest : public ::testing::Test {
  protected:
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "mounts need root";
-    static const bool unshared = unshare(CLONE_NEWNS) == 0 &&
-                                 mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    static const bool unshared =
+        unshare(CLONE_NEWNS) == 0 && mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
     ASSERT_TRUE(unshared);
     char name[] = "/tmp/berth-bind-XXXXXX";
     ASSERT_NE(mkdtemp(name), nullptr);
@@ -42,22 +42,18 @@ class BindTest : public ::testing::Test {
       }
     }
     ASSERT_EQ(mount(nullptr, (dir_ + "/shared").c_str(), nullptr, MS_SHARED, nullptr), 0);
-    ASSERT_EQ(
-        mount((dir_ + "/shared").c_str(), (dir_ + "/slave").c_str(), nullptr, MS_BIND, nullptr), 0);
+    ASSERT_EQ(mount((dir_ + "/shared").c_str(), (dir_ + "/slave").c_str(), nullptr, MS_BIND, nullptr), 0);
     ASSERT_EQ(mount(nullptr, (dir_ + "/slave").c_str(), nullptr, MS_SLAVE, nullptr), 0);
   }
   void TearDown() override {
     if (dir_.empty()) return;
-    for (const char* sub : {"/slave", "/shared", "/private"})
-      umount2((dir_ + sub).c_str(), MNT_DETACH);
+    for (const char* sub : {"/slave", "/shared", "/private"}) umount2((dir_ + sub).c_str(), MNT_DETACH);
     EXPECT_TRUE(sys::RemoveTreeAt(AT_FDCWD, dir_).ok());
   }
   absl::Status Try(const char* sub, Propagation propagation) {
     return OpenBind({.host_path = dir_ + sub, .propagation = propagation}).status();
   }
-  static int MakeErrno(int dir, const char* path) {
-    return mkdirat(dir, path, 0755) == 0 ? 0 : errno;
-  }
+  static int MakeErrno(int dir, const char* path) { return mkdirat(dir, path, 0755) == 0 ? 0 : errno; }
 
   std::string dir_;
 };
@@ -71,8 +67,7 @@ TEST_F(BindTest, ReadonlyIsOfTheTopMountOnly) {
 }
 
 TEST_F(BindTest, RecursiveReadonlyReachesTheMountsBeneath) {
-  auto bind =
-      OpenBind({.host_path = dir_ + "/private", .readonly = true, .recursive_readonly = true});
+  auto bind = OpenBind({.host_path = dir_ + "/private", .readonly = true, .recursive_readonly = true});
   ASSERT_TRUE(bind.ok()) << bind.status();
   EXPECT_EQ(MakeErrno(bind->mount.get(), "x"), EROFS);
   EXPECT_EQ(MakeErrno(bind->mount.get(), "sub/x"), EROFS);
@@ -81,11 +76,11 @@ TEST_F(BindTest, RecursiveReadonlyReachesTheMountsBeneath) {
 }
 
 TEST_F(BindTest, RecursiveReadonlyHasItsConditions) {
-  for (const BindRequest& request : {BindRequest{.host_path = dir_, .recursive_readonly = true},
-                                     BindRequest{.host_path = dir_ + "/shared",
-                                     .readonly = true,
-                                     .recursive_readonly = true,
-                                     .propagation = Propagation::kHostToContainer}}) {
+  for (const BindRequest& request :
+       {BindRequest{.host_path = dir_, .recursive_readonly = true}, BindRequest{.host_path = dir_ + "/shared",
+                                                                    .readonly = true,
+                                                                    .recursive_readonly = true,
+                                                                    .propagation = Propagation::kHostToContainer}}) {
     auto bind = OpenBind(request);
     EXPECT_EQ(bind.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(bind.status().message()), HasSubstr("RROUnsupported"));
@@ -94,13 +89,10 @@ TEST_F(BindTest, RecursiveReadonlyHasItsConditions) {
 
 TEST_F(BindTest, PropagationNeedsAFittingSource) {
   EXPECT_TRUE(Try("/private", Propagation::kPrivate).ok());
-  EXPECT_EQ(Try("/private", Propagation::kHostToContainer).code(),
-            absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(Try("/private", Propagation::kBidirectional).code(),
-            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Try("/private", Propagation::kHostToContainer).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Try("/private", Propagation::kBidirectional).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(Try("/slave", Propagation::kHostToContainer).ok());
-  EXPECT_EQ(Try("/slave", Propagation::kBidirectional).code(),
-            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Try("/slave", Propagation::kBidirectional).code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_TRUE(Try("/shared", Propagation::kHostToContainer).ok());
   EXPECT_TRUE(Try("/shared", Propagation::kBidirectional).ok());
 }
@@ -108,8 +100,7 @@ TEST_F(BindTest, PropagationNeedsAFittingSource) {
 TEST_F(BindTest, MountsPropagateAsAsked) {
   const std::string target = dir_ + "/target";
   ASSERT_EQ(mkdir(target.c_str(), 0755), 0);
-  for (Propagation propagation :
-       {Propagation::kPrivate, Propagation::kHostToContainer, Propagation::kBidirectional}) {
+  for (Propagation propagation : {Propagation::kPrivate, Propagation::kHostToContainer, Propagation::kBidirectional}) {
     auto bind = OpenBind({.host_path = dir_ + "/shared", .propagation = propagation});
     ASSERT_TRUE(bind.ok()) << bind.status();
     auto at = sys::Open(target, O_PATH);
@@ -119,11 +110,9 @@ TEST_F(BindTest, MountsPropagateAsAsked) {
       ASSERT_EQ(mount("tmpfs", (dir_ + side + "/new").c_str(), "tmpfs", 0, ""), 0);
       ASSERT_EQ(mkdir((dir_ + side + "/new/mark").c_str(), 0755), 0);
       const bool from_host = side == std::string("/shared");
-      const bool expected = from_host ? propagation != Propagation::kPrivate
-                                      : propagation == Propagation::kBidirectional;
-      EXPECT_EQ(
-          access((dir_ + (from_host ? "/target" : "/shared") + "/new/mark").c_str(), F_OK) == 0,
-          expected)
+      const bool expected =
+          from_host ? propagation != Propagation::kPrivate : propagation == Propagation::kBidirectional;
+      EXPECT_EQ(access((dir_ + (from_host ? "/target" : "/shared") + "/new/mark").c_str(), F_OK) == 0, expected)
           << static_cast<int>(propagation) << side;
       EXPECT_EQ(umount2((dir_ + side + "/new").c_str(), MNT_DETACH), 0);
     }
@@ -165,8 +154,7 @@ TEST_F(BindTest, HostDevicesOfAFileAndOfADirectory) {
   EXPECT_EQ((*one)[0].path, "/dev/other");
   EXPECT_EQ((*one)[0].type, 'c');
   EXPECT_EQ(OpenHostDevices("/dev/none", "").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(OpenHostDevices("/proc/self/status", "").status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(OpenHostDevices("/proc/self/status", "").status().code(), absl::StatusCode::kInvalidArgument);
   auto all = OpenAllHostDevices();
   ASSERT_TRUE(all.ok()) << all.status();
   for (const HostDevice& device : *all) {

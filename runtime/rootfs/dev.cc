@@ -24,23 +24,19 @@ struct Link {
   const char* name;
   const char* target;
 };
-constexpr Link kLinks[] = {{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},
-                           {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
-                           {"core", "/proc/kcore"},       {"ptmx", "pts/ptmx"}};
+constexpr Link kLinks[] = {{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+                           {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"},      {"ptmx", "pts/ptmx"}};
 
 absl::Status OpenPty(int rootfs, Terminal& terminal) {
   if (!terminal.master.valid()) {
-    ASSIGN_OR_RETURN(UniqueFd pts,
-                     sys::OpenInRoot(rootfs, "/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW));
+    ASSIGN_OR_RETURN(UniqueFd pts, sys::OpenInRoot(rootfs, "/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW));
     struct statfs fs;
     if (fstatfs(pts.get(), &fs) != 0 || fs.f_type != DEVPTS_SUPER_MAGIC) {
       return absl::FailedPreconditionError("'/dev/pts' of the container is not devpts");
     }
-    ASSIGN_OR_RETURN(terminal.master,
-                     sys::OpenAt(pts.get(), "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW));
+    ASSIGN_OR_RETURN(terminal.master, sys::OpenAt(pts.get(), "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW));
     int unlock = 0;
-    if (ioctl(terminal.master.get(), TIOCSPTLCK, &unlock) != 0)
-      return ErrnoError(errno, "unlock the pty");
+    if (ioctl(terminal.master.get(), TIOCSPTLCK, &unlock) != 0) return ErrnoError(errno, "unlock the pty");
   }
   // By descriptor: /dev/pts/N might be anything by the time it is opened (CVE-2025-52565).
   terminal.slave.Reset(ioctl(terminal.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
@@ -84,8 +80,7 @@ absl::Status AttachConsole(Build& build, Terminal& terminal) {
   RETURN_IF_ERROR(OpenPty(build.rootfs, terminal), "terminal");
   // The group stays the one of devpts ("tty"). EINVAL: the user is not mapped in this user
   // namespace.
-  if (fchown(terminal.slave.get(), build.plan.process().uid(), static_cast<gid_t>(-1)) != 0 &&
-      errno != EINVAL) {
+  if (fchown(terminal.slave.get(), build.plan.process().uid(), static_cast<gid_t>(-1)) != 0 && errno != EINVAL) {
     return ErrnoError(errno, "chown of the terminal");
   }
   if (!build.dev.valid()) return absl::OkStatus();

@@ -21,32 +21,27 @@ struct DefaultNode {
   const char* path;
   uint32_t major, minor;
 };
-constexpr DefaultNode kDefaults[] = {{"/dev/null", 1, 3},    {"/dev/zero", 1, 5},
-                                     {"/dev/full", 1, 7},    {"/dev/random", 1, 8},
-                                     {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}};
+constexpr DefaultNode kDefaults[] = {{"/dev/null", 1, 3},   {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
+                                     {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0}};
 // Not devices of the host to hand out: mounts, and terminals that belong to one process.
 constexpr absl::string_view kNotShared[] = {"pts", "shm",       "mqueue", "console", "ptmx",
                                             "fd",  "hugepages", ".lxc",   ".udev"};
 constexpr int kMaxDepth = 8;
 
 bool IsDefault(absl::string_view path) {
-  return std::any_of(std::begin(kDefaults), std::end(kDefaults),
-                     [&](const DefaultNode& n) { return path == n.path; });
+  return std::any_of(std::begin(kDefaults), std::end(kDefaults), [&](const DefaultNode& n) { return path == n.path; });
 }
 
 absl::StatusOr<UniqueFd> CloneNode(int node) {
   ASSIGN_OR_RETURN(UniqueFd mount, sys::CloneTree(node, "", false));
-  RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(),
-                                     MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+  RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                                      MOUNT_ATTR_NODEV, 0, false));
   return mount;
 }
 
-absl::Status AddNode(int fd, const struct stat& st, const std::string& path,
-                     std::vector<HostDevice>& out) {
+absl::Status AddNode(int fd, const struct stat& st, const std::string& path, std::vector<HostDevice>& out) {
   ASSIGN_OR_RETURN(UniqueFd mount, CloneNode(fd), path);
-  out.push_back({path, S_ISBLK(st.st_mode) ? 'b' : 'c', major(st.st_rdev), minor(st.st_rdev),
-                 std::move(mount)});
+  out.push_back({path, S_ISBLK(st.st_mode) ? 'b' : 'c', major(st.st_rdev), minor(st.st_rdev), std::move(mount)});
   return absl::OkStatus();
 }
 
@@ -59,8 +54,7 @@ absl::Status AddTree(int dir, const std::string& container_path, bool top_of_dev
   for (const std::string& name : names) {
     const std::string path = absl::StrCat(container_path, "/", name);
     if (top_of_dev &&
-        (std::find(std::begin(kNotShared), std::end(kNotShared), name) != std::end(kNotShared) ||
-         IsDefault(path))) {
+        (std::find(std::begin(kNotShared), std::end(kNotShared), name) != std::end(kNotShared) || IsDefault(path))) {
       continue;
     }
     auto node = sys::OpenAt(dir, name, O_PATH | O_NOFOLLOW);
@@ -84,8 +78,8 @@ absl::StatusOr<DeviceNodes> DeviceNodes::Open() {
     ASSIGN_OR_RETURN(UniqueFd fd, sys::Open(node.path, O_PATH | O_NOFOLLOW));
     ASSIGN_OR_RETURN(struct stat st, sys::StatFd(fd.get(), node.path));
     if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(node.major, node.minor)) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "'", node.path, "' of the host is not the device ", node.major, ":", node.minor));
+      return absl::FailedPreconditionError(
+          absl::StrCat("'", node.path, "' of the host is not the device ", node.major, ":", node.minor));
     }
     out.nodes_.push_back({node.path, node.major, node.minor, std::move(fd)});
   }
@@ -101,8 +95,7 @@ absl::StatusOr<std::vector<HostDevice>> DeviceNodes::Clone() const {
   return out;
 }
 
-absl::StatusOr<std::vector<HostDevice>> OpenHostDevices(absl::string_view host_path,
-                                                        absl::string_view container_path) {
+absl::StatusOr<std::vector<HostDevice>> OpenHostDevices(absl::string_view host_path, absl::string_view container_path) {
   ASSIGN_OR_RETURN(UniqueFd fd, sys::Open(host_path, O_PATH));
   ASSIGN_OR_RETURN(struct stat st, sys::StatFd(fd.get(), host_path));
   std::vector<HostDevice> out;

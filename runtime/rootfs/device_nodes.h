@@ -42,8 +42,7 @@ class DeviceNodes {
 // The device that `host_path` is (symlinks followed), or every device beneath it when it is a
 // directory, at the same place beneath `container_path`. NotFound; InvalidArgument when it is
 // neither.
-absl::StatusOr<std::vector<HostDevice>> OpenHostDevices(absl::string_view host_path,
-                                                        absl::string_view container_path);
+absl::StatusOr<std::vector<HostDevice>> OpenHostDevices(absl::string_view host_path, absl::string_view container_path);
 
 // Everything in /dev but pts, shm, mqueue, console, the default nodes and what is no device: for
 // privileged containers.

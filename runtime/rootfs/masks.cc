@@ -29,12 +29,11 @@ class EmptyDirs {
  public:
   absl::Status Cover(int target, const std::string& path) {
     if (!attached_.valid()) {
-      ASSIGN_OR_RETURN(attached_, sys::MountDetached("tmpfs",
-                                                     {sys::FsOption::String("nr_blocks", "1"),
-                                                      sys::FsOption::String("nr_inodes", "1"),
-                                                      sys::FsOption::String("mode", "755"),
-                                                      sys::FsOption::Flag("ro")},
-                                                     kAttrs));
+      ASSIGN_OR_RETURN(attached_, sys::MountDetached(
+                                      "tmpfs",
+                                      {sys::FsOption::String("nr_blocks", "1"), sys::FsOption::String("nr_inodes", "1"),
+                                       sys::FsOption::String("mode", "755"), sys::FsOption::Flag("ro")},
+                                      kAttrs));
       return sys::AttachMount(attached_.get(), target, path);
     }
     ASSIGN_OR_RETURN(UniqueFd clone, sys::CloneTree(attached_.get(), "", false));
@@ -42,15 +41,13 @@ class EmptyDirs {
   }
 
  private:
-  static constexpr uint64_t kAttrs =
-      MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  static constexpr uint64_t kAttrs = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
   UniqueFd attached_;
 };
 
 absl::Status CoverFile(Build& build, int target, const std::string& path) {
   if (build.null < 0) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("mask '", path, "': the plan has no /dev/null to cover it with"));
+    return absl::FailedPreconditionError(absl::StrCat("mask '", path, "': the plan has no /dev/null to cover it with"));
   }
   // A detached mount cannot be cloned before Linux 6.15, so the first use is the mount itself.
   if (!build.null_attached) {
@@ -69,8 +66,7 @@ absl::Status MaskPaths(Build& build) {
     ASSIGN_OR_RETURN(UniqueFd target, OpenCovered(build.rootfs, path), "mask '", path, "'");
     if (!target.valid()) continue;
     ASSIGN_OR_RETURN(struct stat st, sys::StatFd(target.get(), path));
-    RETURN_IF_ERROR(S_ISDIR(st.st_mode) ? empty.Cover(target.get(), path)
-                                        : CoverFile(build, target.get(), path),
+    RETURN_IF_ERROR(S_ISDIR(st.st_mode) ? empty.Cover(target.get(), path) : CoverFile(build, target.get(), path),
                     "mask '", path, "'");
   }
   return absl::OkStatus();
@@ -80,10 +76,8 @@ absl::Status ProtectPaths(Build& build) {
   for (const std::string& path : build.plan.readonly_paths()) {
     ASSIGN_OR_RETURN(UniqueFd target, OpenCovered(build.rootfs, path), "protect '", path, "'");
     if (!target.valid()) continue;
-    ASSIGN_OR_RETURN(UniqueFd clone, sys::CloneTree(target.get(), "", true), "protect '", path,
-                     "'");
-    RETURN_IF_ERROR(sys::SetMountAttrs(clone.get(), MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, true),
-                    "protect '", path, "'");
+    ASSIGN_OR_RETURN(UniqueFd clone, sys::CloneTree(target.get(), "", true), "protect '", path, "'");
+    RETURN_IF_ERROR(sys::SetMountAttrs(clone.get(), MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, true), "protect '", path, "'");
     RETURN_IF_ERROR(sys::AttachMount(clone.get(), target.get(), path));
   }
   return absl::OkStatus();

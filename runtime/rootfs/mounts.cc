@@ -71,8 +71,7 @@ absl::StatusOr<int> MountOf(Build& build, const MountStep& step, UniqueFd& owned
   if (step.kind() == MountStep::ATTACH) return PlanFd(build.fds, step.fd(), step.target());
   const char* type = FsType(step.kind());
   if (type == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("mount '", step.target(), "': unknown kind ", step.kind()));
+    return absl::InvalidArgumentError(absl::StrCat("mount '", step.target(), "': unknown kind ", step.kind()));
   }
   std::vector<sys::FsOption> options;
   for (absl::string_view option : step.options()) {
@@ -99,22 +98,20 @@ absl::StatusOr<UniqueFd> RealDirectory(int rootfs, const std::string& target) {
   RETURN_IF_ERROR(dir);
   ASSIGN_OR_RETURN(struct stat st, sys::StatFd(dir->get(), target));
   if (!S_ISDIR(st.st_mode)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("'", target, "' of the rootfs is not a directory"));
+    return absl::FailedPreconditionError(absl::StrCat("'", target, "' of the rootfs is not a directory"));
   }
   return dir;
 }
 
 absl::StatusOr<UniqueFd> OpenTarget(Build& build, const MountStep& step) {
-  if (step.kind() == MountStep::PROC || step.kind() == MountStep::SYSFS ||
-      step.target() == "/proc" || step.target() == "/sys") {
+  if (step.kind() == MountStep::PROC || step.kind() == MountStep::SYSFS || step.target() == "/proc" ||
+      step.target() == "/sys") {
     return RealDirectory(build.rootfs, step.target());
   }
   ASSIGN_OR_RETURN(UniqueFd target, step.file() ? MakeTargetFile(build.rootfs, step.target())
                                                 : MakeTargetDir(build.rootfs, step.target()));
   if (OnProcfs(target.get()) && !AllowedInsideProc(step.target())) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
+    return absl::FailedPreconditionError(absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
   }
   return target;
 }
@@ -125,8 +122,7 @@ absl::Status AttachStep(Build& build, const MountStep& step) {
   ASSIGN_OR_RETURN(UniqueFd target, OpenTarget(build, step));
   RETURN_IF_ERROR(sys::AttachMount(mount, target.get(), step.target()));
   if (step.propagation() != 0) {
-    RETURN_IF_ERROR(
-        sys::SetMountAttrs(mount, 0, 0, step.propagation(), step.kind() == MountStep::ATTACH));
+    RETURN_IF_ERROR(sys::SetMountAttrs(mount, 0, 0, step.propagation(), step.kind() == MountStep::ATTACH));
   }
   if (step.kind() != MountStep::TMPFS) return absl::OkStatus();
   if (step.target() == "/dev") {
@@ -141,8 +137,7 @@ absl::Status AttachStep(Build& build, const MountStep& step) {
 absl::Status VerifyProc(const Build& build) {
   auto proc = sys::OpenInRoot(build.rootfs, "/proc", O_PATH | O_NOFOLLOW | O_DIRECTORY);
   RETURN_IF_ERROR(proc);
-  if (!OnProcfs(proc->get()))
-    return absl::FailedPreconditionError("'/proc' of the container is not procfs");
+  if (!OnProcfs(proc->get())) return absl::FailedPreconditionError("'/proc' of the container is not procfs");
   return absl::OkStatus();
 }
 
@@ -150,8 +145,7 @@ absl::Status VerifyProc(const Build& build) {
 
 absl::StatusOr<int> PlanFd(absl::Span<const int> fds, int index, absl::string_view what) {
   if (index < 0 || static_cast<size_t>(index) >= fds.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("plan: no descriptor ", index, " for '", what, "'"));
+    return absl::InvalidArgumentError(absl::StrCat("plan: no descriptor ", index, " for '", what, "'"));
   }
   return fds[static_cast<size_t>(index)];
 }
@@ -161,8 +155,7 @@ absl::Status AttachMounts(Build& build) {
   for (const MountStep& step : build.plan.mounts()) {
     if (step.target() == "/proc") proc = true;
     absl::Status status = AttachStep(build, step);
-    if (!status.ok() && !step.optional())
-      return Annotate(status, absl::StrCat("mount '", step.target(), "'"));
+    if (!status.ok() && !step.optional()) return Annotate(status, absl::StrCat("mount '", step.target(), "'"));
   }
   return proc ? VerifyProc(build) : absl::OkStatus();
 }

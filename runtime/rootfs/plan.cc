@@ -15,8 +15,7 @@ namespace {
 constexpr uint64_t kStrict = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 constexpr absl::string_view kCgroupRoot = "/sys/fs/cgroup";
 
-MountStep Step(MountStep::Kind kind, absl::string_view target, uint64_t attrs,
-               std::vector<const char*> options = {}) {
+MountStep Step(MountStep::Kind kind, absl::string_view target, uint64_t attrs, std::vector<const char*> options = {}) {
   MountStep step;
   step.set_kind(kind);
   step.set_target(std::string(target));
@@ -37,14 +36,13 @@ std::vector<MountStep> StandardMounts(const MountPlanInput& in) {
   const uint64_t readonly = in.privileged ? 0 : MOUNT_ATTR_RDONLY;
   std::vector<MountStep> out;
   out.push_back(Step(MountStep::PROC, "/proc", kStrict));
-  out.push_back(Step(MountStep::TMPFS, "/dev", MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME,
-                     {"mode=755", "size=65536k"}));
+  out.push_back(
+      Step(MountStep::TMPFS, "/dev", MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME, {"mode=755", "size=65536k"}));
   out.push_back(Step(MountStep::DEVPTS, "/dev/pts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
                      {"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
   out.push_back(Step(MountStep::MQUEUE, "/dev/mqueue", kStrict));
-  out.push_back(in.shm_fd >= 0
-                    ? Attach("/dev/shm", in.shm_fd, false)
-                    : Step(MountStep::TMPFS, "/dev/shm", kStrict, {"mode=1777", "size=65536k"}));
+  out.push_back(in.shm_fd >= 0 ? Attach("/dev/shm", in.shm_fd, false)
+                               : Step(MountStep::TMPFS, "/dev/shm", kStrict, {"mode=1777", "size=65536k"}));
   out.push_back(Step(MountStep::SYSFS, "/sys", kStrict | readonly));
   if (in.cgroup_v2) {
     out.push_back(Step(MountStep::CGROUP2, kCgroupRoot, kStrict | readonly));
@@ -64,9 +62,7 @@ bool Replaces(absl::string_view volume, absl::string_view target) {
   return whole && absl::StartsWith(target, absl::StrCat(volume, "/"));
 }
 
-ptrdiff_t Depth(const MountStep& step) {
-  return std::count(step.target().begin(), step.target().end(), '/');
-}
+ptrdiff_t Depth(const MountStep& step) { return std::count(step.target().begin(), step.target().end(), '/'); }
 
 }  // namespace
 
@@ -91,25 +87,21 @@ absl::StatusOr<std::vector<MountStep>> PlanMounts(const MountPlanInput& input) {
   std::vector<MountStep> volumes;
   for (const Attachment& volume : input.volumes) {
     ASSIGN_OR_RETURN(std::string target, CleanTarget(volume.target));
-    if (target.size() == 1)
-      return absl::InvalidArgumentError("mount target '/': the rootfs cannot be replaced");
-    steps.erase(
-        std::remove_if(steps.begin(), steps.end(),
-                       [&](const MountStep& step) { return Replaces(target, step.target()); }),
-        steps.end());
+    if (target.size() == 1) return absl::InvalidArgumentError("mount target '/': the rootfs cannot be replaced");
+    steps.erase(std::remove_if(steps.begin(), steps.end(),
+                               [&](const MountStep& step) { return Replaces(target, step.target()); }),
+                steps.end());
     volumes.push_back(Attach(target, volume.fd, volume.file));
   }
-  steps.insert(steps.end(), std::make_move_iterator(volumes.begin()),
-               std::make_move_iterator(volumes.end()));
+  steps.insert(steps.end(), std::make_move_iterator(volumes.begin()), std::make_move_iterator(volumes.end()));
   std::stable_sort(steps.begin(), steps.end(),
                    [](const MountStep& a, const MountStep& b) { return Depth(a) < Depth(b); });
   return steps;
 }
 
 bool HasOwnDev(const std::vector<MountStep>& mounts) {
-  return std::any_of(mounts.begin(), mounts.end(), [](const MountStep& step) {
-    return step.kind() == MountStep::TMPFS && step.target() == "/dev";
-  });
+  return std::any_of(mounts.begin(), mounts.end(),
+                     [](const MountStep& step) { return step.kind() == MountStep::TMPFS && step.target() == "/dev"; });
 }
 
 }  // namespace berth::rootfs

@@ -14,62 +14,52 @@ std::vector<std::string> Targets(const absl::StatusOr<std::vector<MountStep>>& p
   std::vector<std::string> out;
   if (!plan.ok()) return {std::string(plan.status().message())};
   for (const MountStep& step : *plan) {
-    out.push_back(absl::StrCat(
-        step.target(), step.kind() == MountStep::ATTACH ? absl::StrCat(" fd", step.fd()) : "",
-        step.attrs() & MOUNT_ATTR_RDONLY ? " ro" : ""));
+    out.push_back(absl::StrCat(step.target(), step.kind() == MountStep::ATTACH ? absl::StrCat(" fd", step.fd()) : "",
+                               step.attrs() & MOUNT_ATTR_RDONLY ? " ro" : ""));
   }
   return out;
 }
 
 TEST(PlanTest, StandardMountsWithV2) {
   EXPECT_THAT(Targets(PlanMounts({.cgroup_v2 = true})),
-              ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm",
-                          "/sys/fs/cgroup ro"));
+              ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm", "/sys/fs/cgroup ro"));
 }
 
 TEST(PlanTest, PrivilegedIsWritable) {
   EXPECT_THAT(Targets(PlanMounts({.privileged = true, .cgroup_v2 = true, .shm_fd = 4})),
-              ElementsAre("/proc", "/dev", "/sys", "/dev/pts", "/dev/mqueue", "/dev/shm fd4",
-                          "/sys/fs/cgroup"));
+              ElementsAre("/proc", "/dev", "/sys", "/dev/pts", "/dev/mqueue", "/dev/shm fd4", "/sys/fs/cgroup"));
 }
 
 TEST(PlanTest, HierarchiesOfV1LieInATmpfs) {
   EXPECT_THAT(Targets(PlanMounts({.cgroup_v1 = {{"memory", 7}, {"cpu,cpuacct", 8}}})),
-              ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm",
-                          "/sys/fs/cgroup ro", "/sys/fs/cgroup/memory fd7",
-                          "/sys/fs/cgroup/cpu,cpuacct fd8"));
+              ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm", "/sys/fs/cgroup ro",
+                          "/sys/fs/cgroup/memory fd7", "/sys/fs/cgroup/cpu,cpuacct fd8"));
 }
 
 TEST(PlanTest, VolumesComeAfterTheirParentsInTheirOrder) {
   EXPECT_THAT(
-      Targets(PlanMounts(
-          {.cgroup_v2 = true,
-           .volumes =
-               {{"/a/b//c", 1}, {"/a", 2}, {"/a/./b/", 3}, {"/a", 4}, {"/etc/hosts", 5, true}}})),
-      ElementsAre("/proc", "/dev", "/sys ro", "/a fd2", "/a fd4", "/dev/pts", "/dev/mqueue",
-                  "/dev/shm", "/a/b fd3", "/etc/hosts fd5", "/sys/fs/cgroup ro", "/a/b/c fd1"));
+      Targets(PlanMounts({.cgroup_v2 = true,
+                          .volumes = {{"/a/b//c", 1}, {"/a", 2}, {"/a/./b/", 3}, {"/a", 4}, {"/etc/hosts", 5, true}}})),
+      ElementsAre("/proc", "/dev", "/sys ro", "/a fd2", "/a fd4", "/dev/pts", "/dev/mqueue", "/dev/shm", "/a/b fd3",
+                  "/etc/hosts fd5", "/sys/fs/cgroup ro", "/a/b/c fd1"));
 }
 
 TEST(PlanTest, AVolumeReplacesTheStandardMountOfItsPlace) {
   EXPECT_THAT(Targets(PlanMounts({.cgroup_v2 = true, .volumes = {{"/dev/shm/", 1}, {"/sys", 2}}})),
-              ElementsAre("/proc", "/dev", "/sys fd2", "/dev/pts", "/dev/mqueue", "/dev/shm fd1",
-                          "/sys/fs/cgroup ro"));
+              ElementsAre("/proc", "/dev", "/sys fd2", "/dev/pts", "/dev/mqueue", "/dev/shm fd1", "/sys/fs/cgroup ro"));
 }
 
 TEST(PlanTest, AVolumeAtDevReplacesEverythingInIt) {
-  auto plan =
-      PlanMounts({.cgroup_v2 = true, .volumes = {{"/dev", 1}, {"/dev/shm", 2}, {"/devices", 3}}});
-  EXPECT_THAT(Targets(plan), ElementsAre("/proc", "/sys ro", "/dev fd1", "/devices fd3",
-                                         "/dev/shm fd2", "/sys/fs/cgroup ro"));
+  auto plan = PlanMounts({.cgroup_v2 = true, .volumes = {{"/dev", 1}, {"/dev/shm", 2}, {"/devices", 3}}});
+  EXPECT_THAT(Targets(plan),
+              ElementsAre("/proc", "/sys ro", "/dev fd1", "/devices fd3", "/dev/shm fd2", "/sys/fs/cgroup ro"));
   EXPECT_FALSE(HasOwnDev(*plan));
   EXPECT_TRUE(HasOwnDev(*PlanMounts({})));
 }
 
 TEST(PlanTest, AVolumeAtTheCgroupsReplacesAllOfThem) {
-  EXPECT_THAT(
-      Targets(PlanMounts({.cgroup_v1 = {{"memory", 7}}, .volumes = {{"/sys/fs/cgroup", 1}}})),
-      ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm",
-                  "/sys/fs/cgroup fd1"));
+  EXPECT_THAT(Targets(PlanMounts({.cgroup_v1 = {{"memory", 7}}, .volumes = {{"/sys/fs/cgroup", 1}}})),
+              ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm", "/sys/fs/cgroup fd1"));
 }
 
 TEST(PlanTest, BadTargetsAreRefused) {
@@ -85,11 +75,8 @@ TEST(PlanTest, OptionsOfTheStandardMounts) {
   const std::vector<MountStep> plan = PlanMounts({.cgroup_v2 = true}).value();
   for (const MountStep& step : plan) {
     EXPECT_TRUE(step.attrs() & MOUNT_ATTR_NOSUID) << step.target();
-    EXPECT_EQ((step.attrs() & MOUNT_ATTR_NODEV) == 0,
-              step.target() == "/dev" || step.target() == "/dev/pts");
-    EXPECT_EQ(step.options_size(), step.target() == "/dev/pts"       ? 4
-                                   : step.kind() == MountStep::TMPFS ? 2
-                                                                     : 0);
+    EXPECT_EQ((step.attrs() & MOUNT_ATTR_NODEV) == 0, step.target() == "/dev" || step.target() == "/dev/pts");
+    EXPECT_EQ(step.options_size(), step.target() == "/dev/pts" ? 4 : step.kind() == MountStep::TMPFS ? 2 : 0);
   }
 }
 

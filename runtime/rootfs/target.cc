@@ -24,13 +24,11 @@ std::pair<std::string, std::string> SplitLast(absl::string_view path) {
   while (absl::EndsWith(path, "/")) path.remove_suffix(1);
   const size_t slash = path.rfind('/');
   if (slash == absl::string_view::npos) return {"/", std::string(path)};
-  return {slash == 0 ? "/" : std::string(path.substr(0, slash)),
-          std::string(path.substr(slash + 1))};
+  return {slash == 0 ? "/" : std::string(path.substr(0, slash)), std::string(path.substr(slash + 1))};
 }
 
 // What `name` in `dir` points to, as a path from the root; empty when it is no symlink.
-absl::StatusOr<std::string> LinkTarget(int dir, const std::string& dir_path,
-                                       const std::string& name) {
+absl::StatusOr<std::string> LinkTarget(int dir, const std::string& dir_path, const std::string& name) {
   char buf[PATH_MAX];
   const ssize_t n = readlinkat(dir, name.c_str(), buf, sizeof buf);
   if (n < 0 && errno == EINVAL) return std::string();
@@ -69,11 +67,9 @@ absl::StatusOr<UniqueFd> MakeFile(int root, absl::string_view path, int links) {
   const auto [parent_path, name] = SplitLast(path);
   if (name.empty() || name == "." || name == "..") return found;
   ASSIGN_OR_RETURN(UniqueFd parent, MakeDir(root, parent_path, links));
-  auto made =
-      sys::OpenAt(parent.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK, 0644);
+  auto made = sys::OpenAt(parent.get(), name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK, 0644);
   if (!made.ok()) {
-    if (ErrnoOf(made.status()) != EEXIST)
-      return Annotate(made.status(), absl::StrCat("make file '", path, "'"));
+    if (ErrnoOf(made.status()) != EEXIST) return Annotate(made.status(), absl::StrCat("make file '", path, "'"));
     ASSIGN_OR_RETURN(std::string target, LinkTarget(parent.get(), parent_path, name));
     if (!target.empty()) return MakeFile(root, target, links + 1);
   }
@@ -82,11 +78,7 @@ absl::StatusOr<UniqueFd> MakeFile(int root, absl::string_view path, int links) {
 
 }  // namespace
 
-absl::StatusOr<UniqueFd> MakeTargetDir(int root, absl::string_view path) {
-  return MakeDir(root, path, 0);
-}
-absl::StatusOr<UniqueFd> MakeTargetFile(int root, absl::string_view path) {
-  return MakeFile(root, path, 0);
-}
+absl::StatusOr<UniqueFd> MakeTargetDir(int root, absl::string_view path) { return MakeDir(root, path, 0); }
+absl::StatusOr<UniqueFd> MakeTargetFile(int root, absl::string_view path) { return MakeFile(root, path, 0); }
 
 }  // namespace berth::rootfs

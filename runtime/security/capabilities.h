@@ -45,7 +45,6 @@ absl::StatusOr<uint64_t> ParseCapability(absl::string_view name);
 // of `drop`. An ambient name is added to all sets. The result is clipped to `available`, silently:
 // a container that asks for more than the node has gets what there is. InvalidArgument for an
 // unknown name.
-absl::StatusOr<CapabilitySets> ResolveCapabilities(const CapabilityRequest& request,
-                                                   uint64_t available);
+absl::StatusOr<CapabilitySets> ResolveCapabilities(const CapabilityRequest& request, uint64_t available);
 
 }  // namespace berth::security

@@ -12,8 +12,7 @@ using ::testing::HasSubstr;
 constexpr uint64_t Bit(int cap) { return uint64_t{1} << cap; }
 const uint64_t kEverything = ~uint64_t{0};
 
-uint64_t Resolve(std::vector<std::string> add, std::vector<std::string> drop,
-                 uint64_t available = kEverything) {
+uint64_t Resolve(std::vector<std::string> add, std::vector<std::string> drop, uint64_t available = kEverything) {
   auto sets = ResolveCapabilities({.add = std::move(add), .drop = std::move(drop)}, available);
   EXPECT_TRUE(sets.ok()) << sets.status();
   EXPECT_EQ(sets->permitted, sets->bounding);
@@ -27,8 +26,7 @@ TEST(CapabilitiesTest, NamesInAnySpelling) {
   for (const char* name : {"NET_ADMIN", "net_admin", "CAP_NET_ADMIN", "cap_Net_Admin"}) {
     EXPECT_EQ(*ParseCapability(name), Bit(CAP_NET_ADMIN)) << name;
   }
-  for (const char* name :
-       {"", "CAP_", "NET_ADMI", "ALL", "12", "CAP_12", "NET_ADMIN ", "CAP_CAP_CHOWN"}) {
+  for (const char* name : {"", "CAP_", "NET_ADMI", "ALL", "12", "CAP_12", "NET_ADMIN ", "CAP_CAP_CHOWN"}) {
     EXPECT_EQ(ParseCapability(name).status().code(), absl::StatusCode::kInvalidArgument) << name;
   }
 }
@@ -55,28 +53,24 @@ TEST(CapabilitiesTest, ClippedToWhatThereIs) {
 }
 
 TEST(CapabilitiesTest, AmbientIsRaisedInAllSets) {
-  auto sets =
-      ResolveCapabilities({.drop = {"ALL"}, .add_ambient = {"NET_BIND_SERVICE"}}, kEverything);
+  auto sets = ResolveCapabilities({.drop = {"ALL"}, .add_ambient = {"NET_BIND_SERVICE"}}, kEverything);
   ASSERT_TRUE(sets.ok());
   const uint64_t bit = Bit(CAP_NET_BIND_SERVICE);
   EXPECT_EQ(sets->bounding, bit);
   EXPECT_EQ(sets->permitted, bit);
   EXPECT_EQ(sets->inheritable, bit);
   EXPECT_EQ(sets->ambient, bit);
-  EXPECT_EQ(
-      ResolveCapabilities({.drop = {"CHOWN"}, .add_ambient = {"CHOWN"}}, kEverything)->ambient, 0u);
+  EXPECT_EQ(ResolveCapabilities({.drop = {"CHOWN"}, .add_ambient = {"CHOWN"}}, kEverything)->ambient, 0u);
 }
 
 TEST(CapabilitiesTest, PrivilegedHasEverythingWhateverTheLists) {
-  EXPECT_EQ(ResolveCapabilities({.privileged = true, .drop = {"ALL"}}, kEverything)->bounding,
-            AllCapabilities());
+  EXPECT_EQ(ResolveCapabilities({.privileged = true, .drop = {"ALL"}}, kEverything)->bounding, AllCapabilities());
 }
 
 TEST(CapabilitiesTest, UnknownNamesSayWhichAndWhere) {
   auto sets = ResolveCapabilities({.drop = {"CHOWN", "FLY"}}, kEverything);
   EXPECT_EQ(sets.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(sets.status().message()),
-              HasSubstr("capabilities.drop: unknown capability 'FLY'"));
+  EXPECT_THAT(std::string(sets.status().message()), HasSubstr("capabilities.drop: unknown capability 'FLY'"));
 }
 
 }  // namespace

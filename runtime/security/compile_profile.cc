@@ -27,9 +27,7 @@ struct Release {
 };
 using Context = std::unique_ptr<void, Release>;
 
-absl::Status LibError(int rc, absl::string_view what) {
-  return ErrnoError(-rc, absl::StrCat("libseccomp: ", what));
-}
+absl::Status LibError(int rc, absl::string_view what) { return ErrnoError(-rc, absl::StrCat("libseccomp: ", what)); }
 
 // The highest number that libseccomp has a name for.
 uint32_t LastKnown(uint32_t arch) {
@@ -41,24 +39,20 @@ uint32_t LastKnown(uint32_t arch) {
   return last;
 }
 
-void AppendInsn(std::string& out, sock_filter insn) {
-  out.append(reinterpret_cast<const char*>(&insn), sizeof insn);
-}
+void AppendInsn(std::string& out, sock_filter insn) { out.append(reinterpret_cast<const char*>(&insn), sizeof insn); }
 
 // For one architecture, in front of libseccomp's program: a number above `last` is allowed if it is
 // listed, else ENOSYS; anything else goes on behind.
-void AppendPrelude(std::string& out, uint32_t arch, uint32_t last,
-                   const std::vector<uint32_t>& allowed, bool x32, size_t insns_behind) {
+void AppendPrelude(std::string& out, uint32_t arch, uint32_t last, const std::vector<uint32_t>& allowed, bool x32,
+                   size_t insns_behind) {
   std::vector<uint32_t> listed;
-  std::copy_if(allowed.begin(), allowed.end(), std::back_inserter(listed),
-               [&](uint32_t nr) { return nr > last; });
+  std::copy_if(allowed.begin(), allowed.end(), std::back_inserter(listed), [&](uint32_t nr) { return nr > last; });
   const auto n = static_cast<uint8_t>(listed.size());
   // jeq arch | ld nr | [jge x32] | jgt last | jeq listed … | ret ENOSYS | ret ALLOW | ja behind
   const uint8_t block = static_cast<uint8_t>(1 + (x32 ? 1 : 0) + 1 + n + 3);
   AppendInsn(out, BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, arch, 0, block));
   AppendInsn(out, BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
-  if (x32)
-    AppendInsn(out, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, static_cast<uint8_t>(n + 3), 0));
+  if (x32) AppendInsn(out, BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, kX32Bit, static_cast<uint8_t>(n + 3), 0));
   AppendInsn(out, BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, 0, static_cast<uint8_t>(n + 2)));
   for (uint8_t i = 0; i < n; ++i) {
     AppendInsn(out, BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, listed[i], static_cast<uint8_t>(n - i), 0));
@@ -82,8 +76,8 @@ std::string Prelude(const SeccompProfile& profile) {
   std::string out;
   for (auto arch = arches.rbegin(); arch != arches.rend(); ++arch) {
     std::string block;
-    AppendPrelude(block, *arch, LastKnown(*arch), profile.allowed_numbers,
-                  x32 && *arch == SCMP_ARCH_X86_64, out.size() / sizeof(sock_filter));
+    AppendPrelude(block, *arch, LastKnown(*arch), profile.allowed_numbers, x32 && *arch == SCMP_ARCH_X86_64,
+                  out.size() / sizeof(sock_filter));
     out.insert(0, block);
   }
   std::string load;
@@ -92,8 +86,7 @@ std::string Prelude(const SeccompProfile& profile) {
 }
 
 bool Refuses(uint32_t action) {
-  return action != SCMP_ACT_ALLOW && action != SCMP_ACT_LOG &&
-         (action & 0xffff0000u) != SCMP_ACT_TRACE(0);
+  return action != SCMP_ACT_ALLOW && action != SCMP_ACT_LOG && (action & 0xffff0000u) != SCMP_ACT_TRACE(0);
 }
 
 absl::Status AddRule(void* context, const SeccompProfile& profile, const SeccompRule& rule) {
@@ -105,8 +98,7 @@ absl::Status AddRule(void* context, const SeccompProfile& profile, const Seccomp
   for (const SeccompCondition& c : rule.conditions) {
     args.push_back({c.arg, static_cast<scmp_compare>(c.op), c.value, c.value2});
   }
-  const int rc = seccomp_rule_add_array(context, rule.action, nr,
-                                        static_cast<unsigned>(args.size()), args.data());
+  const int rc = seccomp_rule_add_array(context, rule.action, nr, static_cast<unsigned>(args.size()), args.data());
   if (rc != 0 && rc != -EEXIST) return LibError(rc, absl::StrCat("rule for '", rule.name, "'"));
   return absl::OkStatus();
 }
@@ -115,15 +107,12 @@ absl::StatusOr<Context> BuildContext(const SeccompProfile& profile) {
   Context context(seccomp_init(profile.default_action));
   if (!context) return absl::InvalidArgumentError("libseccomp: default action");
   for (uint32_t arch : profile.architectures) {
-    if (int rc = seccomp_arch_add(context.get(), arch); rc != 0 && rc != -EEXIST)
-      return LibError(rc, "architecture");
+    if (int rc = seccomp_arch_add(context.get(), arch); rc != 0 && rc != -EEXIST) return LibError(rc, "architecture");
   }
   // As a binary tree: a load is twice as quick, since the kernel runs the program once for each
   // number.
-  if (int rc = seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2); rc != 0)
-    return LibError(rc, "optimize");
-  for (const SeccompRule& rule : profile.rules)
-    RETURN_IF_ERROR(AddRule(context.get(), profile, rule));
+  if (int rc = seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2); rc != 0) return LibError(rc, "optimize");
+  for (const SeccompRule& rule : profile.rules) RETURN_IF_ERROR(AddRule(context.get(), profile, rule));
   return context;
 }
 
@@ -133,15 +122,13 @@ absl::StatusOr<std::string> CompileProfile(const SeccompProfile& profile) {
   ASSIGN_OR_RETURN(Context context, BuildContext(profile));
   sys::UniqueFd file(memfd_create("seccomp", MFD_CLOEXEC));
   if (!file) return ErrnoError(errno, "memfd_create");
-  if (int rc = seccomp_export_bpf(context.get(), file.get()); rc != 0)
-    return LibError(rc, "export");
+  if (int rc = seccomp_export_bpf(context.get(), file.get()); rc != 0) return LibError(rc, "export");
   if (lseek(file.get(), 0, SEEK_SET) != 0) return ErrnoError(errno, "lseek");
   ASSIGN_OR_RETURN(std::string program, sys::ReadFd(file.get(), 1 << 20, "seccomp program"));
   if (Refuses(profile.default_action)) program.insert(0, Prelude(profile));
   if (program.size() / sizeof(sock_filter) > BPF_MAXINSNS) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the seccomp program has ", program.size() / sizeof(sock_filter),
-                     " instructions; the kernel takes ", BPF_MAXINSNS));
+    return absl::ResourceExhaustedError(absl::StrCat("the seccomp program has ", program.size() / sizeof(sock_filter),
+                                                     " instructions; the kernel takes ", BPF_MAXINSNS));
   }
   return program;
 }

@@ -50,10 +50,8 @@ class Filter {
     return absl::OkStatus();
   }
   absl::Status Load(uint32_t flags) const {
-    sock_fprog program = {static_cast<unsigned short>(size_ / sizeof(sock_filter)),
-                          static_cast<sock_filter*>(map_)};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0)
-      return ErrnoError(errno, "seccomp");
+    sock_fprog program = {static_cast<unsigned short>(size_ / sizeof(sock_filter)), static_cast<sock_filter*>(map_)};
+    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0) return ErrnoError(errno, "seccomp");
     return absl::OkStatus();
   }
 
@@ -67,10 +65,8 @@ class Filter {
 absl::Status SetExecLabel(const char* module, const std::string& value) {
   ASSIGN_OR_RETURN(UniqueFd proc, sys::OpenDetachedProcfs());
   ASSIGN_OR_RETURN(const pid_t self, sys::SelfIn(proc.get()));
-  absl::Status status =
-      sys::WriteProc(proc.get(), absl::StrCat(self, "/attr/", module, "/exec"), value);
-  if (ErrnoOf(status) == ENOENT)
-    status = sys::WriteProc(proc.get(), absl::StrCat(self, "/attr/exec"), value);
+  absl::Status status = sys::WriteProc(proc.get(), absl::StrCat(self, "/attr/", module, "/exec"), value);
+  if (ErrnoOf(status) == ENOENT) status = sys::WriteProc(proc.get(), absl::StrCat(self, "/attr/exec"), value);
   return Annotate(status, absl::StrCat(module, " label"));
 }
 
@@ -78,15 +74,13 @@ absl::Status SetLabels(const Process& process) {
   if (!process.apparmor_profile().empty()) {
     RETURN_IF_ERROR(SetExecLabel("apparmor", absl::StrCat("exec ", process.apparmor_profile())));
   }
-  if (!process.selinux_label().empty())
-    RETURN_IF_ERROR(SetExecLabel("selinux", process.selinux_label()));
+  if (!process.selinux_label().empty()) RETURN_IF_ERROR(SetExecLabel("selinux", process.selinux_label()));
   return absl::OkStatus();
 }
 
 // Without one of its own, the process would have the keyring of whoever started the daemon.
 absl::Status JoinSessionKeyring() {
-  if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) >= 0 || errno == ENOSYS)
-    return absl::OkStatus();
+  if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr) >= 0 || errno == ENOSYS) return absl::OkStatus();
   return ErrnoError(errno, "join a session keyring");
 }
 
@@ -112,15 +106,12 @@ absl::Status DropBounding(uint64_t keep) {
 
 absl::Status SetIds(const Process& process) {
   const std::vector<gid_t> groups(process.groups().begin(), process.groups().end());
-  if (syscall(SYS_setgroups, groups.size(), groups.data()) != 0)
-    return ErrnoError(errno, "setgroups");
+  if (syscall(SYS_setgroups, groups.size(), groups.data()) != 0) return ErrnoError(errno, "setgroups");
   const gid_t gid = process.gid();
-  if (syscall(SYS_setresgid, gid, gid, gid) != 0)
-    return ErrnoError(errno, absl::StrCat("setresgid ", gid));
+  if (syscall(SYS_setresgid, gid, gid, gid) != 0) return ErrnoError(errno, absl::StrCat("setresgid ", gid));
   const uid_t uid = process.uid();
   if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return ErrnoError(errno, "PR_SET_KEEPCAPS");
-  if (syscall(SYS_setresuid, uid, uid, uid) != 0)
-    return ErrnoError(errno, absl::StrCat("setresuid ", uid));
+  if (syscall(SYS_setresuid, uid, uid, uid) != 0) return ErrnoError(errno, absl::StrCat("setresuid ", uid));
   if (prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) != 0) return ErrnoError(errno, "PR_SET_KEEPCAPS");
   return absl::OkStatus();
 }
@@ -138,8 +129,7 @@ absl::Status SetCapabilities(uint64_t effective, uint64_t permitted, uint64_t in
 }
 
 absl::Status SetAmbient(uint64_t ambient) {
-  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
-    return ErrnoError(errno, "clear the ambient set");
+  if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return ErrnoError(errno, "clear the ambient set");
   for (int cap = 0; cap <= kLastCapability; ++cap) {
     if ((ambient >> cap & 1) == 0) continue;
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) != 0) {
@@ -156,8 +146,7 @@ absl::Status ApplyCredentials(const Process& process, absl::Span<const int> fds)
   const bool confined = process.seccomp_fd() >= 0;
   if (confined) {
     if (static_cast<size_t>(process.seccomp_fd()) >= fds.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("plan: no descriptor ", process.seccomp_fd(), " for seccomp"));
+      return absl::InvalidArgumentError(absl::StrCat("plan: no descriptor ", process.seccomp_fd(), " for seccomp"));
     }
     RETURN_IF_ERROR(filter.Map(fds[static_cast<size_t>(process.seccomp_fd())]));
   }
@@ -170,8 +159,8 @@ absl::Status ApplyCredentials(const Process& process, absl::Span<const int> fds)
   // Without no_new_privs, loading a program takes CAP_SYS_ADMIN. A capset after it would have to be
   // in every profile.
   const uint64_t loader = confined && !process.no_new_privs() ? kSysAdmin : 0;
-  RETURN_IF_ERROR(SetCapabilities(process.cap_effective() | loader,
-                                  process.cap_permitted() | loader, process.cap_inheritable()));
+  RETURN_IF_ERROR(
+      SetCapabilities(process.cap_effective() | loader, process.cap_permitted() | loader, process.cap_inheritable()));
   RETURN_IF_ERROR(SetAmbient(process.cap_ambient()));
   if (process.no_new_privs() && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     return ErrnoError(errno, "no_new_privs");

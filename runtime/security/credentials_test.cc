@@ -98,9 +98,8 @@ TEST_F(CredentialsTest, AUserHasNoCapabilitiesButTheBoundingSet) {
 
 TEST_F(CredentialsTest, AmbientCapabilitiesReachAUser) {
   process_.set_uid(1234);
-  SetCapabilities(ResolveCapabilities({.drop = {"ALL"}, .add_ambient = {"NET_BIND_SERVICE"}},
-                                      *AvailableCapabilities())
-                      .value());
+  SetCapabilities(
+      ResolveCapabilities({.drop = {"ALL"}, .add_ambient = {"NET_BIND_SERVICE"}}, *AvailableCapabilities()).value());
   const std::string status = Exec();
   for (const char* field : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
     EXPECT_THAT(status, HasSubstr(Caps(field, uint64_t{1} << CAP_NET_BIND_SERVICE)));
@@ -139,18 +138,15 @@ TEST_F(CredentialsTest, Rlimits) {
   limit->set_resource(RLIMIT_NOFILE);
   limit->set_soft(77);
   limit->set_hard(88);
-  EXPECT_THAT(Exec("/proc/self/limits"),
-              HasSubstr("Max open files            77                   88 "));
+  EXPECT_THAT(Exec("/proc/self/limits"), HasSubstr("Max open files            77                   88 "));
 }
 
 TEST_F(CredentialsTest, SessionKeyringIsNew) {
   const long before = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 1);
   if (before < 0 && errno == ENOSYS) GTEST_SKIP() << "this kernel has no keyrings";
   const std::string after = Child([] {
-    (void)sys::WriteAll(
-        STDOUT_FILENO,
-        absl::StrCat(syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0)),
-        "out");
+    (void)sys::WriteAll(STDOUT_FILENO,
+                        absl::StrCat(syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0)), "out");
     _exit(0);
   });
   EXPECT_NE(after, absl::StrCat(before));
@@ -170,8 +166,7 @@ TEST_F(CredentialsTest, BadProgramsAreRefusedBeforeAnythingChanges) {
 }
 
 TEST_F(CredentialsTest, LabelOfAnAbsentModuleIsAnError) {
-  if (access("/sys/kernel/security/apparmor", F_OK) == 0)
-    GTEST_SKIP() << "this machine has AppArmor";
+  if (access("/sys/kernel/security/apparmor", F_OK) == 0) GTEST_SKIP() << "this machine has AppArmor";
   process_.set_apparmor_profile("berth-default");
   EXPECT_THAT(Exec(), HasSubstr("apparmor label"));
 }

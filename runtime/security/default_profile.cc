@@ -150,8 +150,7 @@ constexpr Group kGroups[] = {
 
 // cachestat, fchmodat2, map_shadow_stack, futex_wake, futex_wait, futex_requeue, lsm_get_self_attr,
 // lsm_list_modules, mseal, setxattrat, getxattrat, listxattrat, removexattrat.
-constexpr uint32_t kNewNumbers[] = {451, 452, 453, 454, 455, 456, 459,
-                                    461, 462, 463, 464, 465, 466};
+constexpr uint32_t kNewNumbers[] = {451, 452, 453, 454, 455, 456, 459, 461, 462, 463, 464, 465, 466};
 
 // The kernel looks at the low half of an int argument only. A comparison of all 64 bits would let a
 // caller hide a refused value behind high bits, so every comparison of one is masked.
@@ -171,8 +170,8 @@ constexpr SeccompCondition kFamilies[] = {
 // PER_LINUX, PER_LINUX32, both with UNAME26, and asking.
 constexpr uint64_t kPersonalities[] = {0x0, 0x8, 0x20000, 0x20008, 0xffffffff};
 
-constexpr uint64_t kNamespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
-                                 CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+constexpr uint64_t kNamespaces =
+    CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
 
 std::vector<uint32_t> Companions() {
   switch (seccomp_arch_native()) {
@@ -188,8 +187,7 @@ std::vector<uint32_t> Companions() {
 }
 
 void AddConditional(uint64_t caps, std::vector<SeccompRule>& rules) {
-  for (const SeccompCondition& family : kFamilies)
-    rules.push_back({"socket", SCMP_ACT_ALLOW, {family}});
+  for (const SeccompCondition& family : kFamilies) rules.push_back({"socket", SCMP_ACT_ALLOW, {family}});
   for (uint64_t persona : kPersonalities) {
     rules.push_back({"personality", SCMP_ACT_ALLOW, {{0, SCMP_CMP_MASKED_EQ, kInt, persona}}});
   }

@@ -20,8 +20,7 @@ absl::Status Bad(absl::string_view field, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("seccomp profile: field '", field, "': ", what));
 }
 
-absl::StatusOr<uint32_t> ParseAction(absl::string_view name, int64_t errno_ret,
-                                     absl::string_view field) {
+absl::StatusOr<uint32_t> ParseAction(absl::string_view name, int64_t errno_ret, absl::string_view field) {
   static const auto* const kActions = new std::map<absl::string_view, uint32_t>{
       {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},      {"SCMP_ACT_LOG", SCMP_ACT_LOG},
       {"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD}, {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD},
@@ -31,8 +30,7 @@ absl::StatusOr<uint32_t> ParseAction(absl::string_view name, int64_t errno_ret,
   if (name == "SCMP_ACT_ERRNO") return SCMP_ACT_ERRNO(static_cast<uint32_t>(errno_ret));
   if (name == "SCMP_ACT_TRACE") return SCMP_ACT_TRACE(static_cast<uint32_t>(errno_ret));
   const auto it = kActions->find(name);
-  if (it == kActions->end())
-    return Bad(field, absl::StrCat("action '", name, "' is not supported"));
+  if (it == kActions->end()) return Bad(field, absl::StrCat("action '", name, "' is not supported"));
   return it->second;
 }
 
@@ -46,15 +44,13 @@ absl::StatusOr<int> ParseOperator(absl::string_view name) {
                                            {"SCMP_CMP_GT", SCMP_CMP_GT},
                                            {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ}};
   const auto it = kOperators->find(name);
-  if (it == kOperators->end())
-    return Bad("syscalls.args.op", absl::StrCat("operator '", name, "' is unknown"));
+  if (it == kOperators->end()) return Bad("syscalls.args.op", absl::StrCat("operator '", name, "' is unknown"));
   return it->second;
 }
 
 // "SCMP_ARCH_X86_64" -> its token. What this libseccomp does not know cannot run here.
 absl::StatusOr<uint32_t> ParseArch(absl::string_view name) {
-  if (!absl::StartsWith(name, "SCMP_ARCH_"))
-    return Bad("architectures", absl::StrCat("'", name, "' is unknown"));
+  if (!absl::StartsWith(name, "SCMP_ARCH_")) return Bad("architectures", absl::StrCat("'", name, "' is unknown"));
   std::string low(name.substr(10));
   for (char& c : low) c = absl::ascii_tolower(static_cast<unsigned char>(c));
   const uint32_t arch = seccomp_arch_resolve_name(low.c_str());
@@ -64,8 +60,7 @@ absl::StatusOr<uint32_t> ParseArch(absl::string_view name) {
 
 // The member when it is a list (nullptr when it is absent). InvalidArgument when it is something
 // else.
-absl::StatusOr<const Json*> ListMember(const Json& object, const char* key,
-                                       absl::string_view field) {
+absl::StatusOr<const Json*> ListMember(const Json& object, const char* key, absl::string_view field) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return nullptr;
   if (!it->is_array()) return Bad(field, "expected a list");
@@ -82,15 +77,13 @@ absl::Status AddArchitectures(const std::vector<std::string>& names, std::set<ui
 
 absl::Status ParseArchitectures(const Json& json, SeccompProfile& profile) {
   std::set<uint32_t> arches;
-  ASSIGN_OR_RETURN(std::vector<std::string> names, StringListField(json, "architectures"),
-                   "seccomp profile");
+  ASSIGN_OR_RETURN(std::vector<std::string> names, StringListField(json, "architectures"), "seccomp profile");
   RETURN_IF_ERROR(AddArchitectures(names, arches));
   ASSIGN_OR_RETURN(const Json* map, ListMember(json, "archMap", "archMap"));
   for (size_t i = 0; map != nullptr && i < map->size(); ++i) {
     const Json& entry = (*map)[i];
     if (!entry.is_object()) return Bad("archMap", "expected objects");
-    ASSIGN_OR_RETURN(std::string main, StringField(entry, "architecture"),
-                     "seccomp profile: archMap");
+    ASSIGN_OR_RETURN(std::string main, StringField(entry, "architecture"), "seccomp profile: archMap");
     ASSIGN_OR_RETURN(std::vector<std::string> subs, StringListField(entry, "subArchitectures"),
                      "seccomp profile: archMap");
     ASSIGN_OR_RETURN(const uint32_t arch, ParseArch(main));
@@ -104,14 +97,12 @@ absl::Status ParseArchitectures(const Json& json, SeccompProfile& profile) {
 bool KernelAtLeast(const std::string& wanted) {
   utsname name;
   if (wanted.empty() || uname(&name) != 0) return true;
-  const std::vector<std::string> have = absl::StrSplit(name.release, '.'),
-                                 want = absl::StrSplit(wanted, '.');
+  const std::vector<std::string> have = absl::StrSplit(name.release, '.'), want = absl::StrSplit(wanted, '.');
   for (size_t i = 0; i < 2; ++i) {
     int h = 0, w = 0;
     if (i < want.size()) (void)absl::SimpleAtoi(want[i], &w);
     if (i < have.size())
-      (void)absl::SimpleAtoi(
-          absl::string_view(have[i]).substr(0, have[i].find_first_not_of("0123456789")), &h);
+      (void)absl::SimpleAtoi(absl::string_view(have[i]).substr(0, have[i].find_first_not_of("0123456789")), &h);
     if (h != w) return h > w;
   }
   return true;
@@ -147,12 +138,9 @@ absl::StatusOr<Filter> ParseFilter(const Json& rule, const char* key, uint64_t c
   const auto it = rule.find(key);
   if (it == rule.end() || it->is_null()) return out;
   if (!it->is_object()) return Bad(absl::StrCat("syscalls.", key), "expected an object");
-  ASSIGN_OR_RETURN(std::vector<std::string> names, StringListField(*it, "caps"),
-                   "seccomp profile: syscalls.", key);
-  ASSIGN_OR_RETURN(std::vector<std::string> arches, StringListField(*it, "arches"),
-                   "seccomp profile: syscalls.", key);
-  ASSIGN_OR_RETURN(std::string kernel, StringField(*it, "minKernel"), "seccomp profile: syscalls.",
-                   key);
+  ASSIGN_OR_RETURN(std::vector<std::string> names, StringListField(*it, "caps"), "seccomp profile: syscalls.", key);
+  ASSIGN_OR_RETURN(std::vector<std::string> arches, StringListField(*it, "arches"), "seccomp profile: syscalls.", key);
+  ASSIGN_OR_RETURN(std::string kernel, StringField(*it, "minKernel"), "seccomp profile: syscalls.", key);
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const uint64_t bit, ParseCapability(name), "seccomp profile: syscalls.", key);
     if (caps & bit) {
@@ -186,8 +174,7 @@ absl::StatusOr<bool> Applies(const Json& rule, uint64_t caps) {
 absl::StatusOr<uint64_t> Unsigned(const Json& object, const char* key) {
   const auto it = object.find(key);
   if (it == object.end() || it->is_null()) return uint64_t{0};
-  if (!it->is_number_unsigned())
-    return Bad(absl::StrCat("syscalls.args.", key), "expected a number of 0 or more");
+  if (!it->is_number_unsigned()) return Bad(absl::StrCat("syscalls.args.", key), "expected a number of 0 or more");
   return it->get<uint64_t>();
 }
 
@@ -220,15 +207,12 @@ bool RepeatsAnArgument(const std::vector<SeccompCondition>& conditions) {
 
 absl::Status ParseRule(const Json& rule, uint64_t caps, SeccompProfile& profile) {
   if (!rule.is_object()) return Bad("syscalls", "expected objects");
-  ASSIGN_OR_RETURN(std::vector<std::string> names, StringListField(rule, "names"),
-                   "seccomp profile: syscalls");
+  ASSIGN_OR_RETURN(std::vector<std::string> names, StringListField(rule, "names"), "seccomp profile: syscalls");
   ASSIGN_OR_RETURN(std::string name, StringField(rule, "name"), "seccomp profile: syscalls");
   if (!name.empty()) names.push_back(name);
   if (names.empty()) return Bad("syscalls.names", "empty");
-  ASSIGN_OR_RETURN(std::string action_name, StringField(rule, "action"),
-                   "seccomp profile: syscalls");
-  ASSIGN_OR_RETURN(const int64_t errno_ret, IntField(rule, "errnoRet", EPERM),
-                   "seccomp profile: syscalls");
+  ASSIGN_OR_RETURN(std::string action_name, StringField(rule, "action"), "seccomp profile: syscalls");
+  ASSIGN_OR_RETURN(const int64_t errno_ret, IntField(rule, "errnoRet", EPERM), "seccomp profile: syscalls");
   ASSIGN_OR_RETURN(const uint32_t action, ParseAction(action_name, errno_ret, "syscalls.action"));
   ASSIGN_OR_RETURN(std::vector<SeccompCondition> conditions, ParseConditions(rule));
   ASSIGN_OR_RETURN(const bool applies, Applies(rule, caps));
@@ -241,8 +225,7 @@ absl::Status ParseRule(const Json& rule, uint64_t caps, SeccompProfile& profile)
       profile.rules.push_back({each, action, conditions});
       continue;
     }
-    for (const SeccompCondition& condition : conditions)
-      profile.rules.push_back({each, action, {condition}});
+    for (const SeccompCondition& condition : conditions) profile.rules.push_back({each, action, {condition}});
   }
   return absl::OkStatus();
 }
@@ -255,8 +238,7 @@ absl::StatusOr<SeccompProfile> ParseProfile(absl::string_view text, uint64_t cap
   SeccompProfile profile;
   ASSIGN_OR_RETURN(std::string action, StringField(json, "defaultAction"), "seccomp profile");
   if (action.empty()) return Bad("defaultAction", "missing");
-  ASSIGN_OR_RETURN(const int64_t errno_ret, IntField(json, "defaultErrnoRet", EPERM),
-                   "seccomp profile");
+  ASSIGN_OR_RETURN(const int64_t errno_ret, IntField(json, "defaultErrnoRet", EPERM), "seccomp profile");
   ASSIGN_OR_RETURN(profile.default_action, ParseAction(action, errno_ret, "defaultAction"));
   RETURN_IF_ERROR(ParseArchitectures(json, profile));
   ASSIGN_OR_RETURN(const Json* rules, ListMember(json, "syscalls", "syscalls"));

@@ -30,8 +30,7 @@ absl::StatusOr<SeccompProgram> SeccompCache::RuntimeDefault(uint64_t caps) {
     absl::MutexLock lock(&mutex_);
     if (auto it = programs_.find(key); it != programs_.end()) return it->second;
   }
-  ASSIGN_OR_RETURN(SeccompProgram program, Compile(DefaultProfile(relevant)),
-                   "seccomp profile RuntimeDefault");
+  ASSIGN_OR_RETURN(SeccompProgram program, Compile(DefaultProfile(relevant)), "seccomp profile RuntimeDefault");
   absl::MutexLock lock(&mutex_);
   return programs_.try_emplace(key, std::move(program)).first->second;
 }

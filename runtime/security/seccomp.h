@@ -33,8 +33,7 @@ class SeccompCache {
   // An administrator's profile, in the JSON format of the OCI runtime specification or of Docker.
   // The file is read on every call and compiled when its content is new. NotFound; InvalidArgument
   // naming the field that is wrong; `caps` decides Docker's includes and excludes.
-  absl::StatusOr<SeccompProgram> Localhost(absl::string_view json_path, uint64_t caps = 0)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<SeccompProgram> Localhost(absl::string_view json_path, uint64_t caps = 0) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   absl::Mutex mutex_;

@@ -38,9 +38,7 @@ using ::testing::HasSubstr;
 int64_t Microseconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
-                                                               start)
-      .count();
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start).count();
 }
 
 bool Load(int fd) {
@@ -72,10 +70,7 @@ long Call32([[maybe_unused]] long nr, [[maybe_unused]] long a = 0, [[maybe_unuse
             [[maybe_unused]] long c = 0) {
 #ifdef __x86_64__
   long result;
-  asm volatile("int $0x80"
-               : "=a"(result)
-               : "a"(nr), "b"(a), "c"(b), "d"(c)
-               : "memory", "r8", "r9", "r10", "r11");
+  asm volatile("int $0x80" : "=a"(result) : "a"(nr), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
   return static_cast<int>(result);
 #else
   return -ENOSYS;
@@ -93,25 +88,23 @@ class RuntimeDefaultTest : public ::testing::Test {
 };
 
 TEST_F(RuntimeDefaultTest, OrdinaryProgramsWork) {
-  EXPECT_EQ(
-      Under(Program(),
-            [] {
-              int steps = 0;
-              if (socket(AF_INET, SOCK_STREAM, 0) >= 0) ++steps;
-              if (socket(AF_UNIX, SOCK_STREAM, 0) >= 0) ++steps;
-              if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0) ++steps;
-              std::thread([&] { ++steps; }).join();
-              const pid_t pid = fork();
-              if (pid == 0) _exit(0);
-              if (waitpid(pid, nullptr, 0) == pid) ++steps;
-              if (open("/dev/null", O_RDWR) >= 0) ++steps;
-              if (mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
-                ++steps;
-              if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0) ++steps;
-              if (personality(0xffffffff) >= 0) ++steps;
-              return steps;
-            }),
-      9);
+  EXPECT_EQ(Under(Program(),
+                  [] {
+                    int steps = 0;
+                    if (socket(AF_INET, SOCK_STREAM, 0) >= 0) ++steps;
+                    if (socket(AF_UNIX, SOCK_STREAM, 0) >= 0) ++steps;
+                    if (socket(AF_NETLINK, SOCK_RAW, 0) >= 0) ++steps;
+                    std::thread([&] { ++steps; }).join();
+                    const pid_t pid = fork();
+                    if (pid == 0) _exit(0);
+                    if (waitpid(pid, nullptr, 0) == pid) ++steps;
+                    if (open("/dev/null", O_RDWR) >= 0) ++steps;
+                    if (mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED) ++steps;
+                    if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0) ++steps;
+                    if (personality(0xffffffff) >= 0) ++steps;
+                    return steps;
+                  }),
+            9);
   EXPECT_EQ(Under(Program(), [] { return execl("/bin/true", "true", nullptr); }), 0);
 }
 
@@ -150,10 +143,7 @@ TEST_F(RuntimeDefaultTest, SocketFamilies) {  // CVE-2026-31431
 }
 
 TEST_F(RuntimeDefaultTest, PersonalityIgnoresHighBitsToo) {
-  EXPECT_EQ(Under(Program(),
-                  [] {
-                    return Errno(syscall(SYS_personality, (uint64_t{1} << 32) | ADDR_NO_RANDOMIZE));
-                  }),
+  EXPECT_EQ(Under(Program(), [] { return Errno(syscall(SYS_personality, (uint64_t{1} << 32) | ADDR_NO_RANDOMIZE)); }),
             EPERM);
 }
 
@@ -167,9 +157,7 @@ TEST_F(RuntimeDefaultTest, NewerCallsThanLibseccompKnowsDoNotExist) {
 TEST_F(RuntimeDefaultTest, ThirtyTwoBitProgramsHaveTheSameRules) {
   if (Call32(20) != getpid()) GTEST_SKIP() << "this kernel runs no 32-bit programs";
   EXPECT_EQ(Under(Program(), [] { return Call32(20) == getpid() ? 0 : 1; }), 0);
-  EXPECT_EQ(
-      Under(Program(), [] { return static_cast<int>(-Call32(359, AF_ALG, SOCK_SEQPACKET, 0)); }),
-      EPERM);
+  EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(359, AF_ALG, SOCK_SEQPACKET, 0)); }), EPERM);
   EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(310, CLONE_NEWUSER)); }),
             EPERM);                                                                   // unshare
   EXPECT_EQ(Under(Program(), [] { return static_cast<int>(-Call32(288)); }), EPERM);  // keyctl
@@ -181,9 +169,9 @@ TEST_F(RuntimeDefaultTest, CapabilitiesOpenWhatTheyAreFor) {
   EXPECT_EQ(Under(admin, [] { return Errno(syscall(SYS_setns, -1, 0)); }), EBADF);
   EXPECT_EQ(Under(admin, [] { return Errno(syscall(SYS_clone3, nullptr, 0)); }), EINVAL);
   EXPECT_EQ(Under(admin, [] { return Errno(syscall(SYS_keyctl, 0, 0, 0, 0, 0)); }), EPERM);
-  EXPECT_EQ(Under(Program(uint64_t{1} << CAP_SYS_PTRACE),
-                  [] { return Errno(syscall(SYS_kcmp, 0, 0, 99, 0, 0)) == EPERM; }),
-            0);
+  EXPECT_EQ(
+      Under(Program(uint64_t{1} << CAP_SYS_PTRACE), [] { return Errno(syscall(SYS_kcmp, 0, 0, 99, 0, 0)) == EPERM; }),
+      0);
   EXPECT_EQ(Under(Program(0), [] { return Errno(syscall(SYS_chroot, nullptr)); }), EPERM);
   EXPECT_EQ(Under(Program(), [] { return Errno(syscall(SYS_chroot, nullptr)); }), EFAULT);
 }
@@ -200,10 +188,8 @@ TEST_F(RuntimeDefaultTest, Costs) {
   const int64_t compile = Microseconds([&] { (void)Program(); });
   const int64_t cached = Microseconds([&] { (void)Program(); });
   const SeccompProgram program = Program();
-  const auto size =
-      sys::StatFd(program->get(), "program")->st_size / static_cast<off_t>(sizeof(sock_filter));
-  void* map = mmap(nullptr, static_cast<size_t>(size) * sizeof(sock_filter), PROT_READ, MAP_PRIVATE,
-                   program->get(), 0);
+  const auto size = sys::StatFd(program->get(), "program")->st_size / static_cast<off_t>(sizeof(sock_filter));
+  void* map = mmap(nullptr, static_cast<size_t>(size) * sizeof(sock_filter), PROT_READ, MAP_PRIVATE, program->get(), 0);
   ASSERT_NE(map, MAP_FAILED);
   std::vector<int64_t> loads;
   int fds[2];
@@ -212,11 +198,10 @@ TEST_F(RuntimeDefaultTest, Costs) {
     const pid_t pid = fork();
     if (pid == 0) {
       // As the shim does it: mapped, not copied.
-      struct sock_fprog filter = {static_cast<unsigned short>(size),
-                                  static_cast<sock_filter*>(map)};
+      struct sock_fprog filter = {static_cast<unsigned short>(size), static_cast<sock_filter*>(map)};
       prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-      const int64_t us = Microseconds(
-          [&] { (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kSeccompFlags, &filter); });
+      const int64_t us =
+          Microseconds([&] { (void)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, kSeccompFlags, &filter); });
       _exit(write(fds[1], &us, sizeof us) == sizeof us ? 0 : 1);
     }
     waitpid(pid, nullptr, 0);
@@ -268,8 +253,7 @@ TEST_F(LocalhostTest, DenyList) {
     "syscalls": [{"names": ["mkdir", "mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
                  {"name": "chdir", "action": "SCMP_ACT_ERRNO"}]})");
   ASSERT_TRUE(program.ok()) << program.status();
-  EXPECT_EQ(Under(*program, [] { return Errno(syscall(SYS_mkdirat, AT_FDCWD, "/tmp/x", 0)); }),
-            ENOSPC);
+  EXPECT_EQ(Under(*program, [] { return Errno(syscall(SYS_mkdirat, AT_FDCWD, "/tmp/x", 0)); }), ENOSPC);
   EXPECT_EQ(Under(*program, [] { return Errno(chdir("/")); }), EPERM);
   EXPECT_EQ(Under(*program, [] { return Errno(getppid()); }), 0);
   EXPECT_EQ(*program, *cache_.Localhost(path_));
@@ -321,19 +305,15 @@ TEST_F(LocalhostTest, ErrorsNameTheField) {
   EXPECT_THAT(Message("{}"), HasSubstr("'defaultAction': missing"));
   EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_FLY"})"), HasSubstr("'SCMP_ACT_FLY'"));
   EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_NOTIFY"})"), HasSubstr("not supported"));
-  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000})"),
-              HasSubstr("errno 5000"));
+  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 5000})"), HasSubstr("errno 5000"));
   EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_Z80"]})"),
               HasSubstr("SCMP_ARCH_Z80"));
   EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": {}})"),
               HasSubstr("'syscalls': expected a list"));
-  EXPECT_THAT(
-      Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_LOG"}]})"),
-      HasSubstr("syscalls.names"));
-  EXPECT_THAT(
-      Message(
-          R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "x"}]})"),
-      HasSubstr("rule 0"));
+  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"action": "SCMP_ACT_LOG"}]})"),
+              HasSubstr("syscalls.names"));
+  EXPECT_THAT(Message(R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "x"}]})"),
+              HasSubstr("rule 0"));
   const auto args = [&](absl::string_view arg) {
     return Message(absl::StrCat(
         R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_LOG", "args": [)",
@@ -354,8 +334,8 @@ TEST(ProfileTest, EveryNameOfTheDefaultProfileIsThereOnce) {
   for (const SeccompRule& rule : DefaultProfile(0).rules) {
     EXPECT_TRUE(!rule.conditions.empty() || seen.insert(rule.name).second) << rule.name;
   }
-  for (const char* name : {"keyctl", "bpf", "mount", "unshare", "io_uring_setup", "userfaultfd",
-                           "kexec_load", "swapon"}) {
+  for (const char* name :
+       {"keyctl", "bpf", "mount", "unshare", "io_uring_setup", "userfaultfd", "kexec_load", "swapon"}) {
     EXPECT_FALSE(seen.contains(name)) << name;
   }
 }

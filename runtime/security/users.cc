@@ -33,8 +33,7 @@ struct GroupEntry {
 };
 
 bool AllDigits(absl::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isdigit(c); });
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isdigit(c); });
 }
 
 absl::StatusOr<uint32_t> CheckId(int64_t id, absl::string_view what) {
@@ -48,8 +47,7 @@ absl::StatusOr<uint32_t> CheckId(int64_t id, absl::string_view what) {
 absl::StatusOr<uint32_t> ParseId(absl::string_view text, absl::string_view what) {
   int64_t id = 0;
   if (!absl::SimpleAtoi(text, &id)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(what, " '", text, "' is not within 0 and ", kMaxId));
+    return absl::InvalidArgumentError(absl::StrCat(what, " '", text, "' is not within 0 and ", kMaxId));
   }
   return CheckId(id, what);
 }
@@ -88,12 +86,10 @@ std::optional<Entry> Find(absl::string_view text, Parse parse, Match match) {
   return std::nullopt;
 }
 std::optional<PasswdEntry> FindName(const UserFiles& files, absl::string_view name) {
-  return Find<PasswdEntry>(files.passwd, ParsePasswd,
-                           [&](const PasswdEntry& e) { return e.name == name; });
+  return Find<PasswdEntry>(files.passwd, ParsePasswd, [&](const PasswdEntry& e) { return e.name == name; });
 }
 std::optional<PasswdEntry> FindUid(const UserFiles& files, uint32_t uid) {
-  return Find<PasswdEntry>(files.passwd, ParsePasswd,
-                           [&](const PasswdEntry& e) { return e.uid == uid; });
+  return Find<PasswdEntry>(files.passwd, ParsePasswd, [&](const PasswdEntry& e) { return e.uid == uid; });
 }
 
 void AddUnique(std::vector<uint32_t>& groups, uint32_t gid) {
@@ -111,8 +107,7 @@ struct Identity {
 Identity FromEntry(const PasswdEntry& entry) {
   Identity who{std::string(entry.name), entry.uid, entry.gid, "/"};
   // It becomes $HOME and is nothing that a path would not be.
-  const bool clean = std::none_of(entry.home.begin(), entry.home.end(),
-                                  [](char c) { return absl::ascii_iscntrl(c); });
+  const bool clean = std::none_of(entry.home.begin(), entry.home.end(), [](char c) { return absl::ascii_iscntrl(c); });
   if (clean && absl::StartsWith(entry.home, "/")) who.home = std::string(entry.home);
   return who;
 }
@@ -129,9 +124,7 @@ absl::StatusOr<Identity> ByUserText(const UserFiles& files, absl::string_view us
     return ByUid(files, uid);
   }
   auto entry = FindName(files, user);
-  if (!entry)
-    return absl::InvalidArgumentError(
-        absl::StrCat("user '", user, "' is not in the image's /etc/passwd"));
+  if (!entry) return absl::InvalidArgumentError(absl::StrCat("user '", user, "' is not in the image's /etc/passwd"));
   RETURN_IF_ERROR(CheckId(entry->uid, absl::StrCat("uid of user '", user, "'")));
   RETURN_IF_ERROR(CheckId(entry->gid, absl::StrCat("gid of user '", user, "'")));
   return FromEntry(*entry);
@@ -139,18 +132,14 @@ absl::StatusOr<Identity> ByUserText(const UserFiles& files, absl::string_view us
 
 absl::StatusOr<uint32_t> ByGroupText(const UserFiles& files, absl::string_view group) {
   if (AllDigits(group)) return ParseId(group, "group");
-  auto entry = Find<GroupEntry>(files.group, ParseGroup,
-                                [&](const GroupEntry& e) { return e.name == group; });
-  if (!entry)
-    return absl::InvalidArgumentError(
-        absl::StrCat("group '", group, "' is not in the image's /etc/group"));
+  auto entry = Find<GroupEntry>(files.group, ParseGroup, [&](const GroupEntry& e) { return e.name == group; });
+  if (!entry) return absl::InvalidArgumentError(absl::StrCat("group '", group, "' is not in the image's /etc/group"));
   return CheckId(entry->gid, absl::StrCat("gid of group '", group, "'"));
 }
 
 // USER of an image: "user", "user:group"; "user:" is "user".
 absl::StatusOr<Identity> ByImageUser(const UserFiles& files, absl::string_view text) {
-  const std::pair<absl::string_view, absl::string_view> parts =
-      absl::StrSplit(text, absl::MaxSplits(':', 1));
+  const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(text, absl::MaxSplits(':', 1));
   ASSIGN_OR_RETURN(Identity who, ByUserText(files, parts.first), "image USER '", text, "'");
   if (!parts.second.empty()) {
     ASSIGN_OR_RETURN(who.gid, ByGroupText(files, parts.second), "image USER '", text, "'");
@@ -172,8 +161,7 @@ absl::StatusOr<Identity> Identify(const UserRequest& request, const UserFiles& f
     return who;
   }
   if (request.run_as_group)
-    return absl::InvalidArgumentError(
-        "run_as_group is given without run_as_user or run_as_username");
+    return absl::InvalidArgumentError("run_as_group is given without run_as_user or run_as_username");
   if (!request.image_user.empty()) return ByImageUser(files, request.image_user);
   return ByUid(files, 0);
 }
@@ -181,27 +169,21 @@ absl::StatusOr<Identity> Identify(const UserRequest& request, const UserFiles& f
 absl::StatusOr<std::string> ReadUserFile(int rootfs, const char* path) {
   // Not opened for reading before its type is known: a FIFO would block, a device could do
   // anything.
-  const auto absent = [](const absl::Status& s) {
-    return ErrnoOf(s) == ENOENT || ErrnoOf(s) == ENOTDIR;
-  };
+  const auto absent = [](const absl::Status& s) { return ErrnoOf(s) == ENOENT || ErrnoOf(s) == ENOTDIR; };
   auto node = sys::OpenInRoot(rootfs, path, O_PATH | O_NOFOLLOW);
   if (absent(node.status())) return std::string();
-  if (ErrnoOf(node.status()) == ELOOP)
-    return absl::FailedPreconditionError(node.status().message());
+  if (ErrnoOf(node.status()) == ELOOP) return absl::FailedPreconditionError(node.status().message());
   RETURN_IF_ERROR(node);
   ASSIGN_OR_RETURN(struct stat st, sys::StatFd(node->get(), path));
   if (!S_ISREG(st.st_mode))
-    return absl::FailedPreconditionError(
-        absl::StrCat("'", path, "' of the image is not a regular file"));
+    return absl::FailedPreconditionError(absl::StrCat("'", path, "' of the image is not a regular file"));
   ASSIGN_OR_RETURN(UniqueFd fd, sys::OpenInRoot(rootfs, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
   ASSIGN_OR_RETURN(struct stat opened, sys::StatFd(fd.get(), path));
   if (opened.st_ino != st.st_ino || opened.st_dev != st.st_dev) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("'", path, "' of the image changes while it is read"));
+    return absl::FailedPreconditionError(absl::StrCat("'", path, "' of the image changes while it is read"));
   }
   if (static_cast<size_t>(st.st_size) > kMaxFile) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("'", path, "' of the image is larger than ", kMaxFile, " bytes"));
+    return absl::ResourceExhaustedError(absl::StrCat("'", path, "' of the image is larger than ", kMaxFile, " bytes"));
   }
   return sys::ReadFd(fd.get(), kMaxFile, path);
 }

@@ -53,8 +53,7 @@ TEST(UsersTest, NumbersAreNumbersOrErrors) {
   EXPECT_EQ(Show({.image_user = "2147483647"}, {}), "2147483647:0 / 0");
   EXPECT_THAT(Show({.image_user = "2147483648"}), HasSubstr("2147483648 is not within"));
   EXPECT_THAT(Show({.image_user = "4294967296"}), HasSubstr("4294967296 is not within"));
-  EXPECT_THAT(Show({.image_user = "99999999999999999999"}),
-              HasSubstr("'99999999999999999999' is not within"));
+  EXPECT_THAT(Show({.image_user = "99999999999999999999"}), HasSubstr("'99999999999999999999' is not within"));
   EXPECT_THAT(Show({.image_user = "1:4294967295"}), HasSubstr("is not within"));
   for (const char* user : {"0x1", " 1", "-1", "1 ", "+1", "1.0"}) {
     EXPECT_THAT(Show({.image_user = user}), HasSubstr("is not in the image's /etc/passwd")) << user;
@@ -73,8 +72,7 @@ TEST(UsersTest, RequestReplacesTheImage) {
   EXPECT_EQ(Show({.run_as_user = 1000, .run_as_group = 5}), "1000:5 /home/app 5 10 50");
   EXPECT_THAT(Show({.run_as_username = "ghost"}), HasSubstr("run_as_username: user 'ghost'"));
   EXPECT_THAT(Show({.run_as_group = 5}), HasSubstr("run_as_group is given without"));
-  EXPECT_THAT(Show({.image_user = "app", .run_as_group = 5}),
-              HasSubstr("run_as_group is given without"));
+  EXPECT_THAT(Show({.image_user = "app", .run_as_group = 5}), HasSubstr("run_as_group is given without"));
   EXPECT_THAT(Show({.run_as_user = 1, .run_as_username = "app"}), HasSubstr("both"));
   EXPECT_THAT(Show({.run_as_user = -1}), HasSubstr("run_as_user -1"));
   EXPECT_THAT(Show({.run_as_user = int64_t{1} << 31}), HasSubstr("run_as_user"));
@@ -82,16 +80,13 @@ TEST(UsersTest, RequestReplacesTheImage) {
 }
 
 TEST(UsersTest, SupplementalGroupsAndPolicy) {
-  EXPECT_EQ(Show({.run_as_user = 1000, .supplemental_groups = {7, 50, 7}}),
-            "1000:1001 /home/app 1001 10 50 7");
+  EXPECT_EQ(Show({.run_as_user = 1000, .supplemental_groups = {7, 50, 7}}), "1000:1001 /home/app 1001 10 50 7");
   EXPECT_EQ(Show({.run_as_user = 1000, .supplemental_groups = {7}, .strict_groups = true}),
             "1000:1001 /home/app 1001 7");
   EXPECT_THAT(Show({.supplemental_groups = {-5}}), HasSubstr("supplemental group -5"));
 }
 
-TEST(UsersTest, HomeWithControlBytesIsNotUsed) {
-  EXPECT_EQ(Show({.image_user = "evil"}), "7:7 / 7");
-}
+TEST(UsersTest, HomeWithControlBytesIsNotUsed) { EXPECT_EQ(Show({.image_user = "evil"}), "7:7 / 7"); }
 
 class UserFilesTest : public ::testing::Test {
  protected:

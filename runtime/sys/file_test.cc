@@ -1,9 +1,9 @@
 #include "runtime/sys/file.h"
 
+#include <gtest/gtest.h>
+
 #include <cerrno>
 #include <cstdlib>
-
-#include <gtest/gtest.h>
 
 namespace berth::sys {
 namespace {

@@ -23,7 +23,9 @@ struct FsOption {
   std::string value;  // empty and fd < 0: a flag such as "ro" or "volatile"
   int fd = -1;        // FSCONFIG_SET_FD / SET_STRING is chosen by which of the two is set
   static FsOption Flag(absl::string_view key) { return {std::string(key), "", -1}; }
-  static FsOption String(absl::string_view key, absl::string_view value) { return {std::string(key), std::string(value), -1}; }
+  static FsOption String(absl::string_view key, absl::string_view value) {
+    return {std::string(key), std::string(value), -1};
+  }
   static FsOption Fd(absl::string_view key, int fd) { return {std::string(key), "", fd}; }
 };
 
