@@ -237,6 +237,8 @@ DiskUsage DiskStore::SnapshotsUsage() {
 absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image) {
   ASSIGN_OR_RETURN(ImageRow row, catalog_->FindById(image.str()));
   LayerLeases::Lease lease = leases_.Hold(row.layers);
+  // Removed between the look-up and the hold, its layers may be gone.
+  RETURN_IF_ERROR(catalog_->FindById(image.str()));
   RETURN_IF_ERROR(snapshots_->Create(id, row.layers));
   absl::Status status = catalog_->PutSnapshot({.id = id, .image = row.id, .layers = row.layers});
   if (!status.ok()) snapshots_->Remove(id).IgnoreError();
