@@ -14,6 +14,7 @@
 #include "cri/network/network.h"
 #include "cri/pod/engine.h"
 #include "cri/service/server.h"
+#include "cri/spec/features.h"
 #include "cri/state/state_store.h"
 #include "runtime/sys/file.h"
 
@@ -81,8 +82,9 @@ absl::Status Run(const Config& config) {
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");
 
-  service::DaemonInfo info{BERTH_VERSION, config.state, config.root,
-                           config.network.mode == NetworkMode::kCni ? "cni" : "embedded", FormatConfig(config)};
+  service::DaemonInfo info{BERTH_VERSION,        config.state,
+                           config.root,          config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
+                           FormatConfig(config), spec::ProbeFeatures()};
   service::Calls calls(engine, *images, *network, std::move(info));
   RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
   ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));

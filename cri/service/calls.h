@@ -5,6 +5,7 @@
 
 #include "cri/network/network.h"
 #include "cri/pod/engine.h"
+#include "cri/spec/features.h"
 #include "cri/v1/api.pb.h"
 #include "image/store.h"
 #include "runtime/base/status.h"
@@ -20,6 +21,7 @@ struct DaemonInfo {
   std::string root_dir;
   std::string network;  // "cni" or "embedded"
   std::string config;   // as TOML
+  spec::Features features;
 };
 
 // Thread-safe. Every call may block; the codes are those of pod::Engine and image::Store.

@@ -12,14 +12,37 @@ absl::Status NotYet(absl::string_view field) {
   return absl::UnimplementedError(absl::StrCat(field, ": not supported by this version of berth"));
 }
 
+template <typename In>
+void AddMappings(const In& in, google::protobuf::RepeatedPtrField<state::v1::IdMapping>& out) {
+  for (const v1::IDMapping& m : in) {
+    state::v1::IdMapping& mapping = *out.Add();
+    mapping.set_container_id(m.container_id());
+    mapping.set_host_id(m.host_id());
+    mapping.set_length(m.length());
+  }
+}
+
+absl::Status ToUserNamespace(const v1::UserNamespace& in, state::v1::Namespaces& out) {
+  if (in.mode() == v1::NODE) {
+    if (in.uids_size() + in.gids_size() > 0) return Invalid("userns_options: mode NODE together with mappings");
+    return absl::OkStatus();
+  }
+  if (in.mode() != v1::POD) return Invalid("userns_options.mode: must be POD or NODE");
+  if (in.uids_size() != 1 || in.gids_size() != 1) {
+    return Invalid("userns_options: mode POD takes exactly one entry of uids and one of gids");
+  }
+  AddMappings(in.uids(), *out.mutable_uids());
+  AddMappings(in.gids(), *out.mutable_gids());
+  return NotYet("userns_options");
+}
+
 absl::Status ToNamespaces(const v1::NamespaceOption& in, state::v1::Namespaces& out) {
   for (auto [field, mode] :
        {std::pair<const char*, v1::NamespaceMode>{"network", in.network()}, {"pid", in.pid()}, {"ipc", in.ipc()}}) {
     if (!v1::NamespaceMode_IsValid(mode))
       return Invalid(absl::StrCat("namespace_options.", field, ": ", mode, " is not a mode"));
   }
-  if (in.has_userns_options() && in.userns_options().mode() != v1::NODE)
-    return NotYet("namespace_options.userns_options");
+  if (in.has_userns_options()) RETURN_IF_ERROR(ToUserNamespace(in.userns_options(), out), "namespace_options");
   out.set_network(static_cast<state::v1::NamespaceMode>(in.network()));
   out.set_pid(static_cast<state::v1::NamespaceMode>(in.pid()));
   out.set_ipc(static_cast<state::v1::NamespaceMode>(in.ipc()));
@@ -60,6 +83,49 @@ absl::Status ToSeccomp(const v1::LinuxContainerSecurityContext& in, state::v1::S
   return absl::OkStatus();
 }
 
+// As ToSeccomp, but neither means the default profile where the host has AppArmor.
+absl::Status ToAppArmor(const v1::LinuxContainerSecurityContext& in, state::v1::AppArmorProfile& out) {
+  using state::v1::AppArmorProfile;
+  if (in.has_apparmor()) {
+    switch (in.apparmor().profile_type()) {
+      case v1::SecurityProfile::RuntimeDefault:
+        out.set_kind(AppArmorProfile::RUNTIME_DEFAULT);
+        break;
+      case v1::SecurityProfile::Unconfined:
+        out.set_kind(AppArmorProfile::UNCONFINED);
+        break;
+      case v1::SecurityProfile::Localhost:
+        out.set_kind(AppArmorProfile::LOCALHOST);
+        break;
+      default:
+        return Invalid("apparmor.profile_type: is not a type");
+    }
+    // "localhost/NAME" is how the older field spells it, and some clients fill the newer one so.
+    out.set_name(std::string(absl::StripPrefix(in.apparmor().localhost_ref(), "localhost/")));
+    return absl::OkStatus();
+  }
+  absl::string_view profile = in.apparmor_profile();
+  if (profile.empty()) return absl::OkStatus();
+  if (profile == "runtime/default" || profile == "docker/default") {
+    out.set_kind(AppArmorProfile::RUNTIME_DEFAULT);
+  } else if (profile == "unconfined") {
+    out.set_kind(AppArmorProfile::UNCONFINED);
+  } else if (absl::ConsumePrefix(&profile, "localhost/")) {
+    out.set_kind(AppArmorProfile::LOCALHOST);
+    out.set_name(std::string(profile));
+  } else {
+    return Invalid(absl::StrCat("apparmor_profile: '", profile, "' is not a profile"));
+  }
+  return absl::OkStatus();
+}
+
+void ToSelinux(const v1::SELinuxOption& in, state::v1::SelinuxOptions& out) {
+  out.set_user(in.user());
+  out.set_role(in.role());
+  out.set_type(in.type());
+  out.set_level(in.level());
+}
+
 absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::Security& out) {
   const v1::Capability& caps = in.capabilities();
   *out.mutable_add_capabilities() = caps.add_capabilities();
@@ -80,9 +146,9 @@ absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::
   *out.mutable_masked_paths() = in.masked_paths();
   *out.mutable_readonly_paths() = in.readonly_paths();
   RETURN_IF_ERROR(ToSeccomp(in, *out.mutable_seccomp()));
-  if (in.apparmor().profile_type() == v1::SecurityProfile::Localhost && in.has_apparmor())
-    return NotYet("apparmor.localhost_ref");
-  if (absl::StartsWith(in.apparmor_profile(), "localhost/")) return NotYet("apparmor_profile");
+  RETURN_IF_ERROR(ToAppArmor(in, *out.mutable_apparmor()));
+  if (out.apparmor().kind() == state::v1::AppArmorProfile::LOCALHOST) return NotYet("apparmor.localhost_ref");
+  if (in.has_selinux_options()) ToSelinux(in.selinux_options(), *out.mutable_selinux());
   return absl::OkStatus();
 }
 
@@ -99,6 +165,12 @@ absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSp
     out.set_readonly(m.readonly());
     out.set_recursive_readonly(m.recursive_read_only());
     out.set_propagation(static_cast<state::v1::Mount::Propagation>(m.propagation()));
+    out.set_selinux_relabel(m.selinux_relabel());
+    AddMappings(m.uidmappings(), *out.mutable_uid_mappings());
+    AddMappings(m.gidmappings(), *out.mutable_gid_mappings());
+    *out.mutable_mount_options() = m.mount_options();
+    out.set_image(m.image().image());
+    out.set_image_sub_path(m.image_sub_path());
   }
   return absl::OkStatus();
 }
@@ -149,6 +221,9 @@ absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config,
     return Invalid("linux.security_context.run_as_group: given without run_as_user");
   RETURN_IF_ERROR(ToNamespaces(security.namespace_options(), *spec.mutable_namespaces()), "linux.security_context");
   spec.set_privileged(security.privileged());
+  if (security.has_selinux_options()) ToSelinux(security.selinux_options(), *spec.mutable_selinux());
+  if (config.linux().has_overhead()) *spec.mutable_overhead() = ToResources(config.linux().overhead());
+  if (config.linux().has_resources()) *spec.mutable_resources() = ToResources(config.linux().resources());
   return spec;
 }
 
@@ -185,6 +260,7 @@ absl::StatusOr<state::v1::ContainerSpec> ToContainerSpec(const v1::ContainerConf
   RETURN_IF_ERROR(ToSecurity(config.linux().security_context(), *spec.mutable_security()), "linux.security_context");
   ASSIGN_OR_RETURN(std::string signal, ToSignalName(config.stop_signal()));
   spec.set_stop_signal(signal);
+  for (const v1::CDIDevice& d : config.cdi_devices()) spec.add_cdi_devices(d.name());
   return spec;
 }
 

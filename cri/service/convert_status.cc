@@ -15,6 +15,16 @@ v1::PodSandboxMetadata ToMetadata(const state::v1::PodSpec& spec) {
   return out;
 }
 
+template <typename In>
+void AddMappings(const In& in, google::protobuf::RepeatedPtrField<v1::IDMapping>& out) {
+  for (const state::v1::IdMapping& m : in) {
+    v1::IDMapping& mapping = *out.Add();
+    mapping.set_container_id(m.container_id());
+    mapping.set_host_id(m.host_id());
+    mapping.set_length(m.length());
+  }
+}
+
 v1::ContainerMetadata ToMetadata(const state::v1::ContainerSpec& spec) {
   v1::ContainerMetadata out;
   out.set_name(spec.name());
@@ -87,6 +97,10 @@ v1::PodSandboxStatus ToPodSandboxStatus(const state::v1::Pod& pod) {
   ns.set_network(static_cast<v1::NamespaceMode>(pod.spec().namespaces().network()));
   ns.set_pid(static_cast<v1::NamespaceMode>(pod.spec().namespaces().pid()));
   ns.set_ipc(static_cast<v1::NamespaceMode>(pod.spec().namespaces().ipc()));
+  const state::v1::Namespaces& own = pod.spec().namespaces();
+  ns.mutable_userns_options()->set_mode(own.uids_size() > 0 ? v1::POD : v1::NODE);
+  AddMappings(own.uids(), *ns.mutable_userns_options()->mutable_uids());
+  AddMappings(own.gids(), *ns.mutable_userns_options()->mutable_gids());
   *out.mutable_labels() = pod.spec().labels();
   *out.mutable_annotations() = pod.spec().annotations();
   out.set_runtime_handler(pod.spec().runtime_handler());
@@ -131,6 +145,15 @@ v1::ContainerStatus ToContainerStatus(const state::v1::Container& c) {
     mount.set_readonly(m.readonly());
     mount.set_recursive_read_only(m.recursive_readonly());
     mount.set_propagation(static_cast<v1::MountPropagation>(m.propagation()));
+    mount.set_selinux_relabel(m.selinux_relabel());
+    AddMappings(m.uid_mappings(), *mount.mutable_uidmappings());
+    AddMappings(m.gid_mappings(), *mount.mutable_gidmappings());
+    *mount.mutable_mount_options() = m.mount_options();
+    if (!m.image().empty()) {
+      mount.mutable_image()->set_image(m.image());
+      mount.mutable_image()->set_image_ref(m.image_ref());
+    }
+    mount.set_image_sub_path(m.image_sub_path());
   }
   out.set_log_path(c.log_path());
   *out.mutable_resources()->mutable_linux() = ToLinuxResources(c.spec().resources());

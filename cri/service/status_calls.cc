@@ -29,10 +29,12 @@ absl::Status Calls::Status(const pod::CallContext&, const v1::StatusRequest& req
   for (const char* name : {"", "berth"}) {
     v1::RuntimeHandler& handler = *out.add_runtime_handlers();
     handler.set_name(name);
-    handler.mutable_features()->set_recursive_read_only_mounts(true);
-    handler.mutable_features()->set_user_namespaces(false);
+    handler.mutable_features()->set_recursive_read_only_mounts(info_.features.recursive_read_only);
+    handler.mutable_features()->set_user_namespaces(info_.features.user_namespaces);
   }
   out.mutable_features()->set_supplemental_groups_policy(true);
+  out.mutable_features()->set_user_namespaces_host_network(info_.features.user_namespaces_host_network);
+  out.mutable_features()->set_mount_options(info_.features.mount_options);
   if (request.verbose()) {
     struct utsname kernel = {};
     uname(&kernel);

@@ -1,0 +1,25 @@
+#include "cri/spec/features.h"
+
+#include <fcntl.h>
+#include <sys/mount.h>
+
+#include "runtime/sys/mount.h"
+
+namespace berth::spec {
+namespace {
+
+// mount_setattr(2) with AT_RECURSIVE, Linux 5.12.
+bool CanSetAttrsRecursively() {
+  auto mount = sys::MountDetached("tmpfs", {}, 0);
+  return mount.ok() && sys::SetMountAttrs(mount->get(), MOUNT_ATTR_RDONLY, 0, 0, true).ok();
+}
+
+}  // namespace
+
+Features ProbeFeatures() {
+  Features out;
+  out.recursive_read_only = CanSetAttrsRecursively();
+  return out;
+}
+
+}  // namespace berth::spec

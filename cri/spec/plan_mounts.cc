@@ -1,0 +1,81 @@
+// The mounts of a plan: the standard ones, the files of the sandbox and the request's volumes.
+#include <fcntl.h>
+
+#include "cri/spec/launch_plan.h"
+#include "runtime/rootfs/bind.h"
+#include "runtime/rootfs/plan.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/mount.h"
+
+namespace berth::spec {
+namespace {
+
+using state::v1::ContainerSpec;
+
+rootfs::Propagation PropagationOf(state::v1::Mount::Propagation p) {
+  switch (p) {
+    case state::v1::Mount::HOST_TO_CONTAINER:
+      return rootfs::Propagation::kHostToContainer;
+    case state::v1::Mount::BIDIRECTIONAL:
+      return rootfs::Propagation::kBidirectional;
+    default:
+      return rootfs::Propagation::kPrivate;
+  }
+}
+
+absl::StatusOr<rootfs::Bind> OpenVolume(const state::v1::Mount& m) {
+  rootfs::BindRequest request{m.host_path(), m.readonly(), m.recursive_readonly(), PropagationOf(m.propagation())};
+  auto bind = rootfs::OpenBind(request);
+  if (!absl::IsNotFound(bind.status())) return bind;
+  // A host path that is missing is made as a directory: what Docker began, kubelets and their users rely on.
+  RETURN_IF_ERROR(sys::MakeDirs(m.host_path(), 0755));
+  return rootfs::OpenBind(request);
+}
+
+bool Mounts(const ContainerSpec& spec, absl::string_view path) {
+  for (const auto& m : spec.mounts()) {
+    if (m.container_path() == path) return true;
+  }
+  return false;
+}
+
+// hosts, hostname and resolv.conf of the pod, unless the request brings its own.
+absl::Status AddSandboxFiles(const LaunchInput& input, PlanFds& fds, std::vector<rootfs::Attachment>& out) {
+  const ContainerSpec& spec = input.container.spec();
+  for (const char* name : {"hosts", "hostname", "resolv.conf"}) {
+    std::string target = absl::StrCat("/etc/", name);
+    if (Mounts(spec, target)) continue;
+    rootfs::BindRequest request{absl::StrCat(input.pod_dir, "/", name), spec.security().readonly_rootfs(), false,
+                                rootfs::Propagation::kPrivate};
+    ASSIGN_OR_RETURN(rootfs::Bind bind, rootfs::OpenBind(request));
+    out.push_back({target, fds.Own(std::move(bind.mount)), bind.file});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
+  const ContainerSpec& spec = input.container.spec();
+  rootfs::MountPlanInput mounts;
+  mounts.privileged = spec.security().privileged();
+  mounts.cgroup_v2 = cgroups_.version() == cgroup::Version::kV2;
+  ASSIGN_OR_RETURN(auto hierarchies, cgroups_.Mounts(input.container.cgroup_path(), mounts.privileged));
+  for (auto& h : hierarchies) mounts.cgroup_v1.push_back({h.name, out.fds.Own(std::move(h.mount)), false});
+
+  bool host_ipc = input.pod.spec().namespaces().ipc() == state::v1::NODE;
+  std::string shm_path = host_ipc ? "/dev/shm" : input.pod_dir + "/shm";
+  ASSIGN_OR_RETURN(sys::UniqueFd shm, sys::CloneTree(AT_FDCWD, shm_path, false));
+  mounts.shm_fd = out.fds.Own(std::move(shm));
+
+  RETURN_IF_ERROR(AddSandboxFiles(input, out.fds, mounts.volumes));
+  for (const auto& m : spec.mounts()) {
+    ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m), "mounts.host_path");
+    mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(bind.mount)), bind.file});
+  }
+  ASSIGN_OR_RETURN(auto steps, rootfs::PlanMounts(mounts), "mounts.container_path");
+  for (auto& step : steps) *out.plan.add_mounts() = std::move(step);
+  return absl::OkStatus();
+}
+
+}  // namespace berth::spec
