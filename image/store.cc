@@ -1,5 +1,6 @@
 #include "image/store.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -50,8 +51,15 @@ class DiskStore : public Store {
   DiskUsage Usage() override;
   DiskUsage SnapshotsUsage() override;
 
-  absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) override;
+  absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) override;
   absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) override { return snapshots_->Mount(id); }
+  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
+                                           absl::string_view sub_path) override {
+    return snapshots_->MountImage(id, image, sub_path);
+  }
+  absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) override {
+    return snapshots_->CopyVolume(id, rootfs, path);
+  }
   absl::Status RemoveSnapshot(const ContainerId& id) override;
   absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) override;
   std::vector<ContainerId> Snapshots() override;
@@ -113,7 +121,7 @@ absl::Status DiskStore::RecoverSnapshots() {
   for (SnapshotRecord& record : on_disk) {
     there.insert(record.id);
     if (known.count(record.id) == 0) {
-      RETURN_IF_ERROR(catalog_->PutSnapshot({.id = record.id, .image = {}, .layers = std::move(record.layers)}));
+      RETURN_IF_ERROR(catalog_->PutSnapshot({.id = record.id, .image = {}, .layers = record.AllLayers()}));
     }
   }
   for (const SnapshotRow& row : rows) {
@@ -234,13 +242,21 @@ DiskUsage DiskStore::SnapshotsUsage() {
   return sum;
 }
 
-absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image) {
+absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) {
+  SnapshotRecord record{.id = id};
   ASSIGN_OR_RETURN(ImageRow row, catalog_->FindById(image.str()));
-  LayerLeases::Lease lease = leases_.Hold(row.layers);
-  // Removed between the look-up and the hold, its layers may be gone.
+  record.layers = row.layers;
+  for (const ImageId& volume : volumes) {
+    ASSIGN_OR_RETURN(ImageRow of_volume, catalog_->FindById(volume.str()));
+    record.volumes[volume.str()] = of_volume.layers;
+  }
+  const std::vector<std::string> layers = record.AllLayers();
+  LayerLeases::Lease lease = leases_.Hold(layers);
+  // Removed between the look-up and the hold, their layers may be gone.
   RETURN_IF_ERROR(catalog_->FindById(image.str()));
-  RETURN_IF_ERROR(snapshots_->Create(id, row.layers));
-  absl::Status status = catalog_->PutSnapshot({.id = id, .image = row.id, .layers = row.layers});
+  for (const ImageId& volume : volumes) RETURN_IF_ERROR(catalog_->FindById(volume.str()));
+  RETURN_IF_ERROR(snapshots_->Create(record));
+  absl::Status status = catalog_->PutSnapshot({.id = id, .image = row.id, .layers = layers});
   if (!status.ok()) snapshots_->Remove(id).IgnoreError();
   return status;
 }
@@ -249,9 +265,12 @@ absl::Status DiskStore::RemoveSnapshot(const ContainerId& id) {
   auto row = catalog_->FindSnapshot(id);
   RETURN_IF_ERROR(snapshots_->Remove(id));
   RETURN_IF_ERROR(catalog_->RemoveSnapshot(id));
-  // Its layers are of interest only when their image went before it.
-  if (!row.ok() || catalog_->FindById(row->image.str()).ok()) return absl::OkStatus();
-  return Collect();
+  if (!row.ok()) return absl::OkStatus();
+  // Its layers are of interest only when an image of theirs went before it.
+  ASSIGN_OR_RETURN(std::set<std::string> in_use, catalog_->LayersInUse());
+  const bool all = std::all_of(row->layers.begin(), row->layers.end(),
+                               [&](const std::string& layer) { return in_use.count(layer) > 0; });
+  return all ? absl::OkStatus() : Collect();
 }
 
 absl::StatusOr<DiskUsage> DiskStore::SnapshotUsage(const ContainerId& id) {

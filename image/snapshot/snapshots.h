@@ -1,10 +1,12 @@
 // The writable layers of containers: ROOT/snapshots/<id>/{upper,work,meta.json}, mounted with overlayfs over layers
-// of a LayerStore. Overlays are mounted `volatile`: nothing of a writable layer is ever synced, since no container
-// outlives its boot.
-// Thread-safe, as long as one id is used by one thread at a time.
+// of a LayerStore. Beside them stands what else goes with the container: volumes/N, copies of directories of its image,
+// and images/IMAGE, the empty topmost directories of images that are volumes. Overlays are mounted `volatile`: nothing
+// of a writable layer is ever synced, since no container outlives its boot. Thread-safe, as long as one id is used by
+// one thread at a time.
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,7 +15,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "image/snapshot/fixups.h"
+#include "image/snapshot/layer_stack.h"
 #include "image/snapshot/overlay_options.h"
+#include "image/store.h"
 #include "image/unpack/layer_store.h"
 #include "image/unpack/tree_usage.h"
 #include "runtime/base/id.h"
@@ -25,6 +29,11 @@ namespace berth::image {
 struct SnapshotRecord {
   ContainerId id;
   std::vector<std::string> layers;  // diffIDs, bottom first
+  // Images that the container has as volumes, by id, with their layers.
+  std::map<std::string, std::vector<std::string>> volumes;
+
+  // Every layer that has to stay as long as the snapshot does, with repeats.
+  std::vector<std::string> AllLayers() const;
 };
 
 class Snapshots {
@@ -33,19 +42,24 @@ class Snapshots {
   // call left.
   static absl::StatusOr<std::unique_ptr<Snapshots>> Open(absl::string_view root, const LayerStore* layers);
 
-  // `layers` are diffIDs, bottom first, all in the store (NotFound otherwise) and at least one. AlreadyExists. Builds
-  // the chain's fix-up layer when it needs one that does not exist yet.
-  absl::Status Create(const ContainerId& id, absl::Span<const std::string> layers);
+  // Layers are all in the store (NotFound otherwise) and at least one for each image. AlreadyExists. Builds the chains'
+  // fix-up layers when they need ones that do not exist yet.
+  absl::Status Create(const SnapshotRecord& record);
 
   // A detached overlay mount, read-write. NotFound. A further call is allowed once the mount of an earlier one is gone
   // (it is not checked), and only in the boot that made the snapshot: after another, FailedPrecondition, since unsynced
   // files may be torn.
   absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id) const;
 
-  // OK when there is none. The mount must be gone.
+  // Store::MountImage and Store::CopyVolume.
+  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
+                                           absl::string_view sub_path) const;
+  absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) const;
+
+  // OK when there is none. The mounts must be gone.
   absl::Status Remove(const ContainerId& id);
 
-  // Of the writable layer alone: a walk. NotFound.
+  // Of the writable layer and the copied volumes: a walk. NotFound.
   absl::StatusOr<TreeUsage> Usage(const ContainerId& id) const;
 
   // What is on disk. A snapshot whose record is damaged is listed without layers.
@@ -55,14 +69,22 @@ class Snapshots {
   absl::Status PruneFixups();
 
  private:
-  struct Record {
+  struct Record : SnapshotRecord {
     std::string boot_id;
-    std::vector<std::string> layers;
   };
   Snapshots(sys::UniqueFd dir, Fixups fixups, std::string boot_id, const LayerStore* layers)
       : dir_(std::move(dir)), fixups_(std::move(fixups)), boot_id_(std::move(boot_id)), layers_(layers) {}
-  absl::Status Fill(int dir, absl::Span<const std::string> layers) const;
+  // What an overlay is mounted over: descriptors of the lower directories, topmost first.
+  struct Lowers {
+    LayerStack stack;
+    sys::UniqueFd fixup;
+    std::vector<int> fds;
+  };
+  absl::Status Fill(int dir, const SnapshotRecord& record) const;
+  absl::StatusOr<Lowers> OpenLowers(absl::Span<const std::string> layers) const;
   absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;
+  absl::StatusOr<sys::UniqueFd> OpenSnapshot(const ContainerId& id) const;
+  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work) const;
 
   const sys::UniqueFd dir_;
   const Fixups fixups_;
