@@ -112,7 +112,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
   undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
   timer.Begin("writable layer");
-  RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id));
+  RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id, {}));
   timer.Begin("overlay");
   ASSIGN_OR_RETURN(sys::UniqueFd rootfs, parts_.images.MountSnapshot(id));
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
