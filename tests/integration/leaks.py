@@ -100,6 +100,9 @@ def _descriptors(daemon):
             target = os.readlink(fd)
         except OSError:
             continue
+        # The layers of an image stay open for its next container, those of a bounded number of images.
+        if target.startswith((f"{daemon.root}/images/layers/", f"{daemon.root}/images/fixups/")):
+            continue
         # gRPC's own come and go with its threads and clients; compiled seccomp programs (memfd) are kept for the next container.
         if not target.startswith(("socket:", "anon_inode:[event", "/memfd:")):
             yield f"descriptor of the daemon: {target.split('[')[0] if ':' in target else 'file'}"
