@@ -15,7 +15,6 @@
 #include "image/snapshot/clone_while_attached.h"
 #include "image/snapshot/copy_attributes.h"
 #include "image/snapshot/copy_tree.h"
-#include "image/snapshot/layer_stack.h"
 #include "runtime/base/json.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
@@ -24,6 +23,7 @@ namespace berth::image {
 namespace {
 
 constexpr absl::string_view kTemporary = ".tmp-";  // no safe name begins with a dot
+constexpr size_t kMaxChains = 32;                  // each holds a descriptor for each layer
 constexpr char kUpper[] = "upper";
 constexpr char kWork[] = "work";
 constexpr char kRecordName[] = "meta.json";
@@ -65,11 +65,26 @@ absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(absl::string_view roo
   RETURN_IF_ERROR(sys::MakeDirs(path, 0700));
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(path, O_RDONLY | O_DIRECTORY));
   ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir.get()));
+  // The layer store has one of its own: this one is never behind thousands of a layer's files.
+  ASSIGN_OR_RETURN(auto trash, Trash::Open(absl::StrCat(root, "/snapshot-trash")));
   for (const std::string& name : names) {
-    if (absl::StartsWith(name, kTemporary)) RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), name));
+    if (absl::StartsWith(name, kTemporary)) RETURN_IF_ERROR(trash->Take(dir.get(), name));
   }
   ASSIGN_OR_RETURN(Fixups fixups, Fixups::Open(absl::StrCat(root, "/fixups"), boot_id));
-  return std::unique_ptr<Snapshots>(new Snapshots(std::move(dir), std::move(fixups), std::move(boot_id), layers));
+  std::unique_ptr<Snapshots> snapshots(
+      new Snapshots(std::move(dir), std::move(fixups), std::move(boot_id), layers, std::move(trash)));
+  RETURN_IF_ERROR(snapshots->Adopt());
+  return snapshots;
+}
+
+absl::Status Snapshots::Adopt() {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir_.get()));
+  absl::MutexLock lock(&mutex_);
+  for (const std::string& name : names) {
+    if (!IsSafeName(name)) continue;
+    if (auto record = ReadRecord(ContainerId(name)); record.ok()) records_[ContainerId(name)] = *std::move(record);
+  }
+  return absl::OkStatus();
 }
 
 std::vector<std::string> SnapshotRecord::AllLayers() const {
@@ -87,18 +102,36 @@ absl::Status Snapshots::Create(const SnapshotRecord& record) {
   if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), record.id.str().c_str(), RENAME_NOREPLACE) != 0) {
     status = ErrnoError(errno, "rename");
   }
-  if (!status.ok()) sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
-  return Annotate(status, absl::StrCat("snapshot ", record.id.str()));
+  if (!status.ok()) {
+    sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
+    return Annotate(status, absl::StrCat("snapshot ", record.id.str()));
+  }
+  absl::MutexLock lock(&mutex_);
+  records_[record.id] = Record{record, boot_id_};
+  return absl::OkStatus();
 }
 
-absl::StatusOr<Snapshots::Lowers> Snapshots::OpenLowers(absl::Span<const std::string> layers) const {
-  std::vector<std::string> stacked = WithoutRepeats(layers);
+std::vector<int> Snapshots::Chain::Lowers() const {
+  std::vector<int> lowers = stack.Roots();
+  if (fixup) lowers.insert(lowers.begin(), fixup.get());
+  return lowers;
+}
+
+absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl::Span<const std::string> layers) const {
+  const std::vector<std::string> stacked = WithoutRepeats(layers);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (auto it = chains_.find(stacked); it != chains_.end()) return it->second;
+  }
   ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
   ASSIGN_OR_RETURN(sys::UniqueFd fixup, fixups_.Get(stacked, stack));
-  Lowers lowers{std::move(stack), std::move(fixup), {}};
-  lowers.fds = lowers.stack.Roots();
-  if (lowers.fixup) lowers.fds.insert(lowers.fds.begin(), lowers.fixup.get());
-  return lowers;
+  // The root of an overlay has the attributes of its topmost directory, whatever the layers below say.
+  ASSIGN_OR_RETURN(sys::UniqueFd root, stack.Describing(""));
+  auto chain = std::make_shared<const Chain>(Chain{std::move(stack), std::move(fixup), std::move(root)});
+  absl::MutexLock lock(&mutex_);
+  if (chains_.size() >= kMaxChains) chains_.clear();
+  chains_[stacked] = chain;
+  return chain;
 }
 
 absl::Status Snapshots::Fill(int dir, const SnapshotRecord& record) const {
@@ -110,16 +143,16 @@ absl::Status Snapshots::Fill(int dir, const SnapshotRecord& record) const {
     volumes[image] = layers;
   }
   for (const auto& [name, layers] : tops) {
-    ASSIGN_OR_RETURN(Lowers lowers, OpenLowers(*layers));
+    ASSIGN_OR_RETURN(auto chain, ChainOf(*layers));
     ASSIGN_OR_RETURN(sys::UniqueFd top, MakeDir(dir, name.c_str(), 0755));
-    // The root of an overlay has the attributes of its topmost directory, whatever the layers below say.
-    ASSIGN_OR_RETURN(sys::UniqueFd root, lowers.stack.Describing(""));
-    RETURN_IF_ERROR(CopyAttributes(root.get(), top.get()), "root directory");
+    RETURN_IF_ERROR(CopyAttributes(chain->root.get(), top.get()), "root directory");
   }
   RETURN_IF_ERROR(MakeDir(dir, kWork, 0700));
   Json json{{"boot", boot_id_}, {"layers", record.layers}};
   if (!record.volumes.empty()) json["volumes"] = std::move(volumes);
-  return sys::ReplaceFileAt(dir, kRecordName, DumpJson(json), 0600);
+  // Nobody sees half of it: the directory has no name yet that counts.
+  ASSIGN_OR_RETURN(sys::UniqueFd file, sys::OpenAt(dir, kRecordName, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  return sys::WriteAll(file.get(), DumpJson(json), kRecordName);
 }
 
 absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) const {
@@ -140,24 +173,32 @@ absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) c
   return record;
 }
 
+absl::StatusOr<Snapshots::Record> Snapshots::RecordOf(const ContainerId& id) const {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (auto it = records_.find(id); it != records_.end()) return it->second;
+  }
+  return ReadRecord(id);  // which says what is wrong with it
+}
+
 absl::StatusOr<sys::UniqueFd> Snapshots::OpenSnapshot(const ContainerId& id) const {
   RETURN_IF_ERROR(CheckId(id));
   return sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW);
 }
 
 absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
-  ASSIGN_OR_RETURN(Record record, ReadRecord(id));
+  ASSIGN_OR_RETURN(Record record, RecordOf(id));
   if (record.boot_id != boot_id_) {
     return absl::FailedPreconditionError(
         absl::StrCat("snapshot ", id.str(), " is of an earlier boot; what was written in it may be torn"));
   }
-  ASSIGN_OR_RETURN(Lowers lowers, OpenLowers(record.layers));
+  ASSIGN_OR_RETURN(auto chain, ChainOf(record.layers));
   ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
   ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
   RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(lowers.fds, upper.get(), work.get()), "snapshot ", id.str());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(chain->Lowers(), upper.get(), work.get()), "snapshot ", id.str());
   return mount;
 }
 
@@ -179,18 +220,19 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowe
 
 absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const ImageId& image,
                                                     absl::string_view sub_path) const {
-  ASSIGN_OR_RETURN(Record record, ReadRecord(id));
+  ASSIGN_OR_RETURN(Record record, RecordOf(id));
   auto volume = record.volumes.find(image.str());
   if (volume == record.volumes.end()) {
     return absl::FailedPreconditionError(absl::StrCat("snapshot ", id.str(), " does not keep image ", image.str()));
   }
-  ASSIGN_OR_RETURN(Lowers lowers, OpenLowers(volume->second));
+  ASSIGN_OR_RETURN(auto chain, ChainOf(volume->second));
   ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
   // An overlay without an upper directory takes at least two lower ones.
   ASSIGN_OR_RETURN(sys::UniqueFd top,
                    sys::OpenAt(dir.get(), ImagePath(image.str()), O_PATH | O_DIRECTORY | O_NOFOLLOW));
-  lowers.fds.insert(lowers.fds.begin(), top.get());
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(lowers.fds, -1, -1), "image ", image.str());
+  std::vector<int> lowers = chain->Lowers();
+  lowers.insert(lowers.begin(), top.get());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(lowers, -1, -1), "image ", image.str());
   RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), MOUNT_ATTR_RDONLY, 0, 0, false));
   if (sub_path.empty()) return mount;
   ASSIGN_OR_RETURN(sys::UniqueFd found, sys::OpenInRoot(mount.get(), sub_path, O_PATH | O_DIRECTORY));
@@ -218,11 +260,26 @@ absl::StatusOr<VolumeCopy> Snapshots::CopyVolume(const ContainerId& id, int root
 
 absl::Status Snapshots::Remove(const ContainerId& id) {
   RETURN_IF_ERROR(CheckId(id));
-  std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
-  if (renameat(dir_.get(), id.str().c_str(), dir_.get(), tmp.c_str()) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("rename of snapshot ", id.str()));
+  RETURN_IF_ERROR(trash_->Take(dir_.get(), id.str()), "snapshot ", id.str());
+  absl::MutexLock lock(&mutex_);
+  records_.erase(id);
+  return absl::OkStatus();
+}
+
+std::set<std::string> Snapshots::LayersInUse() const {
+  std::set<std::string> layers;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, record] : records_) {
+    const std::vector<std::string> all = record.AllLayers();
+    layers.insert(all.begin(), all.end());
   }
-  return Annotate(sys::RemoveTreeAt(dir_.get(), tmp), absl::StrCat("snapshot ", id.str()));
+  return layers;
+}
+
+std::vector<std::string> Snapshots::LayersOf(const ContainerId& id) const {
+  absl::MutexLock lock(&mutex_);
+  auto it = records_.find(id);
+  return it == records_.end() ? std::vector<std::string>() : it->second.AllLayers();
 }
 
 absl::StatusOr<TreeUsage> Snapshots::Usage(const ContainerId& id) const {
@@ -252,6 +309,12 @@ absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
   return records;
 }
 
-absl::Status Snapshots::PruneFixups() { return fixups_.Prune(*layers_); }
+absl::Status Snapshots::PruneFixups() {
+  {
+    absl::MutexLock lock(&mutex_);
+    chains_.clear();
+  }
+  return fixups_.Prune(*layers_);
+}
 
 }  // namespace berth::image
