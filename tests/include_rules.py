@@ -36,7 +36,7 @@ ALLOWED = {
     "cri/cdi": SYS,
     "cri/spec": PLANS | {"image/store.h", "cri/cdi"},
     "cri/pod": PLANS | {"runtime/client", "image/store.h", "cri/cdi", "cri/spec", "cri/state", "cri/network/network.h"},
-    "cri/service": PLANS | {"image/store.h", "cri/pod", "cri/spec", "cri/network/network.h"},
+    "cri/service": PLANS | {"image/store.h", "cri/cdi", "cri/pod", "cri/spec", "cri/network/network.h"},
     "cri/daemon": PLANS | {"runtime/client", "image/store.h", "cri"},
     "cli": SYS | {"cli"},
 }

@@ -25,6 +25,7 @@ struct ChildContext {
   int stdout_fd = -1;
   int stderr_fd = -1;
   int procfs = -1;
+  int rdt_tasks = -1;      // of the resctrl class that it joins
   int target_pidfd = -1;   // of an exec: whose namespaces it joins
   int oom_score_adj = 0;   // of an exec whose process says nothing
   rlimit open_files = {};  // the limit before the shim raised its own
