@@ -17,7 +17,9 @@ struct Config {
   std::string socket = "/run/berth/berth.sock";
   std::string shim_binary;               // empty: berth-shim beside the daemon, then /usr/libexec/berth
   std::string log_level = "info";        // trace debug info warn error
-  std::string cgroup_parent = "/berth";  // for pods that name none
+  std::string cgroup_driver = "auto";    // "cgroupfs", "systemd"
+  std::string cgroup_parent;             // for pods that name none; empty: /berth, or berth.slice with systemd
+  int64_t pids_limit = 0;                // processes and threads of each container; 0 = unlimited
   struct {
     NetworkMode mode = NetworkMode::kCni;
     std::vector<std::string> cni_conf_dirs = {"/etc/cni/net.d"};

@@ -77,7 +77,12 @@ absl::Status Run(const Config& config) {
   ASSIGN_OR_RETURN(auto network, MakeNetwork(config), "network");
   ASSIGN_OR_RETURN(auto cgroups, cgroup::Hierarchy::Probe(), "cgroups");
   security::SeccompCache seccomp;
-  pod::Engine engine({config.state, config.cgroup_parent}, {*store, *images, *network, *cgroups, seccomp});
+  ASSIGN_OR_RETURN(cgroup::Driver driver, cgroup::ChooseDriver(config.cgroup_driver, *cgroups), "cgroup_driver");
+  std::string parent(config.cgroup_parent.empty() ? cgroup::DefaultParent(driver) : config.cgroup_parent);
+  RETURN_IF_ERROR(cgroup::PathOfPod(driver, parent, "pod"), "cgroup_parent");
+  cgroup::PodCgroups pod_cgroups(*cgroups, driver, ShimBinary(config));
+  pod::Engine engine({config.state, parent, config.pids_limit},
+                     {*store, *images, *network, *cgroups, seccomp, pod_cgroups});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");

@@ -39,6 +39,7 @@ struct LaunchInput {
   std::string pod_dir;          // hosts, hostname, resolv.conf and shm are there
   sys::UniqueFd rootfs;         // detached mount
   sys::UniqueFd target_pid_ns;  // when the container joins another's pid namespace
+  int64_t pids_limit = 0;       // of a container whose `unified` has none; 0 = unlimited
 };
 
 struct Launch {
@@ -60,8 +61,6 @@ class LaunchPlanner {
 
   // The program of a process's seccomp profile as an index in `fds`, or -1 for none.
   absl::StatusOr<int> AddSeccomp(const state::v1::Security& security, uint64_t caps, PlanFds& fds);
-
-  static absl::StatusOr<cgroup::Limits> LimitsOf(const state::v1::Resources& resources);
 
  private:
   LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, rootfs::DeviceNodes devices,

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "cri/spec/process.h"
+#include "cri/spec/resources.h"
 #include "runtime/base/id.h"
 
 namespace berth::spec {
@@ -133,13 +134,6 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
   if (ns.pid() == state::v1::TARGET) return Invalid("namespace_options.pid: TARGET is for containers");
   if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
   for (const auto& [key, value] : spec.sysctls()) RETURN_IF_ERROR(ValidateSysctl(key, value, ns));
-  const std::string& parent = spec.cgroup_parent();
-  if (absl::EndsWith(parent, ".slice")) {
-    return Invalid("linux.cgroup_parent: '", parent, "' is a systemd slice, but the cgroup driver is cgroupfs");
-  }
-  if (!parent.empty() && (!absl::StartsWith(parent, "/") || HasDotDot(parent))) {
-    return Invalid("linux.cgroup_parent: '", parent, "' is not an absolute path");
-  }
   for (const auto* list : {&spec.dns().servers(), &spec.dns().searches(), &spec.dns().options()}) {
     for (const std::string& s : *list) {
       if (HasControlBytes(s)) return Invalid("dns_config: '", s, "' holds control characters");
@@ -158,6 +152,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
     return Invalid("security_context.privileged: the pod sandbox was not made privileged");
   }
   RETURN_IF_ERROR(ValidateIdentity(s));
+  RETURN_IF_ERROR(ValidateResources(spec.resources()), "linux.resources");
   RETURN_IF_ERROR(ValidateMounts(spec));
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");

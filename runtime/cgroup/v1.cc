@@ -70,9 +70,36 @@ class V1 final : public Hierarchy {
     return Cgroup(std::string(path), std::move(fds));
   }
 
-  absl::Status Update(absl::string_view path, const Limits& limits) override {
+  absl::StatusOr<std::vector<FileWrite>> Update(absl::string_view path, const Limits& limits) override {
     ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV1(limits));
-    return Annotate(Write(path, writes), absl::StrCat("update cgroup '", path, "'"));
+    ASSIGN_OR_RETURN(const Stats stats, ReadStats(path));
+    RETURN_IF_ERROR(CheckMemory(limits, stats));
+    std::vector<FileWrite> undo;
+    for (const V1Tree& tree : trees_) {
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
+      for (FileWrite& back : PlanUndo(dir.get(), TakeOwn(tree, writes).first)) undo.push_back(std::move(back));
+    }
+    if (absl::Status status = Write(path, writes); !status.ok()) {
+      (void)Write(path, undo);
+      return Annotate(status, absl::StrCat("update cgroup '", path, "'"));
+    }
+    return undo;
+  }
+
+  absl::Status Restore(absl::string_view path, const std::vector<FileWrite>& former) override {
+    return Annotate(Write(path, former), absl::StrCat("restore cgroup '", path, "'"));
+  }
+
+  absl::Status EnableControllers(absl::string_view) override { return absl::OkStatus(); }
+
+  absl::StatusOr<std::vector<pid_t>> Pids(absl::string_view path) override {
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(TreeOfProcesses().root.get(), path), "cgroup '", path, "'");
+    return ReadPids(dir.get());
+  }
+
+  bool IsUnused(absl::string_view path) override {
+    auto dir = OpenDir(TreeOfProcesses().root.get(), path);
+    return dir.ok() && IsUnusedDir(dir->get());
   }
 
   absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
@@ -145,6 +172,22 @@ class V1 final : public Hierarchy {
     return nullptr;
   }
 
+  // Every tree has every process; the freezer's is the one that nobody else divides further.
+  const V1Tree& TreeOfProcesses() const {
+    const V1Tree* freezer = TreeOf("freezer");
+    return freezer ? *freezer : trees_.front();
+  }
+
+  // The writes that belong to a tree, and the others.
+  static std::pair<std::vector<FileWrite>, std::vector<FileWrite>> TakeOwn(const V1Tree& tree,
+                                                                           const std::vector<FileWrite>& writes) {
+    std::pair<std::vector<FileWrite>, std::vector<FileWrite>> out;
+    for (const FileWrite& write : writes) {
+      (tree.controllers.contains(write.controller) ? out.first : out.second).push_back(write);
+    }
+    return out;
+  }
+
   absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
                                   const std::vector<FileWrite>& writes, std::vector<const V1Tree*>& made) {
     for (const V1Tree& tree : trees_) {
@@ -164,16 +207,14 @@ class V1 final : public Hierarchy {
   absl::Status Write(absl::string_view path, const std::vector<FileWrite>& writes) {
     std::vector<FileWrite> rest = writes;
     for (const V1Tree& tree : trees_) {
-      std::vector<FileWrite> own, others;
-      for (FileWrite& write : rest)
-        (tree.controllers.contains(write.controller) ? own : others).push_back(std::move(write));
+      auto [own, others] = TakeOwn(tree, rest);
       rest = std::move(others);
       if (own.empty()) continue;
       ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), tree.name);
       RETURN_IF_ERROR(WriteLimits(dir.get(), own));
     }
     for (const FileWrite& write : rest) {
-      if (write.optional) continue;
+      if (write.optional || write.controller_optional) continue;
       return absl::FailedPreconditionError(
           absl::StrCat(write.field, ": this machine has no cgroup controller '", write.controller, "'"));
     }
