@@ -58,6 +58,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
                     Bad{"[image]\nvolumes = \"bind\"\n", "image.volumes: expected"},
                     Bad{"[image]\npinned = [1]\n", "image.pinned: expected a list of strings"},
+                    Bad{"cgroup_driver = \"runc\"\n", "cgroup_driver: expected"},
+                    Bad{"pids_limit = -1\n", "pids_limit: expected an integer from 0"},
                     Bad{"log_level = \"loud\"\n", "log_level: expected"}, Bad{"root = \n", "config.toml:1"}));
 
 TEST(Config, DropInsComeLaterInLexicalOrder) {

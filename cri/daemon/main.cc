@@ -68,6 +68,7 @@ absl::StatusOr<spec::LaunchOptions> LaunchOptionsOf(const Config& config, cdi::R
     ASSIGN_OR_RETURN(options.block_io, spec::LoadBlockIoClasses(config.blockio_config_file), "blockio_config_file");
   }
   options.resctrl_root = config.resctrl_root;
+  options.pids_limit = config.pids_limit;
   options.cdi = &cdi;
   return options;
 }
@@ -94,8 +95,12 @@ absl::Status Run(const Config& config) {
   cdi::Registry cdi(config.cdi_spec_dirs);
   ASSIGN_OR_RETURN(spec::LaunchOptions launch, LaunchOptionsOf(config, cdi));
   spec::SysctlDefaults sysctls{config.enable_unprivileged_ports, config.enable_unprivileged_icmp};
-  pod::Engine engine({config.state, config.cgroup_parent, config.image.copy_volumes, sysctls, std::move(launch)},
-                     {*store, *images, *network, *cgroups, seccomp});
+  ASSIGN_OR_RETURN(cgroup::Driver driver, cgroup::ChooseDriver(config.cgroup_driver, *cgroups), "cgroup_driver");
+  std::string parent(config.cgroup_parent.empty() ? cgroup::DefaultParent(driver) : config.cgroup_parent);
+  RETURN_IF_ERROR(cgroup::PathOfPod(driver, parent, "pod"), "cgroup_parent");
+  cgroup::PodCgroups pod_cgroups(*cgroups, driver, ShimBinary(config));
+  pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch)},
+                     {*store, *images, *network, *cgroups, seccomp, pod_cgroups});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");

@@ -100,7 +100,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   container.set_image_ref(image->repo_digests.empty() ? image->id.str() : image->repo_digests[0]);
   container.set_state(Container::CREATED);
   container.set_created_at(absl::ToUnixNanos(absl::Now()));
-  container.set_cgroup_path(absl::StrCat(pod.spec().cgroup_parent(), "/", container.id()));
+  container.set_cgroup_path(cgroup::PathOfContainer(pod.cgroup_path(), container.id()));
   if (!pod.spec().log_directory().empty() && !spec.log_path().empty()) {
     container.set_log_path(absl::StrCat(pod.spec().log_directory(), "/", spec.log_path()));
   }
@@ -258,23 +258,6 @@ absl::StatusOr<ContainerUsage> Engine::Usage(const Container& container) {
   if (auto stats = parts_.cgroups.ReadStats(container.cgroup_path()); stats.ok()) usage.stats = *stats;
   ASSIGN_OR_RETURN(usage.writable, parts_.images.SnapshotUsage(ContainerId(container.id())));
   return usage;
-}
-
-absl::Status Engine::UpdateResources(absl::string_view id_text, const state::v1::Resources& resources) {
-  ASSIGN_OR_RETURN(ContainerId id, registry_.ResolveContainer(id_text));
-  ASSIGN_OR_RETURN(Container container, registry_.Container(id));
-  if (container.state() == Container::EXITED) {
-    return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' has exited"));
-  }
-  ASSIGN_OR_RETURN(cgroup::Limits limits, spec::LaunchPlanner::LimitsOf(resources), "linux");
-  if (absl::Status s = parts_.cgroups.Update(container.cgroup_path(), limits); !s.ok()) {
-    // Back to what was in force: on error nothing has changed.
-    ASSIGN_OR_RETURN(cgroup::Limits before, spec::LaunchPlanner::LimitsOf(container.spec().resources()));
-    (void)parts_.cgroups.Update(container.cgroup_path(), before);
-    return Annotate(s, "linux");
-  }
-  return registry_.UpdateContainer(id,
-                                   [&](Container& c) { c.mutable_spec()->mutable_resources()->MergeFrom(resources); });
 }
 
 }  // namespace berth::pod

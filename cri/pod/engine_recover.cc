@@ -26,7 +26,7 @@ Engine::Engine(Options options, Parts parts) : options_(std::move(options)), par
 
 Engine::~Engine() {
   // With the last pod gone, nothing of ours stays in the cgroup trees either.
-  if (registry_.Pods().empty()) (void)parts_.cgroups.Remove(options_.cgroup_parent);
+  if (registry_.Pods().empty()) parts_.pod_cgroups.RemoveParent(options_.cgroup_parent);
 }
 
 client::ShimEvents Engine::Events() {

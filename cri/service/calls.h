@@ -44,6 +44,7 @@ class Calls {
   BERTH_CALL(RemovePodSandbox);
   BERTH_CALL(PodSandboxStatus);
   BERTH_CALL(ListPodSandbox);
+  BERTH_CALL(UpdatePodSandboxResources);
   // container_calls.cc
   BERTH_CALL(CreateContainer);
   BERTH_CALL(StartContainer);

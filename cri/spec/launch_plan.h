@@ -68,6 +68,7 @@ struct LaunchOptions {
   std::vector<Rlimit> rlimits;    // of containers that no annotation gives others
   std::optional<BlockIoClasses> block_io;
   std::string resctrl_root = "/sys/fs/resctrl";
+  int64_t pids_limit = 0;        // of a container whose `unified` has none; 0 = unlimited
   cdi::Registry* cdi = nullptr;  // outlives the planner; null = no devices
 };
 
@@ -88,8 +89,6 @@ class LaunchPlanner {
 
   // The "tasks" of a resctrl class as an index in `fds`, or -1 for no name. FailedPrecondition when it is not there.
   absl::StatusOr<int> AddRdtTasks(const std::string& name, PlanFds& fds) const;
-
-  static absl::StatusOr<cgroup::Limits> LimitsOf(const state::v1::Resources& resources);
 
  private:
   LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, LaunchOptions options,

@@ -8,6 +8,7 @@
 #include "cri/spec/annotations.h"
 #include "cri/spec/mount_attrs.h"
 #include "cri/spec/process.h"
+#include "cri/spec/resources.h"
 #include "cri/spec/shm_size.h"
 #include "cri/spec/sysctls.h"
 #include "runtime/base/id.h"
@@ -146,13 +147,6 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
   if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
   RETURN_IF_ERROR(ValidateSysctls(spec));
   RETURN_IF_ERROR(ShmSize(spec));
-  const std::string& parent = spec.cgroup_parent();
-  if (absl::EndsWith(parent, ".slice")) {
-    return Invalid("linux.cgroup_parent: '", parent, "' is a systemd slice, but the cgroup driver is cgroupfs");
-  }
-  if (!parent.empty() && (!absl::StartsWith(parent, "/") || HasDotDot(parent))) {
-    return Invalid("linux.cgroup_parent: '", parent, "' is not an absolute path");
-  }
   for (const auto* list : {&spec.dns().servers(), &spec.dns().searches(), &spec.dns().options()}) {
     for (const std::string& s : *list) {
       if (HasControlBytes(s)) return Invalid("dns_config: '", s, "' holds control characters");
@@ -171,6 +165,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
     return Invalid("security_context.privileged: the pod sandbox was not made privileged");
   }
   RETURN_IF_ERROR(ValidateIdentity(s));
+  RETURN_IF_ERROR(ValidateResources(spec.resources()), "linux.resources");
   for (const auto& m : spec.mounts()) RETURN_IF_ERROR(ValidateMount(m));
   RETURN_IF_ERROR(ValidateDevices(spec));
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {

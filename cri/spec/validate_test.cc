@@ -85,8 +85,6 @@ INSTANTIATE_TEST_SUITE_P(
         PodCase{"hostname", [](PodSpec& p) { p.set_hostname("a\nb"); }},
         PodCase{"hostname", [](PodSpec& p) { p.set_hostname(std::string(65, 'h')); }},
         PodCase{"log_directory", [](PodSpec& p) { p.set_log_directory("/var/log/../../etc"); }},
-        PodCase{"linux.cgroup_parent", [](PodSpec& p) { p.set_cgroup_parent("kubepods-pod1.slice"); }},
-        PodCase{"linux.cgroup_parent", [](PodSpec& p) { p.set_cgroup_parent("/a/../.."); }},
         PodCase{"namespace_options.network",
                 [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::TARGET); }},
         PodCase{"namespace_options.pid", [](PodSpec& p) { p.mutable_namespaces()->set_pid(state::v1::TARGET); }},

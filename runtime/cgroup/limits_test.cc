@@ -16,7 +16,8 @@ using ::testing::IsEmpty;
 std::vector<std::string> Lines(const absl::StatusOr<std::vector<FileWrite>>& plan) {
   std::vector<std::string> out;
   if (!plan.ok()) return {std::string(plan.status().message())};
-  for (const FileWrite& w : *plan) out.push_back(absl::StrCat(w.file, "=", w.value, w.optional ? "?" : ""));
+  for (const FileWrite& w : *plan)
+    out.push_back(absl::StrCat(w.file, "=", w.value, w.optional || w.controller_optional ? "?" : ""));
   return out;
 }
 
