@@ -108,11 +108,14 @@ absl::StatusOr<UniqueFd> OpenTarget(Build& build, const MountStep& step) {
       step.target() == "/sys") {
     return RealDirectory(build.rootfs, step.target());
   }
+  const auto forbidden = [&] {
+    return absl::FailedPreconditionError(absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
+  };
+  if (absl::StartsWith(step.target(), "/proc/") && !AllowedInsideProc(step.target())) return forbidden();
   ASSIGN_OR_RETURN(UniqueFd target, step.file() ? MakeTargetFile(build.rootfs, step.target())
                                                 : MakeTargetDir(build.rootfs, step.target()));
-  if (OnProcfs(target.get()) && !AllowedInsideProc(step.target())) {
-    return absl::FailedPreconditionError(absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
-  }
+  // Reached through a symlink.
+  if (OnProcfs(target.get()) && !AllowedInsideProc(step.target())) return forbidden();
   return target;
 }
 

@@ -100,8 +100,10 @@ def _descriptors(daemon):
             target = os.readlink(fd)
         except OSError:
             continue
-        # gRPC's own come and go with its threads and clients; compiled seccomp programs (memfd) are kept for the next container.
-        if not target.startswith(("socket:", "anon_inode:[event", "/memfd:")):
+        # gRPC's own come and go with its threads and clients; compiled seccomp programs (memfd) and an image's opened layers
+        # are kept for the next container.
+        kept = ("socket:", "anon_inode:[event", "/memfd:", f"{daemon.root}/images/layers/", f"{daemon.root}/images/fixups/")
+        if not target.startswith(kept):
             yield f"descriptor of the daemon: {target.split('[')[0] if ':' in target else 'file'}"
 
 
