@@ -368,6 +368,20 @@ def test_nothing_leaks_to_the_host(f):
     assert before != with_volume
 
 
+def test_the_runtimes_mounts_stay_off_the_host(f):
+    """A directory of the host at /etc, shared: neither the pod's files nor masks are mounted into it."""
+    path = shared_mount(f)
+    (path / "hosts").write_text("of the host\n")
+    (path / "passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    before = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    c = f.pod.start(SLEEP, mounts=[bind(path, "/etc", propagation=BIDIRECTIONAL)])
+    equal(c.exec("/bin/cat", "/etc/hosts"), "of the host\n")
+    equal(pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8"), before)
+    equal(sorted(os.listdir(path)), ["hosts", "passwd", "sub"])
+    refuse(f, "InvalidArgument", "masked_paths", "/etc/hosts", security={"masked_paths": ["/etc/hosts"]},
+           mounts=[bind(path, "/etc", propagation=BIDIRECTIONAL)])
+
+
 # -- where volumes go, and where they come from
 
 
