@@ -14,6 +14,7 @@
 #include "cri/pod/registry.h"
 #include "cri/pod/worker_pool.h"
 #include "cri/spec/launch_plan.h"
+#include "cri/spec/sysctls.h"
 #include "image/store.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/security/seccomp.h"
@@ -65,6 +66,8 @@ class Engine {
     std::string state_dir;      // /run/berth
     std::string cgroup_parent;  // of pods that name none
     bool config_volumes;        // whether containers get the VOLUMEs of their images
+    spec::SysctlDefaults sysctls;
+    spec::LaunchOptions launch;
   };
   struct Parts {
     state::StateStore& store;
