@@ -11,6 +11,7 @@
 #include "cri/spec/resources.h"
 #include "cri/spec/shm_size.h"
 #include "cri/spec/sysctls.h"
+#include "cri/spec/volume_paths.h"
 #include "runtime/base/id.h"
 
 namespace berth::spec {
@@ -97,6 +98,13 @@ absl::Status ValidateBind(const state::v1::Mount& m) {
   return absl::OkStatus();
 }
 
+// Covering a path that the host shares would cover it on the host.
+absl::Status ValidateCovered(absl::string_view field, absl::string_view path, const state::v1::ContainerSpec& spec) {
+  absl::string_view shared = SharedMountAbove(spec, path);
+  if (shared.empty()) return absl::OkStatus();
+  return Invalid(field, ": '", path, "' lies in the BIDIRECTIONAL mount '", shared, "'");
+}
+
 absl::Status ValidateMount(const state::v1::Mount& m) {
   RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
   if (HasDotDot(m.container_path())) return Invalid("mounts.container_path: '", m.container_path(), "' holds '..'");
@@ -168,6 +176,10 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   RETURN_IF_ERROR(ValidateResources(spec.resources()), "linux.resources");
   for (const auto& m : spec.mounts()) RETURN_IF_ERROR(ValidateMount(m));
   RETURN_IF_ERROR(ValidateDevices(spec));
+  if (!s.privileged()) {
+    for (const std::string& p : s.masked_paths()) RETURN_IF_ERROR(ValidateCovered("masked_paths", p, spec));
+    for (const std::string& p : s.readonly_paths()) RETURN_IF_ERROR(ValidateCovered("readonly_paths", p, spec));
+  }
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }

@@ -154,6 +154,16 @@ INSTANTIATE_TEST_SUITE_P(
                       [](ContainerSpec& c) { AddBind(c)->set_container_path("/" + std::string(4095, 'a')); }},
         ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path("rel"); }},
         ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path(std::string("/a\0b", 4)); }},
+        ContainerCase{"masked_paths",
+                      [](ContainerSpec& c) {
+                        AddBind(c)->set_propagation(state::v1::Mount::BIDIRECTIONAL);
+                        c.mutable_security()->add_masked_paths("/c/./x");
+                      }},
+        ContainerCase{"readonly_paths",
+                      [](ContainerSpec& c) {
+                        AddBind(c)->set_propagation(state::v1::Mount::BIDIRECTIONAL);
+                        c.mutable_security()->add_readonly_paths("/c");
+                      }},
         ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options("ro"); }},
         ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options(""); }},
         ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddImage(c)->add_mount_options("exec"); }},

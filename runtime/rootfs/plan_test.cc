@@ -57,6 +57,14 @@ TEST(PlanTest, AVolumeAtDevReplacesEverythingInIt) {
   EXPECT_TRUE(HasOwnDev(*PlanMounts({})));
 }
 
+TEST(PlanTest, ASharedVolumeReplacesWhatTheHostWouldFindInIt) {
+  MountPlanInput input;
+  input.volumes = {{.target = "/sys", .fd = 1, .shared = true}};
+  auto steps = PlanMounts(input);
+  ASSERT_TRUE(steps.ok());
+  for (const MountStep& step : *steps) EXPECT_NE(step.target().substr(0, 5), "/sys/") << step.target();
+}
+
 TEST(PlanTest, AVolumeAtTheCgroupsReplacesAllOfThem) {
   EXPECT_THAT(Targets(PlanMounts({.cgroup_v1 = {{"memory", 7}}, .volumes = {{"/sys/fs/cgroup", 1}}})),
               ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm", "/sys/fs/cgroup fd1"));
