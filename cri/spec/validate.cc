@@ -87,6 +87,14 @@ absl::Status ValidateMounts(const state::v1::ContainerSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateSeccomp(const state::v1::SeccompProfile& profile) {
+  if (profile.kind() == state::v1::SeccompProfile::LOCALHOST) {
+    return ValidatePath("seccomp.localhost_ref", profile.path());
+  }
+  if (!profile.path().empty()) return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
+  return absl::OkStatus();
+}
+
 absl::Status ValidateDevices(const state::v1::ContainerSpec& spec) {
   for (const auto& d : spec.devices()) {
     RETURN_IF_ERROR(ValidatePath("devices.host_path", d.host_path()));
@@ -153,11 +161,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }
-  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
-    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
-  } else if (!s.seccomp().path().empty()) {
-    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
-  }
+  RETURN_IF_ERROR(ValidateSeccomp(s.seccomp()));
   if (!spec.working_dir().empty()) RETURN_IF_ERROR(ValidatePath("working_dir", spec.working_dir()));
   if (!spec.log_path().empty() &&
       (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {
@@ -170,6 +174,11 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   }
   RETURN_IF_ERROR(ParseSignal(spec.stop_signal()));
   return absl::OkStatus();
+}
+
+absl::Status ValidateSandboxSecurity(const state::v1::Security& s) {
+  RETURN_IF_ERROR(ValidateIdentity(s));
+  return ValidateSeccomp(s.seccomp());
 }
 
 }  // namespace berth::spec
