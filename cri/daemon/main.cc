@@ -94,7 +94,7 @@ absl::Status Run(const Config& config) {
   cdi::Registry cdi(config.cdi_spec_dirs);
   ASSIGN_OR_RETURN(spec::LaunchOptions launch, LaunchOptionsOf(config, cdi));
   spec::SysctlDefaults sysctls{config.enable_unprivileged_ports, config.enable_unprivileged_icmp};
-  pod::Engine engine({config.state, config.cgroup_parent, sysctls, std::move(launch)},
+  pod::Engine engine({config.state, config.cgroup_parent, config.image.copy_volumes, sysctls, std::move(launch)},
                      {*store, *images, *network, *cgroups, seccomp});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);

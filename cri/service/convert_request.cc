@@ -171,9 +171,7 @@ absl::Status CheckSandboxSecurity(const v1::LinuxSandboxSecurityContext& in) {
 
 absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSpec& spec) {
   for (const v1::Mount& m : config.mounts()) {
-    if (!m.image().image().empty()) return NotYet("mounts.image");
     if (m.uidmappings_size() > 0 || m.gidmappings_size() > 0) return NotYet("mounts.uidMappings");
-    if (m.mount_options_size() > 0) return NotYet("mounts.mount_options");
     if (!v1::MountPropagation_IsValid(m.propagation()))
       return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));
     state::v1::Mount& out = *spec.add_mounts();

@@ -60,9 +60,16 @@ absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
   if (edits.empty()) return PlanEdited(std::move(input), edits);
   // The record stays as it was asked for; what the devices add is decided anew for each container.
   state::v1::Container edited = input.container;
-  RETURN_IF_ERROR(ApplyCdi(edits, *edited.mutable_spec()));
-  return PlanEdited({input.pod, edited, input.image, std::move(input.pod_dir), std::move(input.rootfs),
-                     std::move(input.target_pid_ns)},
+  ASSIGN_OR_RETURN(std::vector<state::v1::Mount> mounts, ApplyCdi(edits, *edited.mutable_spec()));
+  return PlanEdited({.pod = input.pod,
+                     .container = edited,
+                     .image = input.image,
+                     .pod_dir = std::move(input.pod_dir),
+                     .rootfs = std::move(input.rootfs),
+                     .device_mounts = std::move(mounts),
+                     .config_volumes = std::move(input.config_volumes),
+                     .image_volumes = std::move(input.image_volumes),
+                     .target_pid_ns = std::move(input.target_pid_ns)},
                     edits);
 }
 

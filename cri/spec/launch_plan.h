@@ -36,13 +36,21 @@ class PlanFds {
   std::vector<std::shared_ptr<const void>> owners_;
 };
 
+struct Volume {
+  std::string container_path;
+  sys::UniqueFd mount;  // detached, of a directory
+};
+
 struct LaunchInput {
   const state::v1::Pod& pod;
   const state::v1::Container& container;  // id, spec and cgroup_path are read
   const image::ImageConfig& image;
-  std::string pod_dir;          // hosts, hostname, resolv.conf and shm are there
-  sys::UniqueFd rootfs;         // detached mount
-  sys::UniqueFd target_pid_ns;  // when the container joins another's pid namespace
+  std::string pod_dir;                          // hosts, hostname, resolv.conf and shm are there
+  sys::UniqueFd rootfs;                         // detached mount
+  std::vector<state::v1::Mount> device_mounts;  // binds that devices bring (Plan fills this); the request's win
+  std::vector<Volume> config_volumes;           // the image's own VOLUMEs
+  std::vector<sys::UniqueFd> image_volumes;     // one for each of the spec's mounts that is an image, in their order
+  sys::UniqueFd target_pid_ns;                  // when the container joins another's pid namespace
 };
 
 struct Launch {
@@ -94,10 +102,12 @@ class LaunchPlanner {
 
   absl::StatusOr<Launch> PlanEdited(LaunchInput input, const cdi::Edits& edits);
   absl::StatusOr<cdi::Edits> ResolveCdi(const state::v1::ContainerSpec& spec);
-  static absl::Status ApplyCdi(const cdi::Edits& edits, state::v1::ContainerSpec& spec);
+  // Adds environment and groups; the mounts of the devices are returned.
+  static absl::StatusOr<std::vector<state::v1::Mount>> ApplyCdi(const cdi::Edits& edits,
+                                                                state::v1::ContainerSpec& spec);
 
   absl::Status AddProcess(const LaunchInput& input, Launch& out);
-  absl::Status AddMounts(const LaunchInput& input, Launch& out);
+  absl::Status AddMounts(LaunchInput& input, Launch& out);
   absl::Status AddRlimits(const LaunchInput& input, Launch& out);
   absl::Status AddRdtClass(const LaunchInput& input, const cdi::Edits& edits, Launch& out);
   absl::StatusOr<std::optional<cgroup::BlockIo>> BlockIoOf(const LaunchInput& input) const;

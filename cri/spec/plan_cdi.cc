@@ -54,17 +54,18 @@ absl::StatusOr<cdi::Edits> LaunchPlanner::ResolveCdi(const state::v1::ContainerS
   return edits;
 }
 
-absl::Status LaunchPlanner::ApplyCdi(const cdi::Edits& edits, state::v1::ContainerSpec& spec) {
+absl::StatusOr<std::vector<Mount>> LaunchPlanner::ApplyCdi(const cdi::Edits& edits, state::v1::ContainerSpec& spec) {
+  std::vector<Mount> mounts;
   for (const std::string& e : edits.env) {
     state::v1::Env& env = *spec.add_envs();
     env.set_key(e.substr(0, e.find('=')));
     env.set_value(e.substr(e.find('=') + 1));
   }
   for (const cdi::Mount& m : edits.mounts) {
-    ASSIGN_OR_RETURN(*spec.add_mounts(), ToMount(m), "CDI_devices");
+    ASSIGN_OR_RETURN(mounts.emplace_back(), ToMount(m), "CDI_devices");
   }
   for (uint32_t gid : edits.gids) spec.mutable_security()->add_supplemental_groups(gid);
-  return absl::OkStatus();
+  return mounts;
 }
 
 }  // namespace berth::spec

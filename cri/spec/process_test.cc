@@ -81,7 +81,8 @@ TEST(Signals, NamesAndNumbers) {
   EXPECT_EQ(SignalName(SIGRTMIN + 16), "SIGRTMAX-14");
   EXPECT_EQ(SignalName(SIGRTMAX), "SIGRTMAX");
   for (int n = 1; n <= SIGRTMAX; ++n) {
-    if (n < 32 || n >= SIGRTMIN) EXPECT_EQ(*ParseSignal(SignalName(n)), n);
+    if (n >= 32 && n < SIGRTMIN) continue;  // the C library's own
+    EXPECT_EQ(*ParseSignal(SignalName(n)), n);
   }
 }
 
