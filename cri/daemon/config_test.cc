@@ -20,9 +20,9 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.network.mode = NetworkMode::kEmbedded;
   changed.image.pinned = {"a", "b"};
   changed.image.parallel_layers = 9;
+  changed.image.copy_volumes = false;
   changed.enable_unprivileged_icmp = false;
   changed.default_rlimits = "nofile=1";
-  changed.image.copy_volumes = false;
   Config read;
   ASSERT_TRUE(ApplyToml(FormatConfig(changed), "f", read).ok());
   EXPECT_EQ(FormatConfig(read), FormatConfig(changed));

@@ -60,16 +60,11 @@ absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
   if (edits.empty()) return PlanEdited(std::move(input), edits);
   // The record stays as it was asked for; what the devices add is decided anew for each container.
   state::v1::Container edited = input.container;
-  ASSIGN_OR_RETURN(std::vector<state::v1::Mount> mounts, ApplyCdi(edits, *edited.mutable_spec()));
-  return PlanEdited({.pod = input.pod,
-                     .container = edited,
-                     .image = input.image,
-                     .pod_dir = std::move(input.pod_dir),
-                     .rootfs = std::move(input.rootfs),
-                     .device_mounts = std::move(mounts),
-                     .config_volumes = std::move(input.config_volumes),
-                     .image_volumes = std::move(input.image_volumes),
-                     .target_pid_ns = std::move(input.target_pid_ns)},
+  ApplyCdi(edits, *edited.mutable_spec());
+  ASSIGN_OR_RETURN(std::vector<state::v1::Mount> device_mounts, MountsOf(edits));
+  return PlanEdited({input.pod, edited, input.image, std::move(input.pod_dir), std::move(input.rootfs),
+                     std::move(device_mounts), std::move(input.config_volumes), std::move(input.image_volumes),
+                     std::move(input.target_pid_ns)},
                     edits);
 }
 

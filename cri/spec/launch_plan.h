@@ -47,7 +47,7 @@ struct LaunchInput {
   const image::ImageConfig& image;
   std::string pod_dir;                          // hosts, hostname, resolv.conf and shm are there
   sys::UniqueFd rootfs;                         // detached mount
-  std::vector<state::v1::Mount> device_mounts;  // binds that devices bring (Plan fills this); the request's win
+  std::vector<state::v1::Mount> device_mounts;  // binds that devices bring; one of the request at the same path wins
   std::vector<Volume> config_volumes;           // the image's own VOLUMEs
   std::vector<sys::UniqueFd> image_volumes;     // one for each of the spec's mounts that is an image, in their order
   sys::UniqueFd target_pid_ns;                  // when the container joins another's pid namespace
@@ -102,9 +102,9 @@ class LaunchPlanner {
 
   absl::StatusOr<Launch> PlanEdited(LaunchInput input, const cdi::Edits& edits);
   absl::StatusOr<cdi::Edits> ResolveCdi(const state::v1::ContainerSpec& spec);
-  // Adds environment and groups; the mounts of the devices are returned.
-  static absl::StatusOr<std::vector<state::v1::Mount>> ApplyCdi(const cdi::Edits& edits,
-                                                                state::v1::ContainerSpec& spec);
+  // The variables and groups of the edits go into the spec; their mounts do not, since the request's win.
+  static void ApplyCdi(const cdi::Edits& edits, state::v1::ContainerSpec& spec);
+  static absl::StatusOr<std::vector<state::v1::Mount>> MountsOf(const cdi::Edits& edits);
 
   absl::Status AddProcess(const LaunchInput& input, Launch& out);
   absl::Status AddMounts(LaunchInput& input, Launch& out);

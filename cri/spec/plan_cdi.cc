@@ -54,18 +54,22 @@ absl::StatusOr<cdi::Edits> LaunchPlanner::ResolveCdi(const state::v1::ContainerS
   return edits;
 }
 
-absl::StatusOr<std::vector<Mount>> LaunchPlanner::ApplyCdi(const cdi::Edits& edits, state::v1::ContainerSpec& spec) {
-  std::vector<Mount> mounts;
+void LaunchPlanner::ApplyCdi(const cdi::Edits& edits, state::v1::ContainerSpec& spec) {
   for (const std::string& e : edits.env) {
     state::v1::Env& env = *spec.add_envs();
     env.set_key(e.substr(0, e.find('=')));
     env.set_value(e.substr(e.find('=') + 1));
   }
-  for (const cdi::Mount& m : edits.mounts) {
-    ASSIGN_OR_RETURN(mounts.emplace_back(), ToMount(m), "CDI_devices");
-  }
   for (uint32_t gid : edits.gids) spec.mutable_security()->add_supplemental_groups(gid);
-  return mounts;
+}
+
+absl::StatusOr<std::vector<state::v1::Mount>> LaunchPlanner::MountsOf(const cdi::Edits& edits) {
+  std::vector<state::v1::Mount> out;
+  for (const cdi::Mount& m : edits.mounts) {
+    ASSIGN_OR_RETURN(state::v1::Mount mount, ToMount(m), "CDI_devices");
+    out.push_back(std::move(mount));
+  }
+  return out;
 }
 
 }  // namespace berth::spec
