@@ -92,6 +92,28 @@ absl::Status ValidateImageVolume(const state::v1::Mount& m) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateSeccomp(const state::v1::SeccompProfile& profile) {
+  if (profile.kind() == state::v1::SeccompProfile::LOCALHOST) {
+    return ValidatePath("seccomp.localhost_ref", profile.path());
+  }
+  if (!profile.path().empty()) return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
+  return absl::OkStatus();
+}
+
+absl::Status ValidateDevices(const state::v1::ContainerSpec& spec) {
+  for (const auto& d : spec.devices()) {
+    RETURN_IF_ERROR(ValidatePath("devices.host_path", d.host_path()));
+    if (!d.container_path().empty()) {
+      RETURN_IF_ERROR(ValidatePath("devices.container_path", d.container_path()));
+      if (HasDotDot(d.container_path())) return Invalid("devices.container_path: holds '..'");
+    }
+    if (d.permissions().find_first_not_of("rwm") != std::string::npos) {
+      return Invalid("devices.permissions: '", d.permissions(), "' is not of the letters r, w and m");
+    }
+  }
+  return CdiDevicesOf(spec).status();
+}
+
 absl::Status ValidateBind(const state::v1::Mount& m) {
   RETURN_IF_ERROR(ValidatePath("mounts.host_path", m.host_path()));
   if (!m.image_sub_path().empty()) return Invalid("mounts.image_sub_path: given without an image");
@@ -116,20 +138,6 @@ absl::Status ValidateMount(const state::v1::Mount& m) {
     return Invalid("mounts.recursive_read_only: '", m.container_path(), "' needs private propagation");
   }
   return MountAttrs(m).status();
-}
-
-absl::Status ValidateDevices(const state::v1::ContainerSpec& spec) {
-  for (const auto& d : spec.devices()) {
-    RETURN_IF_ERROR(ValidatePath("devices.host_path", d.host_path()));
-    if (!d.container_path().empty()) {
-      RETURN_IF_ERROR(ValidatePath("devices.container_path", d.container_path()));
-      if (HasDotDot(d.container_path())) return Invalid("devices.container_path: holds '..'");
-    }
-    if (d.permissions().find_first_not_of("rwm") != std::string::npos) {
-      return Invalid("devices.permissions: '", d.permissions(), "' is not of the letters r, w and m");
-    }
-  }
-  return CdiDevicesOf(spec).status();
 }
 
 }  // namespace
@@ -183,11 +191,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }
-  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
-    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
-  } else if (!s.seccomp().path().empty()) {
-    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
-  }
+  RETURN_IF_ERROR(ValidateSeccomp(s.seccomp()));
   if (!spec.working_dir().empty()) RETURN_IF_ERROR(ValidatePath("working_dir", spec.working_dir()));
   if (!spec.log_path().empty() &&
       (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {
@@ -200,6 +204,11 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   }
   RETURN_IF_ERROR(ParseSignal(spec.stop_signal()));
   return absl::OkStatus();
+}
+
+absl::Status ValidateSandboxSecurity(const state::v1::Security& s) {
+  RETURN_IF_ERROR(ValidateIdentity(s));
+  return ValidateSeccomp(s.seccomp());
 }
 
 }  // namespace berth::spec

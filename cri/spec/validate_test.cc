@@ -98,6 +98,19 @@ INSTANTIATE_TEST_SUITE_P(
         PodCase{"port_mappings.container_port", [](PodSpec& p) { p.mutable_ports(0)->set_container_port(0); }},
         PodCase{"port_mappings.host_port", [](PodSpec& p) { *p.add_ports() = p.ports(0); }}));
 
+TEST(ValidateSandbox, IdsAndProfilesAreCheckedThoughNobodyHasThem) {
+  state::v1::Security s;
+  EXPECT_TRUE(ValidateSandboxSecurity(s).ok());
+  s.set_run_as_user(-1);
+  EXPECT_THAT(std::string(ValidateSandboxSecurity(s).message()), StartsWith("run_as_user"));
+  s.set_run_as_user(1);
+  s.add_supplemental_groups(1LL << 31);
+  EXPECT_THAT(std::string(ValidateSandboxSecurity(s).message()), StartsWith("supplemental_groups"));
+  s.clear_supplemental_groups();
+  s.mutable_seccomp()->set_path("/p.json");
+  EXPECT_THAT(std::string(ValidateSandboxSecurity(s).message()), StartsWith("seccomp.localhost_ref"));
+}
+
 struct ContainerCase {
   const char* field;
   std::function<void(ContainerSpec&)> spoil;
@@ -180,6 +193,21 @@ INSTANTIATE_TEST_SUITE_P(
                       [](ContainerSpec& c) { c.mutable_security()->mutable_namespaces()->set_pid(state::v1::TARGET); }},
         ContainerCase{"seccomp.localhost_ref",
                       [](ContainerSpec& c) { c.mutable_security()->mutable_seccomp()->set_path("/p.json"); }},
+        ContainerCase{"devices.host_path", [](ContainerSpec& c) { c.add_devices()->set_host_path("dev/x"); }},
+        ContainerCase{"devices.host_path", [](ContainerSpec& c) { c.add_devices(); }},
+        ContainerCase{"devices.container_path",
+                      [](ContainerSpec& c) {
+                        c.add_devices()->set_host_path("/dev/x");
+                        c.mutable_devices(0)->set_container_path("/dev/../x");
+                      }},
+        ContainerCase{"devices.permissions",
+                      [](ContainerSpec& c) {
+                        c.add_devices()->set_host_path("/dev/x");
+                        c.mutable_devices(0)->set_permissions("rx");
+                      }},
+        ContainerCase{"CDI_devices", [](ContainerSpec& c) { c.add_cdi_devices("gpu0"); }},
+        ContainerCase{"annotation cdi.k8s.io/a",
+                      [](ContainerSpec& c) { (*c.mutable_annotations())["cdi.k8s.io/a"] = "v/c=1,"; }},
         ContainerCase{"working_dir", [](ContainerSpec& c) { c.set_working_dir("rel"); }},
         ContainerCase{"log_path", [](ContainerSpec& c) { c.set_log_path("../../etc/passwd"); }},
         ContainerCase{"envs.key", [](ContainerSpec& c) { c.add_envs()->set_key("A=B"); }},
