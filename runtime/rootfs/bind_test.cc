@@ -4,16 +4,22 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/mount.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 
 #include "runtime/rootfs/device_nodes.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
+#include "runtime/sys/older_kernel.h"
 
 namespace berth::rootfs {
 namespace {
@@ -51,7 +57,7 @@ class BindTest : public ::testing::Test {
     EXPECT_TRUE(sys::RemoveTreeAt(AT_FDCWD, dir_).ok());
   }
   absl::Status Try(const char* sub, Propagation propagation) {
-    return OpenBind({.host_path = dir_ + sub, .propagation = propagation}).status();
+    return CheckPropagation({.host_path = dir_ + sub, .propagation = propagation});
   }
   static int MakeErrno(int dir, const char* path) { return mkdirat(dir, path, 0755) == 0 ? 0 : errno; }
 
@@ -85,6 +91,30 @@ TEST_F(BindTest, RecursiveReadonlyHasItsConditions) {
     EXPECT_EQ(bind.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(bind.status().message()), HasSubstr("RROUnsupported"));
   }
+}
+
+TEST_F(BindTest, OptionsAreOfTheTopMountAndStayWithTheSourcesOwn) {
+  ASSERT_EQ(mount(nullptr, (dir_ + "/private").c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_NODEV, nullptr), 0);
+  auto bind = OpenBind({.host_path = dir_ + "/private", .attrs = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID});
+  ASSERT_TRUE(bind.ok()) << bind.status();
+  const auto flags = [&](const char* path) {
+    auto fd = sys::OpenAt(bind->mount.get(), path, O_PATH);
+    struct statvfs fs;
+    EXPECT_EQ(fstatvfs(fd->get(), &fs), 0);
+    return fs.f_flag & (ST_NOEXEC | ST_NOSUID | ST_NODEV | ST_RDONLY);
+  };
+  EXPECT_EQ(flags("."), static_cast<unsigned long>(ST_NOEXEC | ST_NOSUID | ST_NODEV));
+  EXPECT_EQ(flags("sub"), 0u);
+}
+
+// FALLBACK(linux<5.12) of cri/spec/plan_mounts.cc: this is the code that it goes by.
+TEST_F(BindTest, WithoutMountSetattrNothingPretendsToBeReadonly) {
+  auto report = sys::OnOlderKernel({{SYS_mount_setattr, ENOSYS}}, [&] {
+    auto bind = OpenBind({.host_path = dir_ + "/private", .readonly = true, .recursive_readonly = true});
+    return absl::StrCat(absl::IsUnimplemented(bind.status()));
+  });
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(*report, "1");
 }
 
 TEST_F(BindTest, PropagationNeedsAFittingSource) {
