@@ -105,7 +105,8 @@ Key LogLevel() {
 Key CgroupDriver() {
   Key key = StringKey(
       "cgroup_driver",
-      "\"cgroupfs\" (directories of our own), \"systemd\" (a scope for each pod; cgroup v2), or \"auto\": systemd where it "
+      "\"cgroupfs\" (directories of our own), \"systemd\" (a scope for each pod; cgroup v2), or \"auto\": systemd "
+      "where it "
       "is the init and there is only cgroup v2; the kubelet asks for it",
       [](Config & c) -> auto& { return c.cgroup_driver; });
   key.set = [set = key.set](const toml::node& n, Config& c) -> absl::Status {

@@ -15,11 +15,11 @@ struct Config {
   std::string root = "/var/lib/berth";  // images, records: survives a reboot
   std::string state = "/run/berth";     // live pods: does not
   std::string socket = "/run/berth/berth.sock";
-  std::string shim_binary;               // empty: berth-shim beside the daemon, then /usr/libexec/berth
-  std::string log_level = "info";        // trace debug info warn error
-  std::string cgroup_driver = "auto";    // "cgroupfs", "systemd"
-  std::string cgroup_parent;             // for pods that name none; empty: /berth, or berth.slice with systemd
-  int64_t pids_limit = 0;                // processes and threads of each container; 0 = unlimited
+  std::string shim_binary;             // empty: berth-shim beside the daemon, then /usr/libexec/berth
+  std::string log_level = "info";      // trace debug info warn error
+  std::string cgroup_driver = "auto";  // "cgroupfs", "systemd"
+  std::string cgroup_parent;           // for pods that name none; empty: /berth, or berth.slice with systemd
+  int64_t pids_limit = 0;              // processes and threads of each container; 0 = unlimited
   struct {
     NetworkMode mode = NetworkMode::kCni;
     std::vector<std::string> cni_conf_dirs = {"/etc/cni/net.d"};

@@ -118,9 +118,9 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
     timer.Begin("plan");
-    ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan({pod, container, image->config, PodDir(pod.id()),
-                                                          std::move(rootfs), std::move(target_pid_ns),
-                                                          options_.pids_limit}));
+    ASSIGN_OR_RETURN(spec::Launch launch,
+                     planner_->Plan({pod, container, image->config, PodDir(pod.id()), std::move(rootfs),
+                                     std::move(target_pid_ns), options_.pids_limit}));
     timer.Begin("shim");
     auto made = shim->Create(launch.plan, launch.fds.Get());
     RETURN_IF_ERROR(made);

@@ -31,7 +31,9 @@ absl::Status Engine::UpdateResources(absl::string_view id_text, const state::v1:
   ASSIGN_OR_RETURN(auto entry, registry_.Entry(PodId(container.pod_id())));
   absl::MutexLock lock(&entry->op);
   ASSIGN_OR_RETURN(container, registry_.Container(id));
-  const auto ended = [&] { return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' has exited")); };
+  const auto ended = [&] {
+    return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' has exited"));
+  };
   if (container.state() != Container::CREATED && container.state() != Container::RUNNING) return ended();
   ASSIGN_OR_RETURN(spec::ResourceUpdate update, spec::PlanUpdate(container.spec().resources(), request), "linux");
   absl::Status status = ApplyUpdate(container, update);

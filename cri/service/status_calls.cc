@@ -51,7 +51,8 @@ absl::Status Calls::Status(const pod::CallContext&, const v1::StatusRequest& req
 
 absl::Status Calls::RuntimeConfig(const pod::CallContext&, const v1::RuntimeConfigRequest&,
                                   v1::RuntimeConfigResponse& out) {
-  out.mutable_linux()->set_cgroup_driver(engine_.cgroup_driver() == cgroup::Driver::kSystemd ? v1::SYSTEMD : v1::CGROUPFS);
+  out.mutable_linux()->set_cgroup_driver(engine_.cgroup_driver() == cgroup::Driver::kSystemd ? v1::SYSTEMD
+                                                                                             : v1::CGROUPFS);
   return absl::OkStatus();
 }
 

@@ -9,8 +9,8 @@
 
 namespace berth::spec {
 
-// InvalidArgument naming the field for numbers that no machine can honour. What depends on the cgroup version is checked
-// by cgroup::PlanV1 and PlanV2.
+// InvalidArgument naming the field for numbers that no machine can honour. What depends on the cgroup version is
+// checked by cgroup::PlanV1 and PlanV2.
 absl::Status ValidateResources(const state::v1::Resources& resources);
 
 // 0 and empty leave a limit as it is.
@@ -22,8 +22,8 @@ struct ResourceUpdate {
   std::optional<int> oom_score_adj;  // when it changes
 };
 // What `request` makes of `present`: values that it does not give stay, hugepage limits are replaced by page size and
-// `unified` by key. Memory and swap, and quota and period, are one limit each to the kernel: where one of them is given,
-// the other one is written with it.
+// `unified` by key. Memory and swap, and quota and period, are one limit each to the kernel: where one of them is
+// given, the other one is written with it.
 absl::StatusOr<ResourceUpdate> PlanUpdate(const state::v1::Resources& present, const state::v1::Resources& request);
 
 }  // namespace berth::spec

@@ -56,8 +56,7 @@ TEST(PlanUpdateTest, MemoryAndSwapAreOneLimit) {
   EXPECT_EQ(update->limits.memory, 120);
   EXPECT_EQ(update->limits.memory_swap, 150);
   request.set_memory_limit(200);  // above the swap limit that is in force
-  EXPECT_EQ(cgroup::PlanV2(PlanUpdate(Present(), request)->limits).status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(cgroup::PlanV2(PlanUpdate(Present(), request)->limits).status().code(), absl::StatusCode::kInvalidArgument);
   request.Clear();
   request.set_memory_swap_limit(300);
   EXPECT_EQ(PlanUpdate(Present(), request)->limits.memory, 100);

@@ -31,8 +31,8 @@ absl::Status Validate(const Limits& l) {
     }
   }
   if (l.pids && (*l.pids == 0 || *l.pids < -1)) return Bad("pids_limit", "has to be positive or -1");
-  for (const auto& [field, list] : {std::pair<const char*, const std::string&>{"cpuset_cpus", l.cpuset_cpus},
-                                    {"cpuset_mems", l.cpuset_mems}}) {
+  for (const auto& [field, list] :
+       {std::pair<const char*, const std::string&>{"cpuset_cpus", l.cpuset_cpus}, {"cpuset_mems", l.cpuset_mems}}) {
     for (char c : list) {
       if (!absl::ascii_isdigit(c) && c != '-' && c != ',') return Bad(field, absl::StrCat("'", list, "' is no list"));
     }
@@ -55,8 +55,8 @@ void AddHugepages(const Limits& l, absl::string_view suffix, absl::string_view r
     const std::string value = absl::StrCat(bytes);
     // A limit of no pages is what every pod has that asks for none, also where there is no
     // controller to say so.
-    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits", false,
-                   bytes == 0});
+    out.push_back(
+        {"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits", false, bytes == 0});
     out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", rsvd_suffix), value, "hugepage_limits", true, true});
   }
 }
@@ -137,7 +137,8 @@ absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
     out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(l.memory_swap.value_or(*l.memory)),
                    "memory_swap_limit_in_bytes", true});
   } else if (l.memory_swap) {
-    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap), "memory_swap_limit_in_bytes", true});
+    out.push_back(
+        {"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap), "memory_swap_limit_in_bytes", true});
   }
   if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids_limit"});
   AddHugepages(l, "limit_in_bytes", "rsvd.limit_in_bytes", out);

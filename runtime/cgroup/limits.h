@@ -46,7 +46,7 @@ struct FileWrite {
   std::string controller;
   std::string file;
   std::string value;
-  std::string field;      // of the request, for messages
+  std::string field;                 // of the request, for messages
   bool optional = false;             // the file may be missing
   bool controller_optional = false;  // its whole controller may be; where that is, the file has to be too
   friend bool operator==(const FileWrite&, const FileWrite&) = default;
@@ -64,8 +64,8 @@ absl::StatusOr<std::vector<FileWrite>> PlanV2(const Limits& limits);
 // 100 of a cgroup that nobody configured.
 uint64_t WeightOfShares(uint64_t shares);
 
-// The writes that make a file, which `write` is about to change, what its text `present` says: those that have to be done
-// again when a change is taken back. None for a file that cannot be restored so.
+// The writes that make a file, which `write` is about to change, what its text `present` says: those that have to be
+// done again when a change is taken back. None for a file that cannot be restored so.
 std::vector<FileWrite> PlanRestore(const FileWrite& write, absl::string_view present);
 
 }  // namespace berth::cgroup

@@ -8,8 +8,8 @@
 
 namespace berth::cgroup {
 
-// The path of a slice: dashes in its name are levels, so "a-b.slice" is "/a.slice/a-b.slice" and "-.slice" the root, "".
-// InvalidArgument for what is no slice's name (systemd.slice(5), systemd.unit(5)).
+// The path of a slice: dashes in its name are levels, so "a-b.slice" is "/a.slice/a-b.slice" and "-.slice" the root,
+// "". InvalidArgument for what is no slice's name (systemd.slice(5), systemd.unit(5)).
 absl::StatusOr<std::string> PathOfSlice(absl::string_view name);
 
 // Of a pod's scope.

@@ -17,8 +17,8 @@ constexpr char kPrivateSocket[] = "unix:path=/run/systemd/private";
 constexpr char kService[] = "org.freedesktop.systemd1";
 constexpr char kManagerPath[] = "/org/freedesktop/systemd1";
 constexpr char kManager[] = "org.freedesktop.systemd1.Manager";
-// How long systemd waits between SIGTERM and SIGKILL when it stops a scope that is not empty: at shutdown, or because an
-// administrator told it to.
+// How long systemd waits between SIGTERM and SIGKILL when it stops a scope that is not empty: at shutdown, or because
+// an administrator told it to.
 constexpr uint64_t kStopMicroseconds = 10'000'000;
 
 struct CloseBus {
@@ -97,7 +97,8 @@ absl::Status CallError(int r, const BusError& error, absl::string_view what) {
 }
 
 // Sends the call, whose answer is a job, and waits for that job. The answer's own error goes to `error`.
-absl::Status RunJob(sd_bus* bus, sd_bus_message* call, absl::string_view what, absl::Duration timeout, BusError& error) {
+absl::Status RunJob(sd_bus* bus, sd_bus_message* call, absl::string_view what, absl::Duration timeout,
+                    BusError& error) {
   const absl::Time deadline = absl::Now() + timeout;
   Jobs jobs;
   RETURN_IF_ERROR(jobs.Listen(bus));

@@ -25,8 +25,8 @@ bool Lists(absl::string_view text, absl::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-// Before anything runs beneath: enabling a controller later waits for the whole machine. One by one, so that one that is
-// refused (cpu, while realtime processes run) does not keep the others away; the first error is returned.
+// Before anything runs beneath: enabling a controller later waits for the whole machine. One by one, so that one that
+// is refused (cpu, while realtime processes run) does not keep the others away; the first error is returned.
 absl::Status EnableIn(int dir) {
   const std::string available = ReadOrEmpty(dir, "cgroup.controllers");
   const std::string enabled = ReadOrEmpty(dir, "cgroup.subtree_control");

@@ -200,7 +200,8 @@ absl::StatusOr<IdleChild> IdleChild::Start(const std::string& path, const std::v
   const Attributes attributes;
   char* no_environment[] = {nullptr};
   pid_t pid = 0;
-  const int err = posix_spawn(&pid, path.c_str(), actions.get(), attributes.get(), Pointers(argv).data(), no_environment);
+  const int err =
+      posix_spawn(&pid, path.c_str(), actions.get(), attributes.get(), Pointers(argv).data(), no_environment);
   if (err != 0) return ErrnoError(err, absl::StrCat("run '", path, "'"));
   return IdleChild(pid, std::move(pipe.write));
 }
