@@ -65,6 +65,7 @@ struct Launch {
 struct LaunchOptions {
   bool privileged_without_host_devices = false;
   bool device_ownership = false;  // nodes that a request names belong to its run_as_user and run_as_group
+  int64_t pids_limit = 0;         // of a container whose `unified` has none; 0 = unlimited
   std::vector<Rlimit> rlimits;    // of containers that no annotation gives others
   std::optional<BlockIoClasses> block_io;
   std::string resctrl_root = "/sys/fs/resctrl";

@@ -72,8 +72,8 @@ class V1 final : public Hierarchy {
       ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
       for (FileWrite& back : PlanUndo(dir.get(), TakeOwn(tree, writes).first)) undo.push_back(std::move(back));
     }
-    if (absl::Status status = WriteTo(path, std::move(writes)); !status.ok()) {
-      (void)WriteTo(path, undo);
+    if (absl::Status status = WriteTo(path, writes); !status.ok()) {
+      WriteTo(path, undo).IgnoreError();
       return Annotate(status, absl::StrCat("update cgroup '", path, "'"));
     }
     return undo;
