@@ -34,6 +34,12 @@ def free_subnet():
     raise Skip("no free /16 network in 10.171.0.0 to 10.210.0.0")
 
 
+def cgroup_driver():
+    """The line of the configuration that chooses the driver; none leaves the daemon its default."""
+    driver = os.environ.get("BERTH_TEST_CGROUP_DRIVER")
+    return f'cgroup_driver = "{driver}"\n' if driver else ""
+
+
 class Daemon:
     embedded = True
 
@@ -59,7 +65,7 @@ class Daemon:
     def _write_config(self):
         with open(f"{self.files}/config.toml", "w", encoding="utf-8") as f:
             f.write(f'root = "{self.root}"\nstate = "{self.state}"\nsocket = "{self.socket}"\n'
-                    f'cgroup_parent = "{self.cgroup_parent}"\nlog_level = "debug"\n'
+                    f'cgroup_parent = "{self.cgroup_parent}"\nlog_level = "debug"\n{cgroup_driver()}'
                     f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n')
 
     @property
