@@ -156,7 +156,7 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
       return mount;
     }
     if (first.ok()) first = mount.status();
-    if (ErrnoOf(mount.status()) != EINVAL) break;
+    if (!IsUnknownStyle(ErrnoOf(mount.status()))) break;
   }
   return Annotate(first, absl::StrCat("snapshot ", id.str()));
 }
