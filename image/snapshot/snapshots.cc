@@ -1,7 +1,10 @@
 #include "image/snapshot/snapshots.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -9,7 +12,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
-#include "image/snapshot/directory_attributes.h"
+#include "image/snapshot/clone_while_attached.h"
+#include "image/snapshot/copy_attributes.h"
+#include "image/snapshot/copy_tree.h"
 #include "runtime/base/json.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
@@ -22,6 +27,8 @@ constexpr size_t kMaxChains = 32;                  // each holds a descriptor fo
 constexpr char kUpper[] = "upper";
 constexpr char kWork[] = "work";
 constexpr char kRecordName[] = "meta.json";
+constexpr char kVolumes[] = "volumes";
+constexpr char kImages[] = "images";
 // overlayfs leaves this in the work directory of a volatile mount and refuses the next one while it is there
 // (overlayfs.rst, "Volatile mount").
 constexpr char kVolatileMark[] = "work/work/incompat/volatile";
@@ -34,6 +41,19 @@ absl::Status CheckId(const ContainerId& id) {
 absl::StatusOr<sys::UniqueFd> MakeDir(int dir, const char* name, mode_t mode) {
   if (mkdirat(dir, name, mode) != 0) return ErrnoError(errno, absl::StrCat("mkdir '", name, "'"));
   return sys::OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+// Where the topmost directory of an image that is a volume stands in the snapshot.
+std::string ImagePath(absl::string_view image) {
+  return absl::StrCat(kImages, "/", absl::StripPrefix(image, "sha256:"));
+}
+
+// A path from the root of the mount that `fd` is on; the mount is in no mount table.
+absl::StatusOr<std::string> PathInMount(int fd) {
+  char path[PATH_MAX];
+  ssize_t n = readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), path, sizeof path);
+  if (n < 0) return ErrnoError(errno, "readlink");
+  return std::string(path, static_cast<size_t>(n));
 }
 
 }  // namespace
@@ -67,22 +87,34 @@ absl::Status Snapshots::Adopt() {
   return absl::OkStatus();
 }
 
-absl::Status Snapshots::Create(const ContainerId& id, absl::Span<const std::string> layers) {
-  RETURN_IF_ERROR(CheckId(id));
-  if (layers.empty()) return absl::InvalidArgumentError("a snapshot of no layers");
+std::vector<std::string> SnapshotRecord::AllLayers() const {
+  std::vector<std::string> all = layers;
+  for (const auto& [image, of_image] : volumes) all.insert(all.end(), of_image.begin(), of_image.end());
+  return all;
+}
+
+absl::Status Snapshots::Create(const SnapshotRecord& record) {
+  RETURN_IF_ERROR(CheckId(record.id));
+  if (record.layers.empty()) return absl::InvalidArgumentError("a snapshot of no layers");
   std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
   ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
-  absl::Status status = Fill(dir.get(), layers);
-  if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), id.str().c_str(), RENAME_NOREPLACE) != 0) {
+  absl::Status status = Fill(dir.get(), record);
+  if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), record.id.str().c_str(), RENAME_NOREPLACE) != 0) {
     status = ErrnoError(errno, "rename");
   }
   if (!status.ok()) {
     sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
-    return Annotate(status, absl::StrCat("snapshot ", id.str()));
+    return Annotate(status, absl::StrCat("snapshot ", record.id.str()));
   }
   absl::MutexLock lock(&mutex_);
-  records_[id] = {boot_id_, {layers.begin(), layers.end()}};
+  records_[record.id] = Record{record, boot_id_};
   return absl::OkStatus();
+}
+
+std::vector<int> Snapshots::Chain::Lowers() const {
+  std::vector<int> lowers = stack.Roots();
+  if (fixup) lowers.insert(lowers.begin(), fixup.get());
+  return lowers;
 }
 
 absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl::Span<const std::string> layers) const {
@@ -93,7 +125,7 @@ absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl:
   }
   ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
   ASSIGN_OR_RETURN(sys::UniqueFd fixup, fixups_.Get(stacked, stack));
-  // The root of an overlay has the attributes of the upper directory, whatever the layers below say.
+  // The root of an overlay has the attributes of its topmost directory, whatever the layers below say.
   ASSIGN_OR_RETURN(sys::UniqueFd root, stack.Describing(""));
   auto chain = std::make_shared<const Chain>(Chain{std::move(stack), std::move(fixup), std::move(root)});
   absl::MutexLock lock(&mutex_);
@@ -102,15 +134,25 @@ absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl:
   return chain;
 }
 
-absl::Status Snapshots::Fill(int dir, absl::Span<const std::string> layers) const {
-  ASSIGN_OR_RETURN(auto chain, ChainOf(layers));
-  ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir, kUpper, 0755));
+absl::Status Snapshots::Fill(int dir, const SnapshotRecord& record) const {
+  Json volumes = Json::object();
+  std::vector<std::pair<std::string, const std::vector<std::string>*>> tops = {{kUpper, &record.layers}};
+  if (!record.volumes.empty()) RETURN_IF_ERROR(MakeDir(dir, kImages, 0700));
+  for (const auto& [image, layers] : record.volumes) {
+    tops.emplace_back(ImagePath(image), &layers);
+    volumes[image] = layers;
+  }
+  for (const auto& [name, layers] : tops) {
+    ASSIGN_OR_RETURN(auto chain, ChainOf(*layers));
+    ASSIGN_OR_RETURN(sys::UniqueFd top, MakeDir(dir, name.c_str(), 0755));
+    RETURN_IF_ERROR(CopyAttributes(chain->root.get(), top.get()), "root directory");
+  }
   RETURN_IF_ERROR(MakeDir(dir, kWork, 0700));
-  RETURN_IF_ERROR(CopyDirectoryAttributes(chain->root.get(), upper.get()), "root directory");
-  std::vector<std::string> copy(layers.begin(), layers.end());
+  Json json{{"boot", boot_id_}, {"layers", record.layers}};
+  if (!record.volumes.empty()) json["volumes"] = std::move(volumes);
   // Nobody sees half of it: the directory has no name yet that counts.
-  ASSIGN_OR_RETURN(sys::UniqueFd record, sys::OpenAt(dir, kRecordName, O_WRONLY | O_CREAT | O_EXCL, 0600));
-  return sys::WriteAll(record.get(), DumpJson(Json{{"boot", boot_id_}, {"layers", copy}}), kRecordName);
+  ASSIGN_OR_RETURN(sys::UniqueFd file, sys::OpenAt(dir, kRecordName, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  return sys::WriteAll(file.get(), DumpJson(json), kRecordName);
 }
 
 absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) const {
@@ -119,8 +161,15 @@ absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) c
                    id.str());
   ASSIGN_OR_RETURN(Json json, ParseJson(text), "snapshot ", id.str());
   Record record;
+  record.id = id;
   ASSIGN_OR_RETURN(record.boot_id, StringField(json, "boot"), "snapshot ", id.str());
   ASSIGN_OR_RETURN(record.layers, StringListField(json, "layers"), "snapshot ", id.str());
+  if (json.contains("volumes") && json["volumes"].is_object()) {
+    const Json& volumes = json["volumes"];
+    for (const auto& item : volumes.items()) {
+      ASSIGN_OR_RETURN(record.volumes[item.key()], StringListField(volumes, item.key().c_str()), "snapshot ", id.str());
+    }
+  }
   return record;
 }
 
@@ -132,6 +181,11 @@ absl::StatusOr<Snapshots::Record> Snapshots::RecordOf(const ContainerId& id) con
   return ReadRecord(id);  // which says what is wrong with it
 }
 
+absl::StatusOr<sys::UniqueFd> Snapshots::OpenSnapshot(const ContainerId& id) const {
+  RETURN_IF_ERROR(CheckId(id));
+  return sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW);
+}
+
 absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
   ASSIGN_OR_RETURN(Record record, RecordOf(id));
   if (record.boot_id != boot_id_) {
@@ -139,18 +193,21 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
         absl::StrCat("snapshot ", id.str(), " is of an earlier boot; what was written in it may be torn"));
   }
   ASSIGN_OR_RETURN(auto chain, ChainOf(record.layers));
-  std::vector<int> lowers = chain->stack.Roots();
-  if (chain->fixup) lowers.insert(lowers.begin(), chain->fixup.get());
-  ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
   ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
   RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(chain->Lowers(), upper.get(), work.get()), "snapshot ", id.str());
+  return mount;
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowers, int upper, int work) const {
   absl::Status first;
   // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
   for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
     if (style < style_.load()) continue;
-    auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper.get(), work.get(), style), 0);
+    auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper, work, style), 0);
     if (mount.ok()) {
       style_.store(style);
       return mount;
@@ -158,7 +215,47 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
     if (first.ok()) first = mount.status();
     if (!IsUnknownStyle(ErrnoOf(mount.status()))) break;
   }
-  return Annotate(first, absl::StrCat("snapshot ", id.str()));
+  return first;
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const ImageId& image,
+                                                    absl::string_view sub_path) const {
+  ASSIGN_OR_RETURN(Record record, RecordOf(id));
+  auto volume = record.volumes.find(image.str());
+  if (volume == record.volumes.end()) {
+    return absl::FailedPreconditionError(absl::StrCat("snapshot ", id.str(), " does not keep image ", image.str()));
+  }
+  ASSIGN_OR_RETURN(auto chain, ChainOf(volume->second));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
+  // An overlay without an upper directory takes at least two lower ones.
+  ASSIGN_OR_RETURN(sys::UniqueFd top,
+                   sys::OpenAt(dir.get(), ImagePath(image.str()), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  std::vector<int> lowers = chain->Lowers();
+  lowers.insert(lowers.begin(), top.get());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(lowers, -1, -1), "image ", image.str());
+  RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), MOUNT_ATTR_RDONLY, 0, 0, false));
+  if (sub_path.empty()) return mount;
+  ASSIGN_OR_RETURN(sys::UniqueFd found, sys::OpenInRoot(mount.get(), sub_path, O_PATH | O_DIRECTORY));
+  auto clone = sys::CloneTree(found.get(), "", false);
+  // FALLBACK(linux<6.15): only what is attached can be cloned.
+  if (ErrnoOf(clone.status()) == EINVAL) clone = CloneWhileAttached(mount.get(), found.get(), top.get());
+  return clone;
+}
+
+absl::StatusOr<VolumeCopy> Snapshots::CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) const {
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
+  VolumeCopy volume;
+  ASSIGN_OR_RETURN(sys::UniqueFd source, sys::MakeDirsInRoot(rootfs, path, 0755));
+  ASSIGN_OR_RETURN(volume.path, PathInMount(source.get()));
+  if (mkdirat(dir.get(), kVolumes, 0700) != 0 && errno != EEXIST) return ErrnoError(errno, "mkdir 'volumes'");
+  ASSIGN_OR_RETURN(sys::UniqueFd volumes, sys::OpenAt(dir.get(), kVolumes, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(std::vector<std::string> there, sys::ListDir(volumes.get()));
+  ASSIGN_OR_RETURN(sys::UniqueFd copy, MakeDir(volumes.get(), absl::StrCat(there.size()).c_str(), 0755));
+  ASSIGN_OR_RETURN(sys::UniqueFd from, sys::OpenAt(source.get(), ".", O_RDONLY | O_DIRECTORY));
+  RETURN_IF_ERROR(CopyTree(from.get(), copy.get()));
+  ASSIGN_OR_RETURN(volume.mount, sys::CloneTree(copy.get(), "", false));
+  RETURN_IF_ERROR(sys::SetMountAttrs(volume.mount.get(), 0, 0, MS_PRIVATE, false));
+  return volume;
 }
 
 absl::Status Snapshots::Remove(const ContainerId& id) {
@@ -172,21 +269,32 @@ absl::Status Snapshots::Remove(const ContainerId& id) {
 std::set<std::string> Snapshots::LayersInUse() const {
   std::set<std::string> layers;
   absl::MutexLock lock(&mutex_);
-  for (const auto& [id, record] : records_) layers.insert(record.layers.begin(), record.layers.end());
+  for (const auto& [id, record] : records_) {
+    const std::vector<std::string> all = record.AllLayers();
+    layers.insert(all.begin(), all.end());
+  }
   return layers;
 }
 
 std::vector<std::string> Snapshots::LayersOf(const ContainerId& id) const {
   absl::MutexLock lock(&mutex_);
   auto it = records_.find(id);
-  return it == records_.end() ? std::vector<std::string>() : it->second.layers;
+  return it == records_.end() ? std::vector<std::string>() : it->second.AllLayers();
 }
 
 absl::StatusOr<TreeUsage> Snapshots::Usage(const ContainerId& id) const {
   RETURN_IF_ERROR(CheckId(id));
-  ASSIGN_OR_RETURN(sys::UniqueFd upper,
-                   sys::OpenAt(dir_.get(), absl::StrCat(id.str(), "/", kUpper), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return MeasureTree(upper.get());
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
+  ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(TreeUsage usage, MeasureTree(upper.get()));
+  auto volumes = sys::OpenAt(dir.get(), kVolumes, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (ErrnoOf(volumes.status()) == ENOENT) return usage;
+  RETURN_IF_ERROR(volumes);
+  ASSIGN_OR_RETURN(TreeUsage of_volumes, MeasureTree(volumes->get()));
+  usage.bytes += of_volumes.bytes;
+  usage.inodes += of_volumes.inodes;
+  usage.directory_bytes += of_volumes.directory_bytes;
+  return usage;
 }
 
 absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
@@ -196,7 +304,7 @@ absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
     if (!IsSafeName(name)) continue;
     ContainerId id(name);
     auto record = ReadRecord(id);
-    records.push_back({id, record.ok() ? std::move(record->layers) : std::vector<std::string>()});
+    records.push_back(record.ok() ? SnapshotRecord(*std::move(record)) : SnapshotRecord{id, {}, {}});
   }
   return records;
 }
