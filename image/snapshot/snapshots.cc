@@ -213,7 +213,7 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowe
       return mount;
     }
     if (first.ok()) first = mount.status();
-    if (ErrnoOf(mount.status()) != EINVAL) break;
+    if (!IsUnknownStyle(ErrnoOf(mount.status()))) break;
   }
   return first;
 }

@@ -307,12 +307,18 @@ TEST_P(LowerStyleTest, Mounts) {
   auto upper = sys::Open(root_ + "/o/upper", O_PATH | O_DIRECTORY),
        work = sys::Open(root_ + "/o/work", O_PATH | O_DIRECTORY);
   auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper->get(), work->get(), GetParam()), 0);
-  if (GetParam() == LowerStyle::kDescriptors && ErrnoOf(mount.status()) == EINVAL) {
+  if (IsUnknownStyle(ErrnoOf(mount.status())) && GetParam() != LowerStyle::kJoined) {
     GTEST_SKIP() << "this kernel takes no lower directories by descriptor";
   }
   ASSERT_TRUE(mount.ok()) << mount.status();
   EXPECT_EQ(Content(mount->get(), "same"), "0");
   EXPECT_EQ(Ls(mount->get(), "").size(), 16u);
+}
+
+TEST(LowerStyle, KernelsThatDoNotKnowAStyleAreToldFromOtherFailures) {
+  EXPECT_TRUE(IsUnknownStyle(EINVAL));
+  EXPECT_TRUE(IsUnknownStyle(EOPNOTSUPP)) << "overlayfs before Linux 6.5";
+  for (int other : {0, ENOENT, EPERM, ESTALE}) EXPECT_FALSE(IsUnknownStyle(other)) << other;
 }
 
 INSTANTIATE_TEST_SUITE_P(Styles, LowerStyleTest,
