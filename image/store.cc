@@ -51,7 +51,9 @@ class DiskStore : public Store {
   DiskUsage SnapshotsUsage() override;
 
   absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) override;
-  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) override { return snapshots_->Mount(id); }
+  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, const std::string& label) override {
+    return snapshots_->Mount(id, label);
+  }
   absl::Status RemoveSnapshot(const ContainerId& id) override;
   absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) override;
   std::vector<ContainerId> Snapshots() override;

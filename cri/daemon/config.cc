@@ -89,6 +89,22 @@ Key ChoiceOfNetwork() {
           [](const Config& c) { return Quote(c.network.mode == NetworkMode::kCni ? "cni" : "embedded"); }};
 }
 
+Key ChoiceOfSelinux() {
+  return {"selinux", "\"auto\" (labels where the host has SELinux and a policy for containers) or \"off\"",
+          [](const toml::node& n, Config& c) {
+            auto v = n.value<std::string>();
+            if (v == "auto") {
+              c.selinux = SelinuxMode::kAuto;
+            } else if (v == "off") {
+              c.selinux = SelinuxMode::kOff;
+            } else {
+              return absl::InvalidArgumentError("expected \"auto\" or \"off\"");
+            }
+            return absl::OkStatus();
+          },
+          [](const Config& c) { return Quote(c.selinux == SelinuxMode::kAuto ? "auto" : "off"); }};
+}
+
 Key LogLevel() {
   Key key = StringKey(
       "log_level", "trace, debug, info, warn or error", [](Config & c) -> auto& { return c.log_level; });
@@ -128,6 +144,7 @@ const std::vector<Key>& Keys() {
       LogLevel(),
       PathKey(
           "cgroup_parent", "of pods that name none", [](Config & c) -> auto& { return c.cgroup_parent; }),
+      ChoiceOfSelinux(),
       ChoiceOfNetwork(),
       ListKey(
           "network.cni_conf_dirs", "CNI network configurations, the lexically first is used",

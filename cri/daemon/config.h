@@ -10,6 +10,7 @@
 namespace berth::daemon {
 
 enum class NetworkMode { kCni, kEmbedded };
+enum class SelinuxMode { kAuto, kOff };
 
 struct Config {
   std::string root = "/var/lib/berth";  // images, records: survives a reboot
@@ -18,6 +19,7 @@ struct Config {
   std::string shim_binary;               // empty: berth-shim beside the daemon, then /usr/libexec/berth
   std::string log_level = "info";        // trace debug info warn error
   std::string cgroup_parent = "/berth";  // for pods that name none
+  SelinuxMode selinux = SelinuxMode::kAuto;
   struct {
     NetworkMode mode = NetworkMode::kCni;
     std::vector<std::string> cni_conf_dirs = {"/etc/cni/net.d"};

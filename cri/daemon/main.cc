@@ -58,6 +58,16 @@ absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   return image::Store::Open(std::move(options));
 }
 
+void ProbeLabels(const Config& config, security::Confinement& out) {
+  out.apparmor = security::AppArmor::Probe();
+  if (auto profile = out.apparmor->DefaultProfile(); out.apparmor->available() && !profile.ok()) {
+    spdlog::warn("containers that name no AppArmor profile run without one: {}", profile.status().ToString());
+  }
+  out.selinux = security::Selinux::Probe(config.selinux == SelinuxMode::kOff);
+  spdlog::info("seccomp: {}; AppArmor: {}; SELinux: {}", out.has_seccomp, out.apparmor->available(),
+               out.selinux->available() ? "true" : out.selinux->reason());
+}
+
 // Waits for SIGTERM or SIGINT, which every thread has blocked.
 void AwaitEnd() {
   sigset_t set;
@@ -76,15 +86,21 @@ absl::Status Run(const Config& config) {
   ASSIGN_OR_RETURN(auto images, OpenImages(config), "images");
   ASSIGN_OR_RETURN(auto network, MakeNetwork(config), "network");
   ASSIGN_OR_RETURN(auto cgroups, cgroup::Hierarchy::Probe(), "cgroups");
-  security::SeccompCache seccomp;
-  pod::Engine engine({config.state, config.cgroup_parent}, {*store, *images, *network, *cgroups, seccomp});
+  security::Confinement confinement;
+  ProbeLabels(config, confinement);
+  pod::Engine engine({config.state, config.cgroup_parent}, {*store, *images, *network, *cgroups, confinement});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");
 
-  service::DaemonInfo info{BERTH_VERSION,        config.state,
-                           config.root,          config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
-                           FormatConfig(config), spec::ProbeFeatures()};
+  service::DaemonInfo info{
+      BERTH_VERSION,
+      config.state,
+      config.root,
+      config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
+      FormatConfig(config),
+      spec::ProbeFeatures(),
+      {confinement.has_seccomp, confinement.apparmor->available(), confinement.selinux->available()}};
   service::Calls calls(engine, *images, *network, std::move(info));
   RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
   ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));

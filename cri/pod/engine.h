@@ -16,7 +16,7 @@
 #include "cri/spec/launch_plan.h"
 #include "image/store.h"
 #include "runtime/cgroup/cgroup.h"
-#include "runtime/security/seccomp.h"
+#include "runtime/security/confinement.h"
 
 namespace berth::pod {
 
@@ -70,7 +70,7 @@ class Engine {
     image::Store& images;
     network::PodNetwork& network;
     cgroup::Hierarchy& cgroups;
-    security::SeccompCache& seccomp;
+    security::Confinement& confinement;
   };
 
   Engine(Options options, Parts parts);

@@ -100,11 +100,12 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
   undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
   RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id));
-  ASSIGN_OR_RETURN(sys::UniqueFd rootfs, parts_.images.MountSnapshot(id));
+  ASSIGN_OR_RETURN(spec::ContainerLabels labels, planner_->SelinuxLabels(pod, spec));
+  ASSIGN_OR_RETURN(sys::UniqueFd rootfs, parts_.images.MountSnapshot(id, labels.mount));
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
     ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan({pod, container, image->config, PodDir(pod.id()),
-                                                          std::move(rootfs), std::move(target_pid_ns)}));
+                                                          std::move(rootfs), std::move(target_pid_ns), labels}));
     auto made = shim->Create(launch.plan, launch.fds.Get());
     RETURN_IF_ERROR(made);
     undo.Add([&] { also(shim->Remove(id)); });
@@ -115,7 +116,10 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     *container.mutable_user()->mutable_groups() = {launch.user.groups.begin(), launch.user.groups.end()};
     AddSteps(container, made->steps());
     launch.plan.mutable_process()->clear_argv();
+    // Each exec gets a program, and a connection to the agent, of its own.
     launch.plan.mutable_process()->set_seccomp_fd(-1);
+    launch.plan.mutable_process()->clear_seccomp_agent_fd();
+    launch.plan.mutable_process()->clear_seccomp_agent_state();
     container.set_process(launch.plan.process().SerializeAsString());
   }
   RETURN_IF_ERROR(registry_.AddContainer(container));

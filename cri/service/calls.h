@@ -22,6 +22,9 @@ struct DaemonInfo {
   std::string network;  // "cni" or "embedded"
   std::string config;   // as TOML
   spec::Features features;
+  struct {
+    bool seccomp = false, apparmor = false, selinux = false;  // what the host can confine with
+  } confinement;
 };
 
 // Thread-safe. Every call may block; the codes are those of pod::Engine and image::Store.

@@ -10,7 +10,7 @@
 #include "runtime/base/status.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/rootfs/device_nodes.h"
-#include "runtime/security/seccomp.h"
+#include "runtime/security/confinement.h"
 #include "runtime/security/users.h"
 #include "runtime/sys/unique_fd.h"
 #include "shim/v1/shim.pb.h"
@@ -32,6 +32,13 @@ class PlanFds {
   std::vector<std::shared_ptr<const void>> owners_;
 };
 
+// SELinux labels; all empty where the host has none.
+struct ContainerLabels {
+  std::string process;
+  std::string mount;  // of the rootfs and the container's other mounts
+  std::string pod;    // of what the pod's containers share
+};
+
 struct LaunchInput {
   const state::v1::Pod& pod;
   const state::v1::Container& container;  // id, spec and cgroup_path are read
@@ -39,6 +46,7 @@ struct LaunchInput {
   std::string pod_dir;          // hosts, hostname, resolv.conf and shm are there
   sys::UniqueFd rootfs;         // detached mount
   sys::UniqueFd target_pid_ns;  // when the container joins another's pid namespace
+  ContainerLabels selinux;
 };
 
 struct Launch {
@@ -52,21 +60,27 @@ struct Launch {
 class LaunchPlanner {
  public:
   static absl::StatusOr<std::unique_ptr<LaunchPlanner>> Create(cgroup::Hierarchy& cgroups,
-                                                               security::SeccompCache& seccomp);
+                                                               security::Confinement& confinement);
 
   // Makes the container's cgroup and nothing else that lasts; after an error the caller removes it. InvalidArgument
   // with the field's name for what the image cannot satisfy (an unknown user, no command).
   absl::StatusOr<Launch> Plan(LaunchInput input);
 
-  // The program of a process's seccomp profile as an index in `fds`, or -1 for none.
-  absl::StatusOr<int> AddSeccomp(const state::v1::Security& security, uint64_t caps, PlanFds& fds);
+  // The seccomp program of a process of the container, the first or an exec: seccomp_* of `process`, whose bounding set
+  // is decided. FailedPrecondition without seccomp in the kernel, or when the agent that the profile names does not
+  // listen.
+  absl::Status AddSeccomp(const state::v1::Pod& pod, const state::v1::Container& container, shim::v1::Process& process,
+                          PlanFds& fds);
+
+  // The labels of a container that is to be; `container` has its spec. Of a pod: its `pod`, with `container` empty.
+  absl::StatusOr<ContainerLabels> SelinuxLabels(const state::v1::Pod& pod, const state::v1::ContainerSpec& container);
 
   static absl::StatusOr<cgroup::Limits> LimitsOf(const state::v1::Resources& resources);
 
  private:
-  LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, rootfs::DeviceNodes devices,
+  LaunchPlanner(cgroup::Hierarchy& cgroups, security::Confinement& confinement, rootfs::DeviceNodes devices,
                 uint64_t available)
-      : cgroups_(cgroups), seccomp_(seccomp), devices_(std::move(devices)), available_caps_(available) {}
+      : cgroups_(cgroups), confinement_(confinement), devices_(std::move(devices)), available_caps_(available) {}
 
   absl::Status AddProcess(const LaunchInput& input, Launch& out);
   absl::Status AddMounts(const LaunchInput& input, Launch& out);
@@ -75,7 +89,7 @@ class LaunchPlanner {
   absl::Status AddLog(const LaunchInput& input, Launch& out);
 
   cgroup::Hierarchy& cgroups_;
-  security::SeccompCache& seccomp_;
+  security::Confinement& confinement_;
   const rootfs::DeviceNodes devices_;
   const uint64_t available_caps_;
 };

@@ -4,6 +4,7 @@
 #include "cri/spec/launch_plan.h"
 #include "runtime/rootfs/bind.h"
 #include "runtime/rootfs/plan.h"
+#include "runtime/security/relabel.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 
@@ -71,9 +72,13 @@ absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
   RETURN_IF_ERROR(AddSandboxFiles(input, out.fds, mounts.volumes));
   for (const auto& m : spec.mounts()) {
     ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m), "mounts.host_path");
+    if (m.selinux_relabel() && !input.selinux.mount.empty()) {
+      RETURN_IF_ERROR(security::Relabel(m.host_path(), input.selinux.mount), "mounts.selinux_relabel");
+    }
     mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(bind.mount)), bind.file});
   }
   ASSIGN_OR_RETURN(auto steps, rootfs::PlanMounts(mounts), "mounts.container_path");
+  rootfs::AddSelinuxContexts(input.selinux.mount, input.selinux.pod, steps);
   for (auto& step : steps) *out.plan.add_mounts() = std::move(step);
   return absl::OkStatus();
 }

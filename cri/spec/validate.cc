@@ -5,6 +5,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "cri/spec/confinement.h"
 #include "cri/spec/process.h"
 #include "runtime/base/id.h"
 
@@ -97,6 +98,27 @@ absl::Status ValidateIdentity(const state::v1::Security& s) {
   return absl::OkStatus();
 }
 
+// The words alone: what the policy knows is asked where the label is made.
+absl::Status ValidateSelinux(const state::v1::SelinuxOptions& options) {
+  absl::Status status = security::CheckSelinuxParts(ToSelinuxContext(options));
+  return status.ok() ? status : Invalid("selinux_options.", status.message());
+}
+
+absl::Status ValidateProfiles(const state::v1::Security& s) {
+  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
+    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
+  } else if (!s.seccomp().path().empty()) {
+    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
+  }
+  const std::string& name = s.apparmor().name();
+  if (s.apparmor().kind() != state::v1::AppArmorProfile::LOCALHOST) {
+    return name.empty() ? absl::OkStatus()
+                        : Invalid("apparmor.localhost_ref: given with a profile that is not Localhost");
+  }
+  if (name.empty()) return Invalid("apparmor.localhost_ref: is empty");
+  return HasControlBytes(name) ? Invalid("apparmor.localhost_ref: holds control characters") : absl::OkStatus();
+}
+
 absl::Status ValidateMounts(const state::v1::ContainerSpec& spec) {
   for (const auto& m : spec.mounts()) {
     RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
@@ -145,6 +167,7 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
       if (HasControlBytes(s)) return Invalid("dns_config: '", s, "' holds control characters");
     }
   }
+  RETURN_IF_ERROR(ValidateSelinux(spec.selinux()));
   return ValidatePorts(spec);
 }
 
@@ -162,11 +185,8 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }
-  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
-    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
-  } else if (!s.seccomp().path().empty()) {
-    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
-  }
+  RETURN_IF_ERROR(ValidateProfiles(s));
+  RETURN_IF_ERROR(ValidateSelinux(s.selinux()));
   if (!spec.working_dir().empty()) RETURN_IF_ERROR(ValidatePath("working_dir", spec.working_dir()));
   if (!spec.log_path().empty() &&
       (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {

@@ -89,7 +89,7 @@ absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) c
   return record;
 }
 
-absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
+absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, const std::string& label) const {
   ASSIGN_OR_RETURN(Record record, ReadRecord(id));
   if (record.boot_id != boot_id_) {
     return absl::FailedPreconditionError(
@@ -109,7 +109,9 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
   // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
   for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
     if (style < style_.load()) continue;
-    auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper.get(), work.get(), style), 0);
+    std::vector<sys::FsOption> options = OverlayOptions(lowers, upper.get(), work.get(), style);
+    if (!label.empty()) options.push_back(sys::FsOption::String("context", label));
+    auto mount = sys::MountDetached("overlay", options, 0);
     if (mount.ok()) {
       style_.store(style);
       return mount;

@@ -37,10 +37,10 @@ class Snapshots {
   // the chain's fix-up layer when it needs one that does not exist yet.
   absl::Status Create(const ContainerId& id, absl::Span<const std::string> layers);
 
-  // A detached overlay mount, read-write. NotFound. A further call is allowed once the mount of an earlier one is gone
-  // (it is not checked), and only in the boot that made the snapshot: after another, FailedPrecondition, since unsynced
-  // files may be torn.
-  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id) const;
+  // A detached overlay mount, read-write; `label` is the SELinux context of all files in it, empty = none. NotFound. A
+  // further call is allowed once the mount of an earlier one is gone (it is not checked), and only in the boot that
+  // made the snapshot: after another, FailedPrecondition, since unsynced files may be torn.
+  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id, const std::string& label = "") const;
 
   // OK when there is none. The mount must be gone.
   absl::Status Remove(const ContainerId& id);
