@@ -1,20 +1,28 @@
 // The writable layers of containers: ROOT/snapshots/<id>/{upper,work,meta.json}, mounted with overlayfs over layers
-// of a LayerStore. Overlays are mounted `volatile`: nothing of a writable layer is ever synced, since no container
-// outlives its boot.
-// Thread-safe, as long as one id is used by one thread at a time.
+// of a LayerStore. Beside them stands what else goes with the container: volumes/N, copies of directories of its image,
+// and images/IMAGE, the empty topmost directories of images that are volumes. Overlays are mounted `volatile`: nothing
+// of a writable layer is ever synced, since no container outlives its boot. For the same reason the directory is the only
+// record of a snapshot. Thread-safe, as long as one id is used by one thread at a time.
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "image/snapshot/fixups.h"
+#include "image/snapshot/layer_stack.h"
 #include "image/snapshot/overlay_options.h"
+#include "image/store.h"
 #include "image/unpack/layer_store.h"
+#include "image/unpack/trash.h"
 #include "image/unpack/tree_usage.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
@@ -25,6 +33,11 @@ namespace berth::image {
 struct SnapshotRecord {
   ContainerId id;
   std::vector<std::string> layers;  // diffIDs, bottom first
+  // Images that the container has as volumes, by id, with their layers.
+  std::map<std::string, std::vector<std::string>> volumes;
+
+  // Every layer that has to stay as long as the snapshot does, with repeats.
+  std::vector<std::string> AllLayers() const;
 };
 
 class Snapshots {
@@ -33,41 +46,75 @@ class Snapshots {
   // call left.
   static absl::StatusOr<std::unique_ptr<Snapshots>> Open(absl::string_view root, const LayerStore* layers);
 
-  // `layers` are diffIDs, bottom first, all in the store (NotFound otherwise) and at least one. AlreadyExists. Builds
-  // the chain's fix-up layer when it needs one that does not exist yet.
-  absl::Status Create(const ContainerId& id, absl::Span<const std::string> layers);
+  // Layers are all in the store (NotFound otherwise) and at least one for each image. AlreadyExists. Builds the chains'
+  // fix-up layers when they need ones that do not exist yet.
+  absl::Status Create(const SnapshotRecord& record);
 
   // A detached overlay mount, read-write; `label` is the SELinux context of all files in it, empty = none. NotFound. A
   // further call is allowed once the mount of an earlier one is gone (it is not checked), and only in the boot that
   // made the snapshot: after another, FailedPrecondition, since unsynced files may be torn.
   absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id, const std::string& label = "") const;
 
-  // OK when there is none. The mount must be gone.
+  // Store::MountImage and Store::CopyVolume.
+  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
+                                           absl::string_view sub_path) const;
+  absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) const;
+
+  // OK when there is none. The mounts must be gone. What was in it is unlinked later.
   absl::Status Remove(const ContainerId& id);
 
-  // Of the writable layer alone: a walk. NotFound.
+  // Of the writable layer and the copied volumes: a walk. NotFound.
   absl::StatusOr<TreeUsage> Usage(const ContainerId& id) const;
 
   // What is on disk. A snapshot whose record is damaged is listed without layers.
   absl::StatusOr<std::vector<SnapshotRecord>> List() const;
 
+  // DiffIDs of the layers that the snapshots stand on. A damaged record names none.
+  std::set<std::string> LayersInUse() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Those of one snapshot; none when it is not there or its record is damaged.
+  std::vector<std::string> LayersOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Removes the fix-up layers of chains that have lost a layer. Call it after removing layers.
   absl::Status PruneFixups();
 
  private:
-  struct Record {
+  struct Record : SnapshotRecord {
     std::string boot_id;
-    std::vector<std::string> layers;
   };
-  Snapshots(sys::UniqueFd dir, Fixups fixups, std::string boot_id, const LayerStore* layers)
-      : dir_(std::move(dir)), fixups_(std::move(fixups)), boot_id_(std::move(boot_id)), layers_(layers) {}
-  absl::Status Fill(int dir, absl::Span<const std::string> layers) const;
+  // The layers of an image, opened: what is the same for all of its containers.
+  struct Chain {
+    LayerStack stack;
+    sys::UniqueFd fixup;
+    sys::UniqueFd root;  // whose attributes the root directory has
+
+    // What an overlay is mounted over: descriptors of the lower directories, topmost first.
+    std::vector<int> Lowers() const;
+  };
+  Snapshots(sys::UniqueFd dir, Fixups fixups, std::string boot_id, const LayerStore* layers,
+            std::unique_ptr<Trash> trash)
+      : dir_(std::move(dir)),
+        fixups_(std::move(fixups)),
+        boot_id_(std::move(boot_id)),
+        layers_(layers),
+        trash_(std::move(trash)) {}
+  absl::Status Adopt();
+  absl::Status Fill(int dir, const SnapshotRecord& record) const;
+  absl::StatusOr<std::shared_ptr<const Chain>> ChainOf(absl::Span<const std::string> layers) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;
+  absl::StatusOr<Record> RecordOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<sys::UniqueFd> OpenSnapshot(const ContainerId& id) const;
+  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work,
+                                              const std::string& label) const;
 
   const sys::UniqueFd dir_;
   const Fixups fixups_;
   const std::string boot_id_;
   const LayerStore* const layers_;
+  const std::unique_ptr<Trash> trash_;
+  mutable absl::Mutex mutex_;
+  std::map<ContainerId, Record> records_ ABSL_GUARDED_BY(mutex_);  // the sound ones
+  mutable std::map<std::vector<std::string>, std::shared_ptr<const Chain>> chains_ ABSL_GUARDED_BY(mutex_);
   mutable std::atomic<LowerStyle> style_ = LowerStyle::kDescriptors;  // what this kernel is known to take
 };
 

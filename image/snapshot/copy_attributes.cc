@@ -1,4 +1,4 @@
-#include "image/snapshot/directory_attributes.h"
+#include "image/snapshot/copy_attributes.h"
 
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -18,6 +18,7 @@ namespace {
 
 absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int fd) {
   std::string path = absl::StrCat("/proc/self/fd/", fd);
+  if (listxattr(path.c_str(), nullptr, 0) == 0) return std::map<std::string, std::string>();  // nearly always
   std::string names(XATTR_LIST_MAX, '\0');
   ssize_t size = listxattr(path.c_str(), names.data(), names.size());
   if (size < 0 && errno == ENOTSUP) return std::map<std::string, std::string>();
@@ -37,8 +38,8 @@ absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int fd) {
 
 }  // namespace
 
-absl::Status CopyDirectoryAttributes(int from, int to) {
-  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(from, "directory"));
+absl::Status CopyAttributes(int from, int to) {
+  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(from, "source"));
   ASSIGN_OR_RETURN(auto xattrs, ReadXattrs(from));
   if (fchown(to, st.st_uid, st.st_gid) != 0) return ErrnoError(errno, "chown");
   if (fchmod(to, st.st_mode & 07777) != 0) return ErrnoError(errno, "chmod");
