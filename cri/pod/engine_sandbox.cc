@@ -9,6 +9,7 @@
 #include "cri/pod/engine.h"
 #include "cri/pod/sandbox_files.h"
 #include "cri/spec/confinement.h"
+#include "cri/spec/shm_size.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
 #include "runtime/sys/file.h"
@@ -121,7 +122,10 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   });
   if (!spec.log_directory().empty()) RETURN_IF_ERROR(sys::MakeDirs(spec.log_directory(), 0755), "log_directory");
   RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
-  if (spec.namespaces().ipc() != state::v1::NODE) RETURN_IF_ERROR(MountShm(PodDir(pod.id()), labels->pod));
+  if (spec.namespaces().ipc() != state::v1::NODE) {
+    ASSIGN_OR_RETURN(uint64_t size, spec::ShmSize(spec));
+    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size, labels->pod));
+  }
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
   RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
@@ -142,10 +146,11 @@ absl::Status Engine::LaunchShim(const Pod& pod) {
   plan.set_uts(ShimNamespace(ns.network()));
   plan.set_shared_pid(ns.pid() == state::v1::POD);
   if (plan.uts() == shim::v1::NAMESPACE_NEW) plan.set_hostname(HostnameOf(pod.spec(), ""));
-  for (const auto& [key, value] : pod.spec().sysctls()) {
+  for (const spec::Sysctl& s : spec::PlanSysctls(pod.spec(), options_.sysctls)) {
     auto* sysctl = plan.add_sysctls();
-    sysctl->set_key(key);
-    sysctl->set_value(value);
+    sysctl->set_key(s.key);
+    sysctl->set_value(s.value);
+    sysctl->set_optional(s.optional);
   }
   plan.set_oom_score_adj(-998);
   std::vector<int> fds;

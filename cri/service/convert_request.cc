@@ -153,9 +153,7 @@ absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::
 
 absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSpec& spec) {
   for (const v1::Mount& m : config.mounts()) {
-    if (!m.image().image().empty()) return NotYet("mounts.image");
     if (m.uidmappings_size() > 0 || m.gidmappings_size() > 0) return NotYet("mounts.uidMappings");
-    if (m.mount_options_size() > 0) return NotYet("mounts.mount_options");
     if (!v1::MountPropagation_IsValid(m.propagation()))
       return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));
     state::v1::Mount& out = *spec.add_mounts();
@@ -228,7 +226,6 @@ absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config,
 
 absl::StatusOr<state::v1::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config) {
   if (!config.has_metadata()) return Invalid("config.metadata: is missing");
-  if (config.cdi_devices_size() > 0) return NotYet("CDI_devices");
   state::v1::ContainerSpec spec;
   spec.set_name(config.metadata().name());
   spec.set_attempt(config.metadata().attempt());

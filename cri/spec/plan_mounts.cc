@@ -1,7 +1,8 @@
-// The mounts of a plan: the standard ones, the files of the sandbox and the request's volumes.
+// The mounts of a plan: the standard ones, the files of the sandbox, the image's volumes and the request's.
 #include <fcntl.h>
 
 #include "cri/spec/launch_plan.h"
+#include "cri/spec/mount_attrs.h"
 #include "runtime/rootfs/bind.h"
 #include "runtime/rootfs/plan.h"
 #include "runtime/security/relabel.h"
@@ -25,17 +26,30 @@ rootfs::Propagation PropagationOf(state::v1::Mount::Propagation p) {
 }
 
 absl::StatusOr<rootfs::Bind> OpenVolume(const state::v1::Mount& m) {
-  rootfs::BindRequest request{m.host_path(), m.readonly(), m.recursive_readonly(), PropagationOf(m.propagation())};
+  ASSIGN_OR_RETURN(uint64_t attrs, MountAttrs(m));
+  rootfs::BindRequest request{m.host_path(), m.readonly(), m.recursive_readonly(), PropagationOf(m.propagation()),
+                              attrs};
+  RETURN_IF_ERROR(rootfs::CheckPropagation(request), "mounts.propagation");
   auto bind = rootfs::OpenBind(request);
-  if (!absl::IsNotFound(bind.status())) return bind;
-  // A host path that is missing is made as a directory: what Docker began, kubelets and their users rely on.
-  RETURN_IF_ERROR(sys::MakeDirs(m.host_path(), 0755));
-  return rootfs::OpenBind(request);
+  // FALLBACK(linux<5.12): there is nothing to fall back to; kubelets look for the word at the message's beginning.
+  if (m.recursive_readonly() && absl::IsUnimplemented(bind.status())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("RROUnsupported: mounts.recursive_read_only: ", bind.status().message()));
+  }
+  RETURN_IF_ERROR(bind, "mounts.host_path");
+  return bind;
+}
+
+absl::Status AddBind(const state::v1::Mount& m, PlanFds& fds, std::vector<rootfs::Attachment>& out) {
+  ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m));
+  out.push_back({m.container_path(), fds.Own(std::move(bind.mount)), bind.file});
+  return absl::OkStatus();
 }
 
 bool Mounts(const ContainerSpec& spec, absl::string_view path) {
   for (const auto& m : spec.mounts()) {
-    if (m.container_path() == path) return true;
+    auto target = rootfs::CleanTarget(m.container_path());
+    if (target.ok() && *target == path) return true;
   }
   return false;
 }
@@ -56,7 +70,7 @@ absl::Status AddSandboxFiles(const LaunchInput& input, PlanFds& fds, std::vector
 
 }  // namespace
 
-absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
+absl::Status LaunchPlanner::AddMounts(LaunchInput& input, Launch& out) {
   const ContainerSpec& spec = input.container.spec();
   rootfs::MountPlanInput mounts;
   mounts.privileged = spec.security().privileged();
@@ -70,12 +84,22 @@ absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
   mounts.shm_fd = out.fds.Own(std::move(shm));
 
   RETURN_IF_ERROR(AddSandboxFiles(input, out.fds, mounts.volumes));
+  for (Volume& volume : input.config_volumes) {
+    mounts.volumes.push_back({volume.container_path, out.fds.Own(std::move(volume.mount)), false});
+  }
+  for (const auto& m : input.device_mounts) {
+    if (!Mounts(spec, m.container_path())) RETURN_IF_ERROR(AddBind(m, out.fds, mounts.volumes), "devices");
+  }
+  auto image_volume = input.image_volumes.begin();
   for (const auto& m : spec.mounts()) {
-    ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m), "mounts.host_path");
-    if (m.selinux_relabel() && !input.selinux.mount.empty()) {
-      RETURN_IF_ERROR(security::Relabel(m.host_path(), input.selinux.mount), "mounts.selinux_relabel");
+    if (m.image().empty()) {
+      RETURN_IF_ERROR(AddBind(m, out.fds, mounts.volumes));
+      if (m.selinux_relabel() && !input.selinux.mount.empty()) {
+        RETURN_IF_ERROR(security::Relabel(m.host_path(), input.selinux.mount), "mounts.selinux_relabel");
+      }
+    } else {
+      mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(*image_volume++)), false});
     }
-    mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(bind.mount)), bind.file});
   }
   ASSIGN_OR_RETURN(auto steps, rootfs::PlanMounts(mounts), "mounts.container_path");
   rootfs::AddSelinuxContexts(input.selinux.mount, input.selinux.pod, steps);

@@ -5,8 +5,12 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "cri/spec/annotations.h"
 #include "cri/spec/confinement.h"
+#include "cri/spec/mount_attrs.h"
 #include "cri/spec/process.h"
+#include "cri/spec/shm_size.h"
+#include "cri/spec/sysctls.h"
 #include "runtime/base/id.h"
 
 namespace berth::spec {
@@ -37,32 +41,6 @@ absl::Status ValidatePath(absl::string_view field, absl::string_view path) {
   if (!absl::StartsWith(path, "/")) return Invalid(field, ": '", path, "' is not an absolute path");
   if (path.find('\0') != absl::string_view::npos) return Invalid(field, ": holds a NUL byte");
   if (path.size() > 4095) return Invalid(field, ": longer than 4095 bytes");
-  return absl::OkStatus();
-}
-
-// Sysctls that are namespaced, and by what: anything else would change the host.
-absl::Status ValidateSysctl(absl::string_view key, absl::string_view value, const Namespaces& ns) {
-  for (char c : key) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && !absl::StrContains("._-/", c)) {
-      return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
-    }
-  }
-  if (HasDotDot(key) || absl::StrContains(key, ".."))
-    return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
-  if (HasControlBytes(value) && !absl::StrContains(value, '\t'))
-    return Invalid("linux.sysctls: the value of ", key, " holds control characters");
-  static const std::set<std::string> kIpc = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
-                                             "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
-                                             "kernel.shmmni", "kernel.shm_rmid_forced"};
-  if (absl::StartsWith(key, "net.")) {
-    if (ns.network() == state::v1::NODE)
-      return Invalid("linux.sysctls: ", key, " with the host's network would change the host");
-  } else if (absl::StartsWith(key, "fs.mqueue.") || kIpc.count(std::string(key))) {
-    if (ns.ipc() == state::v1::NODE)
-      return Invalid("linux.sysctls: ", key, " with the host's IPC would change the host");
-  } else {
-    return Invalid("linux.sysctls: ", key, " is not namespaced");
-  }
   return absl::OkStatus();
 }
 
@@ -119,18 +97,52 @@ absl::Status ValidateProfiles(const state::v1::Security& s) {
   return HasControlBytes(name) ? Invalid("apparmor.localhost_ref: holds control characters") : absl::OkStatus();
 }
 
-absl::Status ValidateMounts(const state::v1::ContainerSpec& spec) {
-  for (const auto& m : spec.mounts()) {
-    RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
-    RETURN_IF_ERROR(ValidatePath("mounts.host_path", m.host_path()));
-    if (m.recursive_readonly() && !m.readonly()) {
-      return Invalid("mounts.recursive_read_only: '", m.container_path(), "' is not readonly");
-    }
-    if (m.recursive_readonly() && m.propagation() != state::v1::Mount::PRIVATE) {
-      return Invalid("mounts.recursive_read_only: '", m.container_path(), "' needs private propagation");
-    }
+absl::Status ValidateImageVolume(const state::v1::Mount& m) {
+  if (!m.host_path().empty()) return Invalid("mounts.host_path: '", m.host_path(), "' is given together with an image");
+  if (!m.readonly()) return Invalid("mounts.readonly: '", m.container_path(), "' is an image and must be readonly");
+  if (m.propagation() != state::v1::Mount::PRIVATE) {
+    return Invalid("mounts.propagation: '", m.container_path(), "' is an image, which is private");
+  }
+  const std::string& sub_path = m.image_sub_path();
+  if (absl::StartsWith(sub_path, "/")) return Invalid("mounts.image_sub_path: '", sub_path, "' is not relative");
+  if (HasDotDot(sub_path)) return Invalid("mounts.image_sub_path: '", sub_path, "' holds '..'");
+  if (sub_path.size() > 4095 || absl::StrContains(sub_path, '\0')) {
+    return Invalid("mounts.image_sub_path: is longer than 4095 bytes or holds a NUL byte");
   }
   return absl::OkStatus();
+}
+
+absl::Status ValidateBind(const state::v1::Mount& m) {
+  RETURN_IF_ERROR(ValidatePath("mounts.host_path", m.host_path()));
+  if (!m.image_sub_path().empty()) return Invalid("mounts.image_sub_path: given without an image");
+  return absl::OkStatus();
+}
+
+absl::Status ValidateMount(const state::v1::Mount& m) {
+  RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
+  if (HasDotDot(m.container_path())) return Invalid("mounts.container_path: '", m.container_path(), "' holds '..'");
+  RETURN_IF_ERROR(m.image().empty() ? ValidateBind(m) : ValidateImageVolume(m));
+  if (m.recursive_readonly() && !m.readonly()) {
+    return Invalid("mounts.recursive_read_only: '", m.container_path(), "' is not readonly");
+  }
+  if (m.recursive_readonly() && m.propagation() != state::v1::Mount::PRIVATE) {
+    return Invalid("mounts.recursive_read_only: '", m.container_path(), "' needs private propagation");
+  }
+  return MountAttrs(m).status();
+}
+
+absl::Status ValidateDevices(const state::v1::ContainerSpec& spec) {
+  for (const auto& d : spec.devices()) {
+    RETURN_IF_ERROR(ValidatePath("devices.host_path", d.host_path()));
+    if (!d.container_path().empty()) {
+      RETURN_IF_ERROR(ValidatePath("devices.container_path", d.container_path()));
+      if (HasDotDot(d.container_path())) return Invalid("devices.container_path: holds '..'");
+    }
+    if (d.permissions().find_first_not_of("rwm") != std::string::npos) {
+      return Invalid("devices.permissions: '", d.permissions(), "' is not of the letters r, w and m");
+    }
+  }
+  return CdiDevicesOf(spec).status();
 }
 
 }  // namespace
@@ -154,7 +166,8 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
     return Invalid("namespace_options.network: must be POD or NODE");
   if (ns.pid() == state::v1::TARGET) return Invalid("namespace_options.pid: TARGET is for containers");
   if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
-  for (const auto& [key, value] : spec.sysctls()) RETURN_IF_ERROR(ValidateSysctl(key, value, ns));
+  RETURN_IF_ERROR(ValidateSysctls(spec));
+  RETURN_IF_ERROR(ShmSize(spec));
   const std::string& parent = spec.cgroup_parent();
   if (absl::EndsWith(parent, ".slice")) {
     return Invalid("linux.cgroup_parent: '", parent, "' is a systemd slice, but the cgroup driver is cgroupfs");
@@ -181,7 +194,8 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
     return Invalid("security_context.privileged: the pod sandbox was not made privileged");
   }
   RETURN_IF_ERROR(ValidateIdentity(s));
-  RETURN_IF_ERROR(ValidateMounts(spec));
+  for (const auto& m : spec.mounts()) RETURN_IF_ERROR(ValidateMount(m));
+  RETURN_IF_ERROR(ValidateDevices(spec));
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }

@@ -34,6 +34,34 @@ ContainerSpec GoodContainer() {
   return c;
 }
 
+state::v1::Mount* AddBind(ContainerSpec& c) {
+  auto* m = c.add_mounts();
+  m->set_container_path("/c");
+  m->set_host_path("/h");
+  return m;
+}
+
+state::v1::Mount* AddImage(ContainerSpec& c) {
+  auto* m = c.add_mounts();
+  m->set_container_path("/c");
+  m->set_image("busybox");
+  m->set_readonly(true);
+  return m;
+}
+
+TEST(GoodMounts, AreAccepted) {
+  ContainerSpec c = GoodContainer();
+  auto* bind = AddBind(c);
+  for (const char* option : {"noexec", "nosuid", "nodev", "noexec"}) bind->add_mount_options(option);
+  bind->set_readonly(true);
+  bind->set_recursive_readonly(true);
+  auto* image = AddImage(c);
+  image->set_image_sub_path("a/b..c/.");
+  image->add_mount_options("noexec");
+  image->set_recursive_readonly(true);
+  EXPECT_TRUE(ValidateContainer(c, GoodPod()).ok()) << ValidateContainer(c, GoodPod());
+}
+
 struct PodCase {
   const char* field;
   std::function<void(PodSpec&)> spoil;
@@ -114,6 +142,33 @@ INSTANTIATE_TEST_SUITE_P(
                         m->set_host_path("/y");
                         m->set_recursive_readonly(true);
                       }},
+        ContainerCase{"mounts.recursive_read_only",
+                      [](ContainerSpec& c) {
+                        auto* m = AddBind(c);
+                        m->set_readonly(true);
+                        m->set_recursive_readonly(true);
+                        m->set_propagation(state::v1::Mount::HOST_TO_CONTAINER);
+                      }},
+        ContainerCase{"mounts.container_path", [](ContainerSpec& c) { AddBind(c)->set_container_path("rel"); }},
+        ContainerCase{"mounts.container_path", [](ContainerSpec& c) { AddBind(c)->set_container_path("/a/../b"); }},
+        ContainerCase{"mounts.container_path",
+                      [](ContainerSpec& c) { AddBind(c)->set_container_path(std::string("/a\0b", 4)); }},
+        ContainerCase{"mounts.container_path",
+                      [](ContainerSpec& c) { AddBind(c)->set_container_path("/" + std::string(4095, 'a')); }},
+        ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path("rel"); }},
+        ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path(std::string("/a\0b", 4)); }},
+        ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options("ro"); }},
+        ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options(""); }},
+        ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddImage(c)->add_mount_options("exec"); }},
+        ContainerCase{"mounts.image_sub_path", [](ContainerSpec& c) { AddBind(c)->set_image_sub_path("d"); }},
+        ContainerCase{"mounts.image_sub_path", [](ContainerSpec& c) { AddImage(c)->set_image_sub_path("/d"); }},
+        ContainerCase{"mounts.image_sub_path", [](ContainerSpec& c) { AddImage(c)->set_image_sub_path("d/../.."); }},
+        ContainerCase{"mounts.image_sub_path",
+                      [](ContainerSpec& c) { AddImage(c)->set_image_sub_path(std::string("a\0b", 3)); }},
+        ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddImage(c)->set_host_path("/h"); }},
+        ContainerCase{"mounts.readonly", [](ContainerSpec& c) { AddImage(c)->set_readonly(false); }},
+        ContainerCase{"mounts.propagation",
+                      [](ContainerSpec& c) { AddImage(c)->set_propagation(state::v1::Mount::BIDIRECTIONAL); }},
         ContainerCase{"namespace_options.target_id",
                       [](ContainerSpec& c) { c.mutable_security()->mutable_namespaces()->set_pid(state::v1::TARGET); }},
         ContainerCase{"seccomp.localhost_ref",

@@ -216,7 +216,8 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowe
       return mount;
     }
     if (first.ok()) first = mount.status();
-    if (ErrnoOf(mount.status()) != EINVAL) break;
+    // Before 6.5 overlayfs has the old mount API, which takes no descriptors at all.
+    if (ErrnoOf(mount.status()) != EINVAL && ErrnoOf(mount.status()) != EOPNOTSUPP) break;
   }
   return first;
 }

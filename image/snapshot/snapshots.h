@@ -1,8 +1,8 @@
 // The writable layers of containers: ROOT/snapshots/<id>/{upper,work,meta.json}, mounted with overlayfs over layers
 // of a LayerStore. Beside them stands what else goes with the container: volumes/N, copies of directories of its image,
 // and images/IMAGE, the empty topmost directories of images that are volumes. Overlays are mounted `volatile`: nothing
-// of a writable layer is ever synced, since no container outlives its boot. For the same reason the directory is the only
-// record of a snapshot. Thread-safe, as long as one id is used by one thread at a time.
+// of a writable layer is ever synced, since no container outlives its boot. For the same reason the directory is the
+// only record of a snapshot. Thread-safe, as long as one id is used by one thread at a time.
 #pragma once
 
 #include <atomic>

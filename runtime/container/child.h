@@ -26,6 +26,7 @@ struct ChildContext {
   int stdout_fd = -1;
   int stderr_fd = -1;
   int procfs = -1;
+  int rdt_tasks = -1;                            // of the resctrl class that it joins
   int target_pidfd = -1;                         // of an exec: whose namespaces it joins
   int oom_score_adj = 0;                         // of an exec whose process says nothing
   security::ListenerMailbox* mailbox = nullptr;  // of a process whose seccomp program notifies

@@ -169,6 +169,7 @@ absl::StatusOr<Spawned> SpawnContainer(const SpawnEnvironment& environment, cons
   context.cgroup = ResolveCgroup(plan.has_cgroup(), plan.cgroup(), fds);
   context.procfs = environment.procfs;
   context.open_files = environment.open_files;
+  context.rdt_tasks = process.has_rdt_tasks_fd() ? FdAt(fds, process.rdt_tasks_fd()) : -1;
   Pipe in, out, err;
   if (!process.tty()) {
     ASSIGN_OR_RETURN(out, MakePipe(process.uid(), process.gid()));
@@ -199,6 +200,7 @@ absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const Exe
   if (context.cgroup.empty() && target.cgroup != nullptr) context.cgroup = *target.cgroup;
   context.procfs = environment.procfs;
   context.open_files = environment.open_files;
+  context.rdt_tasks = plan.process().has_rdt_tasks_fd() ? FdAt(fds, plan.process().rdt_tasks_fd()) : -1;
   context.stdin_fd = FdAt(fds, plan.stdin_fd());
   context.stdout_fd = FdAt(fds, plan.stdout_fd());
   context.stderr_fd = FdAt(fds, plan.stderr_fd());

@@ -79,6 +79,13 @@ def test_seccomp_privileged_has_none(f):
         equal(pod.sh(SECCOMP, security={"privileged": True, **security}), (0, "Seccomp:\t0\n"))
 
 
+def test_profiles_of_the_pod_confine_nothing(f):
+    """A pod has no process that they could confine, and its containers do not inherit them."""
+    profiles = {"seccomp": {"profile_type": RUNTIME_DEFAULT}, "apparmor": {"profile_type": RUNTIME_DEFAULT}, "namespace_options": {"pid": 1}}
+    pod = f.run_pod(linux={"security_context": profiles})
+    equal(pod.sh(SECCOMP), (0, "Seccomp:\t0\n"))
+
+
 def test_seccomp_reference_without_localhost(f):
     for kind in (RUNTIME_DEFAULT, UNCONFINED):
         refuse(f, "InvalidArgument", "seccomp.localhost_ref", security={"seccomp": {"profile_type": kind, "localhost_ref": "/p.json"}})
