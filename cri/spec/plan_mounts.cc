@@ -6,6 +6,7 @@
 #include "cri/spec/volume_paths.h"
 #include "runtime/rootfs/bind.h"
 #include "runtime/rootfs/plan.h"
+#include "runtime/security/relabel.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 
@@ -96,11 +97,15 @@ absl::Status LaunchPlanner::AddMounts(LaunchInput& input, Launch& out) {
   for (const auto& m : spec.mounts()) {
     if (m.image().empty()) {
       RETURN_IF_ERROR(AddBind(m, out.fds, mounts.volumes));
+      if (m.selinux_relabel() && !input.selinux.mount.empty()) {
+        RETURN_IF_ERROR(security::Relabel(m.host_path(), input.selinux.mount), "mounts.selinux_relabel");
+      }
     } else {
       mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(*image_volume++)), false});
     }
   }
   ASSIGN_OR_RETURN(auto steps, rootfs::PlanMounts(mounts), "mounts.container_path");
+  rootfs::AddSelinuxContexts(input.selinux.mount, input.selinux.pod, steps);
   for (auto& step : steps) *out.plan.add_mounts() = std::move(step);
   return absl::OkStatus();
 }

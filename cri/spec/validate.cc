@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "cri/spec/annotations.h"
+#include "cri/spec/confinement.h"
 #include "cri/spec/mount_attrs.h"
 #include "cri/spec/process.h"
 #include "cri/spec/resources.h"
@@ -77,6 +78,27 @@ absl::Status ValidateIdentity(const state::v1::Security& s) {
   return absl::OkStatus();
 }
 
+// The words alone: what the policy knows is asked where the label is made.
+absl::Status ValidateSelinux(const state::v1::SelinuxOptions& options) {
+  absl::Status status = security::CheckSelinuxParts(ToSelinuxContext(options));
+  return status.ok() ? status : Invalid("selinux_options.", status.message());
+}
+
+absl::Status ValidateProfiles(const state::v1::Security& s) {
+  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
+    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
+  } else if (!s.seccomp().path().empty()) {
+    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
+  }
+  const std::string& name = s.apparmor().name();
+  if (s.apparmor().kind() != state::v1::AppArmorProfile::LOCALHOST) {
+    return name.empty() ? absl::OkStatus()
+                        : Invalid("apparmor.localhost_ref: given with a profile that is not Localhost");
+  }
+  if (name.empty()) return Invalid("apparmor.localhost_ref: is empty");
+  return HasControlBytes(name) ? Invalid("apparmor.localhost_ref: holds control characters") : absl::OkStatus();
+}
+
 absl::Status ValidateImageVolume(const state::v1::Mount& m) {
   if (!m.host_path().empty()) return Invalid("mounts.host_path: '", m.host_path(), "' is given together with an image");
   if (!m.readonly()) return Invalid("mounts.readonly: '", m.container_path(), "' is an image and must be readonly");
@@ -89,14 +111,6 @@ absl::Status ValidateImageVolume(const state::v1::Mount& m) {
   if (sub_path.size() > 4095 || absl::StrContains(sub_path, '\0')) {
     return Invalid("mounts.image_sub_path: is longer than 4095 bytes or holds a NUL byte");
   }
-  return absl::OkStatus();
-}
-
-absl::Status ValidateSeccomp(const state::v1::SeccompProfile& profile) {
-  if (profile.kind() == state::v1::SeccompProfile::LOCALHOST) {
-    return ValidatePath("seccomp.localhost_ref", profile.path());
-  }
-  if (!profile.path().empty()) return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
   return absl::OkStatus();
 }
 
@@ -168,6 +182,7 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
       if (HasControlBytes(s)) return Invalid("dns_config: '", s, "' holds control characters");
     }
   }
+  RETURN_IF_ERROR(ValidateSelinux(spec.selinux()));
   return ValidatePorts(spec);
 }
 
@@ -191,7 +206,8 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }
-  RETURN_IF_ERROR(ValidateSeccomp(s.seccomp()));
+  RETURN_IF_ERROR(ValidateProfiles(s));
+  RETURN_IF_ERROR(ValidateSelinux(s.selinux()));
   if (!spec.working_dir().empty()) RETURN_IF_ERROR(ValidatePath("working_dir", spec.working_dir()));
   if (!spec.log_path().empty() &&
       (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {
@@ -208,7 +224,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
 
 absl::Status ValidateSandboxSecurity(const state::v1::Security& s) {
   RETURN_IF_ERROR(ValidateIdentity(s));
-  return ValidateSeccomp(s.seccomp());
+  return ValidateProfiles(s);
 }
 
 }  // namespace berth::spec

@@ -93,6 +93,7 @@ INSTANTIATE_TEST_SUITE_P(
                 [](PodSpec& p) { (*p.mutable_sysctls())["kernel.shm_rmid_forced=1+kernel.core_pattern"] = "x"; }},
         PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["net.../../x"] = "x"; }},
         PodCase{"linux.sysctls", [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::NODE); }},
+        PodCase{"selinux_options.level", [](PodSpec& p) { p.mutable_selinux()->set_level("c1,c2"); }},
         PodCase{"dns_config", [](PodSpec& p) { p.mutable_dns()->add_searches("a\nnameserver 1.2.3.4"); }},
         PodCase{"port_mappings.host_port", [](PodSpec& p) { p.mutable_ports(0)->set_host_port(70000); }},
         PodCase{"port_mappings.container_port", [](PodSpec& p) { p.mutable_ports(0)->set_container_port(0); }},
@@ -208,6 +209,26 @@ INSTANTIATE_TEST_SUITE_P(
         ContainerCase{"CDI_devices", [](ContainerSpec& c) { c.add_cdi_devices("gpu0"); }},
         ContainerCase{"annotation cdi.k8s.io/a",
                       [](ContainerSpec& c) { (*c.mutable_annotations())["cdi.k8s.io/a"] = "v/c=1,"; }},
+        ContainerCase{"seccomp.localhost_ref",
+                      [](ContainerSpec& c) {
+                        c.mutable_security()->mutable_seccomp()->set_kind(state::v1::SeccompProfile::LOCALHOST);
+                        c.mutable_security()->mutable_seccomp()->set_path("p.json");
+                      }},
+        ContainerCase{"apparmor.localhost_ref",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_apparmor()->set_name("x"); }},
+        ContainerCase{"apparmor.localhost_ref",
+                      [](ContainerSpec& c) {
+                        c.mutable_security()->mutable_apparmor()->set_kind(state::v1::AppArmorProfile::LOCALHOST);
+                      }},
+        ContainerCase{"apparmor.localhost_ref",
+                      [](ContainerSpec& c) {
+                        c.mutable_security()->mutable_apparmor()->set_kind(state::v1::AppArmorProfile::LOCALHOST);
+                        c.mutable_security()->mutable_apparmor()->set_name("x\nunconfined");
+                      }},
+        ContainerCase{"selinux_options.type",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_selinux()->set_type("a:b"); }},
+        ContainerCase{"selinux_options.level",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_selinux()->set_level("s0:c1024"); }},
         ContainerCase{"working_dir", [](ContainerSpec& c) { c.set_working_dir("rel"); }},
         ContainerCase{"log_path", [](ContainerSpec& c) { c.set_log_path("../../etc/passwd"); }},
         ContainerCase{"envs.key", [](ContainerSpec& c) { c.add_envs()->set_key("A=B"); }},

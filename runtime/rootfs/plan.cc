@@ -99,6 +99,14 @@ absl::StatusOr<std::vector<MountStep>> PlanMounts(const MountPlanInput& input) {
   return steps;
 }
 
+void AddSelinuxContexts(absl::string_view mount, absl::string_view pod, std::vector<MountStep>& steps) {
+  for (MountStep& step : steps) {
+    const bool own = step.kind() == MountStep::TMPFS || step.kind() == MountStep::DEVPTS;
+    if (own && !mount.empty()) step.add_options(absl::StrCat("context=", mount));
+    if (step.kind() == MountStep::MQUEUE && !pod.empty()) step.add_options(absl::StrCat("context=", pod));
+  }
+}
+
 bool HasOwnDev(const std::vector<MountStep>& mounts) {
   return std::any_of(mounts.begin(), mounts.end(),
                      [](const MountStep& step) { return step.kind() == MountStep::TMPFS && step.target() == "/dev"; });

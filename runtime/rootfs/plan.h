@@ -42,6 +42,11 @@ struct MountPlanInput {
 // absolute, is "/" or holds "..".
 absl::StatusOr<std::vector<MountStep>> PlanMounts(const MountPlanInput& input);
 
+// Labels the files of the mounts that are the container's alone: /dev, /dev/pts and other tmpfs with `mount`,
+// the message queues, which all of a pod's containers have, with `pod`. Empty: nothing changes. What the kernel fills
+// (proc, sysfs, cgroups) takes no labels.
+void AddSelinuxContexts(absl::string_view mount, absl::string_view pod, std::vector<MountStep>& steps);
+
 // Whether `mounts` bring a fresh /dev that is to be filled with the default devices.
 bool HasOwnDev(const std::vector<MountStep>& mounts);
 

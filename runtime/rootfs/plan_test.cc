@@ -88,5 +88,26 @@ TEST(PlanTest, OptionsOfTheStandardMounts) {
   }
 }
 
+TEST(PlanMounts, SelinuxContextsWhereFilesAreTheContainersOwn) {
+  MountPlanInput input;
+  input.cgroup_v2 = true;
+  auto steps = PlanMounts(input);
+  ASSERT_TRUE(steps.ok()) << steps.status();
+  const std::vector<MountStep> before = *steps;
+  AddSelinuxContexts("", "", *steps);
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_EQ((*steps)[i].options_size(), before[i].options_size());
+  AddSelinuxContexts("u:r:own:s0:c1,c2", "u:r:pod:s0:c1,c2", *steps);
+  for (const MountStep& step : *steps) {
+    const std::string last = step.options_size() > 0 ? step.options(step.options_size() - 1) : "";
+    if (step.kind() == MountStep::TMPFS || step.kind() == MountStep::DEVPTS) {
+      EXPECT_EQ(last, "context=u:r:own:s0:c1,c2") << step.target();
+    } else if (step.kind() == MountStep::MQUEUE) {
+      EXPECT_EQ(last, "context=u:r:pod:s0:c1,c2");
+    } else {
+      EXPECT_EQ(step.options_size(), 0) << step.target();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace berth::rootfs
