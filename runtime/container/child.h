@@ -26,6 +26,7 @@ struct ChildContext {
   int stderr_fd = -1;
   int procfs = -1;
   int target_pidfd = -1;   // of an exec: whose namespaces it joins
+  int userns = -1;         // the pod's user namespace; -1 = the host's
   int oom_score_adj = 0;   // of an exec whose process says nothing
   rlimit open_files = {};  // the limit before the shim raised its own
 };
