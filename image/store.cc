@@ -1,5 +1,6 @@
 #include "image/store.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -60,7 +61,6 @@ class DiskStore : public Store {
   explicit DiskStore(Options options) : options_(std::move(options)) {}
 
   absl::Status OpenParts();
-  absl::Status RecoverSnapshots();
   absl::Status RecoverImages();
   absl::Status Collect();
   absl::StatusOr<ImageRow> FindRow(absl::string_view reference_or_id);
@@ -79,7 +79,6 @@ class DiskStore : public Store {
 absl::StatusOr<std::unique_ptr<Store>> DiskStore::Make(Options options) {
   std::unique_ptr<DiskStore> store(new DiskStore(std::move(options)));
   RETURN_IF_ERROR(store->OpenParts(), "image store ", store->options_.root);
-  RETURN_IF_ERROR(store->RecoverSnapshots(), "image store ", store->options_.root);
   RETURN_IF_ERROR(store->RecoverImages(), "image store ", store->options_.root);
   RETURN_IF_ERROR(store->Collect(), "image store ", store->options_.root);
   return store;
@@ -100,25 +99,6 @@ absl::Status DiskStore::OpenParts() {
             .hosts_dirs = options_.hosts_dirs,
             .pinned = {options_.pinned.begin(), options_.pinned.end()},
             .parallel_layers = options_.parallel_layers};
-  return absl::OkStatus();
-}
-
-// A snapshot on disk that the catalogue does not know gets its row back: it may be a running container's, and the row
-// is what keeps its layers. The daemon removes it if it does not know it either.
-absl::Status DiskStore::RecoverSnapshots() {
-  ASSIGN_OR_RETURN(std::vector<SnapshotRecord> on_disk, snapshots_->List());
-  ASSIGN_OR_RETURN(std::vector<SnapshotRow> rows, catalog_->ListSnapshots());
-  std::set<ContainerId> known, there;
-  for (const SnapshotRow& row : rows) known.insert(row.id);
-  for (SnapshotRecord& record : on_disk) {
-    there.insert(record.id);
-    if (known.count(record.id) == 0) {
-      RETURN_IF_ERROR(catalog_->PutSnapshot({.id = record.id, .image = {}, .layers = std::move(record.layers)}));
-    }
-  }
-  for (const SnapshotRow& row : rows) {
-    if (there.count(row.id) == 0) RETURN_IF_ERROR(catalog_->RemoveSnapshot(row.id));
-  }
   return absl::OkStatus();
 }
 
@@ -145,6 +125,7 @@ absl::Status DiskStore::RecoverImages() {
 absl::Status DiskStore::Collect() {
   return leases_.Collect([&](const std::multiset<std::string>& leased) -> absl::Status {
     ASSIGN_OR_RETURN(std::set<std::string> layers, catalog_->LayersInUse());
+    layers.merge(snapshots_->LayersInUse());
     ASSIGN_OR_RETURN(std::set<std::string> documents, catalog_->DocumentsInUse());
     absl::Status first;
     bool removed = false;
@@ -235,23 +216,22 @@ DiskUsage DiskStore::SnapshotsUsage() {
 }
 
 absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image) {
-  ASSIGN_OR_RETURN(ImageRow row, catalog_->FindById(image.str()));
-  LayerLeases::Lease lease = leases_.Hold(row.layers);
+  ASSIGN_OR_RETURN(std::vector<std::string> layers, catalog_->LayersOf(image));
+  LayerLeases::Lease lease = leases_.Hold(layers);
   // Removed between the look-up and the hold, its layers may be gone.
-  RETURN_IF_ERROR(catalog_->FindById(image.str()));
-  RETURN_IF_ERROR(snapshots_->Create(id, row.layers));
-  absl::Status status = catalog_->PutSnapshot({.id = id, .image = row.id, .layers = row.layers});
-  if (!status.ok()) snapshots_->Remove(id).IgnoreError();
-  return status;
+  RETURN_IF_ERROR(catalog_->LayersOf(image));
+  return snapshots_->Create(id, layers);
 }
 
 absl::Status DiskStore::RemoveSnapshot(const ContainerId& id) {
-  auto row = catalog_->FindSnapshot(id);
+  const std::vector<std::string> layers = snapshots_->LayersOf(id);
   RETURN_IF_ERROR(snapshots_->Remove(id));
-  RETURN_IF_ERROR(catalog_->RemoveSnapshot(id));
-  // Its layers are of interest only when their image went before it.
-  if (!row.ok() || catalog_->FindById(row->image.str()).ok()) return absl::OkStatus();
-  return Collect();
+  // Nearly always another snapshot or an image has them still.
+  ASSIGN_OR_RETURN(std::set<std::string> used, catalog_->LayersInUse());
+  used.merge(snapshots_->LayersInUse());
+  const bool all_used =
+      std::all_of(layers.begin(), layers.end(), [&](const std::string& layer) { return used.count(layer) > 0; });
+  return all_used ? absl::OkStatus() : Collect();
 }
 
 absl::StatusOr<DiskUsage> DiskStore::SnapshotUsage(const ContainerId& id) {

@@ -11,6 +11,7 @@
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
+#include "runtime/container/step_timer.h"
 #include "runtime/sys/file.h"
 
 namespace berth::pod {
@@ -28,6 +29,15 @@ void AddSteps(Container& container, const google::protobuf::RepeatedPtrField<shi
     auto* step = container.add_steps();
     step->set_name(s.name());
     step->set_nanoseconds(s.nanoseconds());
+  }
+}
+
+// The daemon's own part of a start, before what the shim reports of its own.
+void AddSteps(Container& container, const StepTimer& timer) {
+  for (size_t i = 0; i < timer.size(); ++i) {
+    auto* step = container.add_steps();
+    step->set_name(timer[i].name);
+    step->set_nanoseconds(timer[i].nanoseconds);
   }
 }
 
@@ -75,6 +85,8 @@ absl::StatusOr<sys::UniqueFd> Engine::OpenTargetPidNs(const Pod& pod, const Cont
 }
 
 absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const ContainerSpec& spec) {
+  StepTimer timer;
+  timer.Begin("image");
   ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(pod.id())));
   auto image = parts_.images.Find(spec.image());
   RETURN_IF_ERROR(image, "image.image");
@@ -99,20 +111,26 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   };
   ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
   undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
+  timer.Begin("writable layer");
   RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id));
+  timer.Begin("overlay");
   ASSIGN_OR_RETURN(sys::UniqueFd rootfs, parts_.images.MountSnapshot(id));
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
+    timer.Begin("plan");
     ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan({pod, container, image->config, PodDir(pod.id()),
                                                           std::move(rootfs), std::move(target_pid_ns)}));
+    timer.Begin("shim");
     auto made = shim->Create(launch.plan, launch.fds.Get());
     RETURN_IF_ERROR(made);
+    timer.End();
     undo.Add([&] { also(shim->Remove(id)); });
     container.set_pid(made->pid());
     container.set_stop_signal(static_cast<uint32_t>(launch.stop_signal));
     container.mutable_user()->set_uid(launch.user.uid);
     container.mutable_user()->set_gid(launch.user.gid);
     *container.mutable_user()->mutable_groups() = {launch.user.groups.begin(), launch.user.groups.end()};
+    AddSteps(container, timer);
     AddSteps(container, made->steps());
     launch.plan.mutable_process()->clear_argv();
     launch.plan.mutable_process()->set_seccomp_fd(-1);
@@ -130,7 +148,10 @@ absl::Status Engine::StartContainer(absl::string_view id_text) {
     return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' is not in the created state"));
   }
   ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(container.pod_id())));
+  StepTimer timer;
+  timer.Begin("start");
   auto started = shim->Start(id);
+  timer.End();
   if (!started.ok()) {
     if (!absl::IsUnavailable(started.status()) && !absl::IsFailedPrecondition(started.status())) {
       shim::v1::ExitRecord failed;
@@ -146,6 +167,7 @@ absl::Status Engine::StartContainer(absl::string_view id_text) {
     // A process that is very short may have been reported as ended before this line.
     c.set_started_at(started->started_at());
     if (c.state() == Container::CREATED) c.set_state(Container::RUNNING);
+    AddSteps(c, timer);
     AddSteps(c, started->steps());
   });
 }

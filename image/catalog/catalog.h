@@ -1,4 +1,4 @@
-// The catalogue of images and snapshots: one SQLite database (WAL, synchronous=FULL), so that what a call did
+// The catalogue of images: one SQLite database (WAL, synchronous=FULL), so that what a call did
 // survives a power cut once it returned OK. Rows are written after the data they speak of is on disk.
 // Thread-safe.
 #pragma once
@@ -28,12 +28,6 @@ struct ImageRow {
   std::vector<std::string> digests;  // normalised "host/name@sha256:…", sorted when read
 };
 
-struct SnapshotRow {
-  ContainerId id;
-  ImageId image;                    // may be gone from the catalogue
-  std::vector<std::string> layers;  // diffIDs, bottom first
-};
-
 class Catalog {
  public:
   // Makes the database when missing and migrates an older one. A file that is not a sound database is renamed to
@@ -55,14 +49,9 @@ class Catalog {
   // With all its references. OK when there is none.
   virtual absl::Status RemoveImage(const ImageId& id) = 0;
 
-  virtual absl::Status PutSnapshot(const SnapshotRow& row) = 0;
-  // OK when there is none.
-  virtual absl::Status RemoveSnapshot(const ContainerId& id) = 0;
-  // NotFound.
-  virtual absl::StatusOr<SnapshotRow> FindSnapshot(const ContainerId& id) const = 0;
-  virtual absl::StatusOr<std::vector<SnapshotRow>> ListSnapshots() const = 0;
-
-  // DiffIDs that an image or a snapshot uses, those of damaged rows included: all others may be removed.
+  // The diffIDs of an image, bottom first. NotFound.
+  virtual absl::StatusOr<std::vector<std::string>> LayersOf(const ImageId& id) const = 0;
+  // DiffIDs that an image uses, those of damaged rows included: all others may be removed.
   virtual absl::StatusOr<std::set<std::string>> LayersInUse() const = 0;
   // Digests of the manifests and configs of all images, likewise.
   virtual absl::StatusOr<std::set<std::string>> DocumentsInUse() const = 0;

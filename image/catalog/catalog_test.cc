@@ -148,21 +148,11 @@ TEST_F(CatalogTest, RemovalTakesAllReferencesAndIsIdempotent) {
   EXPECT_THAT(*catalog_->DocumentsInUse(), IsEmpty());
 }
 
-TEST_F(CatalogTest, SnapshotsKeepTheirLayersInUse) {
+TEST_F(CatalogTest, LayersOfAnImage) {
   ImageRow row = Row('a');
   ASSERT_TRUE(catalog_->PutImage(row).ok());
-  SnapshotRow snapshot = {ContainerId("c1"), row.id, {Digest('2'), Digest('7')}};
-  ASSERT_TRUE(catalog_->PutSnapshot(snapshot).ok());
-  ASSERT_TRUE(catalog_->RemoveImage(row.id).ok());
-  Reopen();
-  EXPECT_THAT(*catalog_->LayersInUse(), ElementsAre(Digest('2'), Digest('7')));
-  EXPECT_EQ(catalog_->FindSnapshot(snapshot.id)->layers, snapshot.layers);
-  EXPECT_EQ(catalog_->FindSnapshot(snapshot.id)->image, row.id);
-  EXPECT_THAT(*catalog_->ListSnapshots(), SizeIs(1));
-  ASSERT_TRUE(catalog_->RemoveSnapshot(snapshot.id).ok());
-  ASSERT_TRUE(catalog_->RemoveSnapshot(snapshot.id).ok());
-  EXPECT_THAT(*catalog_->LayersInUse(), IsEmpty());
-  EXPECT_TRUE(absl::IsNotFound(catalog_->FindSnapshot(snapshot.id).status()));
+  EXPECT_EQ(*catalog_->LayersOf(row.id), row.layers);
+  EXPECT_TRUE(absl::IsNotFound(catalog_->LayersOf(Row('b').id).status()));
 }
 
 TEST_F(CatalogTest, MalformedRowsAreRefusedWhole) {

@@ -25,6 +25,8 @@ constexpr const char* kSteps[] = {
     "  snapshot TEXT NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE, position INTEGER NOT NULL,"
     "  diff_id TEXT NOT NULL, PRIMARY KEY (snapshot, position)"
     ") STRICT, WITHOUT ROWID;",
+    // The directories of the snapshots are their record.
+    "DROP TABLE IF EXISTS snapshot_layers; DROP TABLE IF EXISTS snapshots;",
 };
 constexpr int64_t kVersion = std::size(kSteps);
 

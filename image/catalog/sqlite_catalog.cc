@@ -30,11 +30,6 @@ struct LayerTable {
 constexpr LayerTable kImageLayers = {"INSERT INTO image_layers(image, position, diff_id) VALUES (?, ?, ?)",
                                      "SELECT position, diff_id FROM image_layers WHERE image = ? ORDER BY position",
                                      "DELETE FROM image_layers WHERE image = ?"};
-constexpr LayerTable kSnapshotLayers = {
-    "INSERT INTO snapshot_layers(snapshot, position, diff_id) VALUES (?, ?, ?)",
-    "SELECT position, diff_id FROM snapshot_layers WHERE snapshot = ? ORDER BY position",
-    "DELETE FROM snapshot_layers WHERE snapshot = ?"};
-
 class SqliteCatalog : public Catalog {
  public:
   SqliteCatalog(Database db, std::vector<std::string> problems) : db_(std::move(db)), problems_(std::move(problems)) {}
@@ -45,10 +40,7 @@ class SqliteCatalog : public Catalog {
   absl::StatusOr<ImageRow> FindById(absl::string_view id) const override;
   absl::StatusOr<std::vector<ImageRow>> ListImages() const override;
   absl::Status RemoveImage(const ImageId& id) override;
-  absl::Status PutSnapshot(const SnapshotRow& row) override;
-  absl::Status RemoveSnapshot(const ContainerId& id) override;
-  absl::StatusOr<SnapshotRow> FindSnapshot(const ContainerId& id) const override;
-  absl::StatusOr<std::vector<SnapshotRow>> ListSnapshots() const override;
+  absl::StatusOr<std::vector<std::string>> LayersOf(const ImageId& id) const override;
   absl::StatusOr<std::set<std::string>> LayersInUse() const override;
   absl::StatusOr<std::set<std::string>> DocumentsInUse() const override;
   std::vector<std::string> Problems() const override {
@@ -227,57 +219,16 @@ absl::Status SqliteCatalog::RemoveImage(const ImageId& id) {
   return remove.Bind(id.str()).Run();
 }
 
-absl::Status SqliteCatalog::PutSnapshot(const SnapshotRow& row) {
-  for (const std::string& layer : row.layers) RETURN_IF_ERROR(CheckDigest(layer));
+absl::StatusOr<std::vector<std::string>> SqliteCatalog::LayersOf(const ImageId& id) const {
   absl::MutexLock lock(&mutex_);
-  Transaction transaction(db_);
-  RETURN_IF_ERROR(transaction.Begin());
-  ASSIGN_OR_RETURN(Statement put, db_.Prepare("INSERT INTO snapshots(id, image) VALUES (?, ?)"
-                                              " ON CONFLICT(id) DO UPDATE SET image = excluded.image"));
-  RETURN_IF_ERROR(put.Bind(row.id.str()).Bind(row.image.str()).Run());
-  RETURN_IF_ERROR(WriteLayers(kSnapshotLayers, row.id.str(), row.layers));
-  return transaction.Commit();
-}
-
-absl::Status SqliteCatalog::RemoveSnapshot(const ContainerId& id) {
-  absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(Statement remove, db_.Prepare("DELETE FROM snapshots WHERE id = ?"));
-  return remove.Bind(id.str()).Run();
-}
-
-absl::StatusOr<SnapshotRow> SqliteCatalog::FindSnapshot(const ContainerId& id) const {
-  absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(Statement select, db_.Prepare("SELECT image FROM snapshots WHERE id = ?"));
-  ASSIGN_OR_RETURN(bool found, select.Bind(id.str()).Row());
-  if (!found) return absl::NotFoundError(absl::StrCat("no snapshot ", id.str()));
-  SnapshotRow row = {id, ImageId(select.Text(0)), {}};
-  ASSIGN_OR_RETURN(row.layers, ReadLayers(kSnapshotLayers, id.str()));
-  return row;
-}
-
-absl::StatusOr<std::vector<SnapshotRow>> SqliteCatalog::ListSnapshots() const {
-  std::vector<std::string> ids;
-  {
-    absl::MutexLock lock(&mutex_);
-    ASSIGN_OR_RETURN(ids, Column("SELECT id FROM snapshots ORDER BY id"));
-  }
-  std::vector<SnapshotRow> rows;
-  for (const std::string& id : ids) {
-    auto row = FindSnapshot(ContainerId(id));
-    if (row.ok()) {
-      rows.push_back(*std::move(row));
-    } else if (!absl::IsNotFound(row.status())) {  // removed meanwhile
-      absl::MutexLock lock(&mutex_);
-      Note(std::string(row.status().message()));
-    }
-  }
-  return rows;
+  ASSIGN_OR_RETURN(std::vector<std::string> layers, ReadLayers(kImageLayers, id.str()));
+  if (layers.empty()) return absl::NotFoundError(absl::StrCat("no image ", id.str()));
+  return layers;
 }
 
 absl::StatusOr<std::set<std::string>> SqliteCatalog::LayersInUse() const {
   absl::MutexLock lock(&mutex_);
-  ASSIGN_OR_RETURN(std::vector<std::string> ids,
-                   Column("SELECT diff_id FROM image_layers UNION SELECT diff_id FROM snapshot_layers"));
+  ASSIGN_OR_RETURN(std::vector<std::string> ids, Column("SELECT DISTINCT diff_id FROM image_layers"));
   return std::set<std::string>(ids.begin(), ids.end());
 }
 

@@ -18,6 +18,7 @@ namespace {
 
 absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int fd) {
   std::string path = absl::StrCat("/proc/self/fd/", fd);
+  if (listxattr(path.c_str(), nullptr, 0) == 0) return std::map<std::string, std::string>();  // nearly always
   std::string names(XATTR_LIST_MAX, '\0');
   ssize_t size = listxattr(path.c_str(), names.data(), names.size());
   if (size < 0 && errno == ENOTSUP) return std::map<std::string, std::string>();

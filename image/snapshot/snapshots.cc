@@ -10,7 +10,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "image/snapshot/directory_attributes.h"
-#include "image/snapshot/layer_stack.h"
 #include "runtime/base/json.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
@@ -19,6 +18,7 @@ namespace berth::image {
 namespace {
 
 constexpr absl::string_view kTemporary = ".tmp-";  // no safe name begins with a dot
+constexpr size_t kMaxChains = 32;                  // each holds a descriptor for each layer
 constexpr char kUpper[] = "upper";
 constexpr char kWork[] = "work";
 constexpr char kRecordName[] = "meta.json";
@@ -45,11 +45,26 @@ absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(absl::string_view roo
   RETURN_IF_ERROR(sys::MakeDirs(path, 0700));
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(path, O_RDONLY | O_DIRECTORY));
   ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir.get()));
+  // The layer store has one of its own: this one is never behind thousands of a layer's files.
+  ASSIGN_OR_RETURN(auto trash, Trash::Open(absl::StrCat(root, "/snapshot-trash")));
   for (const std::string& name : names) {
-    if (absl::StartsWith(name, kTemporary)) RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), name));
+    if (absl::StartsWith(name, kTemporary)) RETURN_IF_ERROR(trash->Take(dir.get(), name));
   }
   ASSIGN_OR_RETURN(Fixups fixups, Fixups::Open(absl::StrCat(root, "/fixups"), boot_id));
-  return std::unique_ptr<Snapshots>(new Snapshots(std::move(dir), std::move(fixups), std::move(boot_id), layers));
+  std::unique_ptr<Snapshots> snapshots(
+      new Snapshots(std::move(dir), std::move(fixups), std::move(boot_id), layers, std::move(trash)));
+  RETURN_IF_ERROR(snapshots->Adopt());
+  return snapshots;
+}
+
+absl::Status Snapshots::Adopt() {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir_.get()));
+  absl::MutexLock lock(&mutex_);
+  for (const std::string& name : names) {
+    if (!IsSafeName(name)) continue;
+    if (auto record = ReadRecord(ContainerId(name)); record.ok()) records_[ContainerId(name)] = *std::move(record);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Snapshots::Create(const ContainerId& id, absl::Span<const std::string> layers) {
@@ -61,21 +76,41 @@ absl::Status Snapshots::Create(const ContainerId& id, absl::Span<const std::stri
   if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), id.str().c_str(), RENAME_NOREPLACE) != 0) {
     status = ErrnoError(errno, "rename");
   }
-  if (!status.ok()) sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
-  return Annotate(status, absl::StrCat("snapshot ", id.str()));
+  if (!status.ok()) {
+    sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
+    return Annotate(status, absl::StrCat("snapshot ", id.str()));
+  }
+  absl::MutexLock lock(&mutex_);
+  records_[id] = {boot_id_, {layers.begin(), layers.end()}};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl::Span<const std::string> layers) const {
+  const std::vector<std::string> stacked = WithoutRepeats(layers);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (auto it = chains_.find(stacked); it != chains_.end()) return it->second;
+  }
+  ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
+  ASSIGN_OR_RETURN(sys::UniqueFd fixup, fixups_.Get(stacked, stack));
+  // The root of an overlay has the attributes of the upper directory, whatever the layers below say.
+  ASSIGN_OR_RETURN(sys::UniqueFd root, stack.Describing(""));
+  auto chain = std::make_shared<const Chain>(Chain{std::move(stack), std::move(fixup), std::move(root)});
+  absl::MutexLock lock(&mutex_);
+  if (chains_.size() >= kMaxChains) chains_.clear();
+  chains_[stacked] = chain;
+  return chain;
 }
 
 absl::Status Snapshots::Fill(int dir, absl::Span<const std::string> layers) const {
-  std::vector<std::string> stacked = WithoutRepeats(layers);
-  ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
-  RETURN_IF_ERROR(fixups_.Get(stacked, stack));
+  ASSIGN_OR_RETURN(auto chain, ChainOf(layers));
   ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir, kUpper, 0755));
   RETURN_IF_ERROR(MakeDir(dir, kWork, 0700));
-  // The root of an overlay has the attributes of the upper directory, whatever the layers below say.
-  ASSIGN_OR_RETURN(sys::UniqueFd root, stack.Describing(""));
-  RETURN_IF_ERROR(CopyDirectoryAttributes(root.get(), upper.get()), "root directory");
+  RETURN_IF_ERROR(CopyDirectoryAttributes(chain->root.get(), upper.get()), "root directory");
   std::vector<std::string> copy(layers.begin(), layers.end());
-  return sys::ReplaceFileAt(dir, kRecordName, DumpJson(Json{{"boot", boot_id_}, {"layers", copy}}), 0600);
+  // Nobody sees half of it: the directory has no name yet that counts.
+  ASSIGN_OR_RETURN(sys::UniqueFd record, sys::OpenAt(dir, kRecordName, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  return sys::WriteAll(record.get(), DumpJson(Json{{"boot", boot_id_}, {"layers", copy}}), kRecordName);
 }
 
 absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) const {
@@ -89,17 +124,23 @@ absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) c
   return record;
 }
 
+absl::StatusOr<Snapshots::Record> Snapshots::RecordOf(const ContainerId& id) const {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (auto it = records_.find(id); it != records_.end()) return it->second;
+  }
+  return ReadRecord(id);  // which says what is wrong with it
+}
+
 absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
-  ASSIGN_OR_RETURN(Record record, ReadRecord(id));
+  ASSIGN_OR_RETURN(Record record, RecordOf(id));
   if (record.boot_id != boot_id_) {
     return absl::FailedPreconditionError(
         absl::StrCat("snapshot ", id.str(), " is of an earlier boot; what was written in it may be torn"));
   }
-  std::vector<std::string> stacked = WithoutRepeats(record.layers);
-  ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
-  ASSIGN_OR_RETURN(sys::UniqueFd fixup, fixups_.Get(stacked, stack));
-  std::vector<int> lowers = stack.Roots();
-  if (fixup) lowers.insert(lowers.begin(), fixup.get());
+  ASSIGN_OR_RETURN(auto chain, ChainOf(record.layers));
+  std::vector<int> lowers = chain->stack.Roots();
+  if (chain->fixup) lowers.insert(lowers.begin(), chain->fixup.get());
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
@@ -122,11 +163,23 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
 
 absl::Status Snapshots::Remove(const ContainerId& id) {
   RETURN_IF_ERROR(CheckId(id));
-  std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
-  if (renameat(dir_.get(), id.str().c_str(), dir_.get(), tmp.c_str()) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("rename of snapshot ", id.str()));
-  }
-  return Annotate(sys::RemoveTreeAt(dir_.get(), tmp), absl::StrCat("snapshot ", id.str()));
+  RETURN_IF_ERROR(trash_->Take(dir_.get(), id.str()), "snapshot ", id.str());
+  absl::MutexLock lock(&mutex_);
+  records_.erase(id);
+  return absl::OkStatus();
+}
+
+std::set<std::string> Snapshots::LayersInUse() const {
+  std::set<std::string> layers;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, record] : records_) layers.insert(record.layers.begin(), record.layers.end());
+  return layers;
+}
+
+std::vector<std::string> Snapshots::LayersOf(const ContainerId& id) const {
+  absl::MutexLock lock(&mutex_);
+  auto it = records_.find(id);
+  return it == records_.end() ? std::vector<std::string>() : it->second.layers;
 }
 
 absl::StatusOr<TreeUsage> Snapshots::Usage(const ContainerId& id) const {
@@ -148,6 +201,12 @@ absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
   return records;
 }
 
-absl::Status Snapshots::PruneFixups() { return fixups_.Prune(*layers_); }
+absl::Status Snapshots::PruneFixups() {
+  {
+    absl::MutexLock lock(&mutex_);
+    chains_.clear();
+  }
+  return fixups_.Prune(*layers_);
+}
 
 }  // namespace berth::image

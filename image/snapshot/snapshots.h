@@ -1,20 +1,26 @@
 // The writable layers of containers: ROOT/snapshots/<id>/{upper,work,meta.json}, mounted with overlayfs over layers
 // of a LayerStore. Overlays are mounted `volatile`: nothing of a writable layer is ever synced, since no container
-// outlives its boot.
+// outlives its boot. For the same reason the directory is the only record of a snapshot.
 // Thread-safe, as long as one id is used by one thread at a time.
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "image/snapshot/fixups.h"
+#include "image/snapshot/layer_stack.h"
 #include "image/snapshot/overlay_options.h"
 #include "image/unpack/layer_store.h"
+#include "image/unpack/trash.h"
 #include "image/unpack/tree_usage.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
@@ -42,7 +48,7 @@ class Snapshots {
   // files may be torn.
   absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id) const;
 
-  // OK when there is none. The mount must be gone.
+  // OK when there is none. The mount must be gone. What was in it is unlinked later.
   absl::Status Remove(const ContainerId& id);
 
   // Of the writable layer alone: a walk. NotFound.
@@ -50,6 +56,11 @@ class Snapshots {
 
   // What is on disk. A snapshot whose record is damaged is listed without layers.
   absl::StatusOr<std::vector<SnapshotRecord>> List() const;
+
+  // DiffIDs of the layers that the snapshots stand on. A damaged record names none.
+  std::set<std::string> LayersInUse() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Those of one snapshot; none when it is not there or its record is damaged.
+  std::vector<std::string> LayersOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Removes the fix-up layers of chains that have lost a layer. Call it after removing layers.
   absl::Status PruneFixups();
@@ -59,15 +70,34 @@ class Snapshots {
     std::string boot_id;
     std::vector<std::string> layers;
   };
-  Snapshots(sys::UniqueFd dir, Fixups fixups, std::string boot_id, const LayerStore* layers)
-      : dir_(std::move(dir)), fixups_(std::move(fixups)), boot_id_(std::move(boot_id)), layers_(layers) {}
+  // The layers of an image, opened: what is the same for all of its containers.
+  struct Chain {
+    LayerStack stack;
+    sys::UniqueFd fixup;
+    sys::UniqueFd root;  // whose attributes the root directory has
+  };
+  Snapshots(sys::UniqueFd dir, Fixups fixups, std::string boot_id, const LayerStore* layers,
+            std::unique_ptr<Trash> trash)
+      : dir_(std::move(dir)),
+        fixups_(std::move(fixups)),
+        boot_id_(std::move(boot_id)),
+        layers_(layers),
+        trash_(std::move(trash)) {}
+  absl::Status Adopt();
   absl::Status Fill(int dir, absl::Span<const std::string> layers) const;
+  absl::StatusOr<std::shared_ptr<const Chain>> ChainOf(absl::Span<const std::string> layers) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;
+  absl::StatusOr<Record> RecordOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const sys::UniqueFd dir_;
   const Fixups fixups_;
   const std::string boot_id_;
   const LayerStore* const layers_;
+  const std::unique_ptr<Trash> trash_;
+  mutable absl::Mutex mutex_;
+  std::map<ContainerId, Record> records_ ABSL_GUARDED_BY(mutex_);  // the sound ones
+  mutable std::map<std::vector<std::string>, std::shared_ptr<const Chain>> chains_ ABSL_GUARDED_BY(mutex_);
   mutable std::atomic<LowerStyle> style_ = LowerStyle::kDescriptors;  // what this kernel is known to take
 };
 

@@ -205,6 +205,17 @@ TEST_F(SnapshotsTest, LifeOfASnapshot) {
   EXPECT_EQ(Entries("snapshots"), 0u);
 }
 
+TEST_F(SnapshotsTest, LayersInUseAreThoseOfTheSnapshotsOnDisk) {
+  std::string base = Layer({File("f", "1")}), top = Layer({File("g", "1")});
+  ASSERT_TRUE(snapshots_->Create(ContainerId("one"), {base, top}).ok());
+  ASSERT_TRUE(snapshots_->Create(ContainerId("two"), {base}).ok());
+  for (int i = 0; i < 2; ++i, Reopen()) EXPECT_THAT(snapshots_->LayersInUse(), UnorderedElementsAre(base, top));
+  EXPECT_THAT(snapshots_->LayersOf(ContainerId("one")), ElementsAre(base, top));
+  ASSERT_TRUE(snapshots_->Remove(ContainerId("one")).ok());
+  for (int i = 0; i < 2; ++i, Reopen()) EXPECT_THAT(snapshots_->LayersInUse(), UnorderedElementsAre(base));
+  EXPECT_THAT(snapshots_->LayersOf(ContainerId("one")), IsEmpty());
+}
+
 TEST_F(SnapshotsTest, BadRequestsLeaveNothing) {
   std::string base = Layer({File("f", "1")});
   EXPECT_EQ(snapshots_->Create(kId, {base, "sha256:" + std::string(64, '0')}).code(), absl::StatusCode::kNotFound);
@@ -221,8 +232,10 @@ TEST_F(SnapshotsTest, ASnapshotOfAnEarlierBootIsNotMounted) {
   std::string base = Layer({File("f", "1")});
   ASSERT_TRUE(snapshots_->Create(kId, {base}).ok());
   std::ofstream(root_ + "/snapshots/c1/meta.json") << R"({"boot":"another","layers":[")" << base << "\"]}";
+  Reopen();
   EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kFailedPrecondition);
   std::ofstream(root_ + "/snapshots/c1/meta.json") << "{";
+  Reopen();
   EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(*snapshots_->List(), SizeIs(1));
   EXPECT_TRUE(snapshots_->Remove(kId).ok());

@@ -10,7 +10,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "runtime/container/child_report.h"
 #include "runtime/container/execute.h"
@@ -54,7 +56,9 @@ void RunSteps(Child& child, absl::Span<const Step> steps) {
 }
 
 absl::Status KeepOnlyNeeded(const ChildContext& context) {
-  std::vector<int> keep(context.fds.begin(), context.fds.end());
+  std::vector<int> keep;
+  const int agent = SeccompAgent(*context.process, context.fds);  // the shim talks to it
+  std::copy_if(context.fds.begin(), context.fds.end(), std::back_inserter(keep), [&](int fd) { return fd != agent; });
   for (int fd : {0, 1, 2, context.control, context.helper, context.stdin_fd, context.stdout_fd, context.stderr_fd,
                  context.procfs, context.target_pidfd, context.userns, context.cgroup.v2_dir}) {
     keep.push_back(fd);
@@ -128,21 +132,25 @@ absl::Status SetContainerTerminal(Child& child) {
   return absl::OkStatus();
 }
 
-absl::Status WriteOomScore(ChildContext& context) {
+absl::Status WriteProcSettings(ChildContext& context) {
   if (context.procfs < 0) return absl::OkStatus();
   const bool is_exec = context.plan == nullptr;
   const int value = context.process->has_oom_score_adj() ? context.process->oom_score_adj()
                     : is_exec                            ? context.oom_score_adj
                                                          : 0;
+  // Labels of an exec that is still far away: a procfs of the container's would not do, and in a user namespace none
+  // can be made once parts of the container's own are masked.
+  absl::Status labels = security::SetExecLabels(*context.process, context.procfs);
   absl::Status status = sys::SetOomScoreAdj(context.procfs, value);
   close(context.procfs);
   context.procfs = -1;
+  RETURN_IF_ERROR(labels);
   // Lowering it takes CAP_SYS_RESOURCE, which this machine's root may lack: the container is worth more than the score.
   if (ErrnoOf(status) == EACCES || ErrnoOf(status) == EPERM) return absl::OkStatus();
   return status;
 }
 
-absl::Status SetOomScore(Child& child) { return WriteOomScore(child.context); }
+absl::Status SetProcSettings(Child& child) { return WriteProcSettings(child.context); }
 
 absl::Status ChangeDirectory(Child& child) {
   const std::string& cwd = child.context.process->cwd().empty() ? "/" : child.context.process->cwd();
@@ -177,11 +185,11 @@ absl::Status BecomeSubreaper(Child&) {
 absl::Status ApplyCredentials(Child& child) {
   RETURN_IF_ERROR(sys::CloseOnExecFrom(3));
   const bool is_container = child.context.plan != nullptr;
-  // A container whose shim is killed has lost its log and its exit code: it goes too. A change of user clears this.
+  // A container whose shim is killed has lost its log and its exit code: it goes too.
   if (is_container) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  RETURN_IF_ERROR(security::ApplyCredentials(*child.context.process, child.context.fds));
-  if (is_container && child.context.process->uid() != 0) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  return absl::OkStatus();
+  security::ListenerMailbox* mailbox = child.context.mailbox;
+  if (mailbox != nullptr) SendReport(child.context.control, MakeReport(ChildReport::kLoading, {}, absl::OkStatus()));
+  return security::ApplyCredentials(*child.context.process, child.context.fds, mailbox);
 }
 
 [[noreturn]] void ExecuteProgram(Child& child) {
@@ -198,7 +206,7 @@ constexpr Step kContainerSteps[] = {
     {"cgroup namespace", NewCgroupNamespace},
     {"session", NewSession},
     {"streams", SetStreams},
-    {"oom score", SetOomScore},
+    {"labels, oom score", SetProcSettings},
     {"working directory", MakeWorkingDirectoryEarly},
     {"rootfs", BuildRootfs},
     {"terminal", SetContainerTerminal},
@@ -207,7 +215,7 @@ constexpr Step kContainerSteps[] = {
 
 constexpr Step kExecSteps[] = {
     {"descriptors", CloseDescriptors}, {"cgroup", JoinCgroup},
-    {"session", NewSession},           {"oom score", SetOomScore},
+    {"session", NewSession},           {"labels, oom score", SetProcSettings},
     {"streams", SetExecStreams},       {"namespaces", JoinContainer},
     {"subreaper", BecomeSubreaper},    {"working directory", ChangeDirectory},
     {"credentials", ApplyCredentials},
@@ -220,7 +228,7 @@ constexpr Step kReleaseSteps[] = {{"credentials", ApplyCredentials}};
 absl::Status PrepareToEnter(ChildContext& context) {
   RETURN_IF_ERROR(KeepOnlyNeeded(context), "descriptors");
   RETURN_IF_ERROR(EnterCgroup(context), "cgroup");
-  RETURN_IF_ERROR(WriteOomScore(context), "oom score");
+  RETURN_IF_ERROR(WriteProcSettings(context), "labels, oom score");
   const CgroupFds& cgroup = context.cgroup;
   for (int fd : {cgroup.v2_dir, cgroup.oom, cgroup.kill, cgroup.v1_procs, cgroup.v1_freezer}) {
     if (fd >= 0) close(fd);

@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "runtime/base/status.h"
 #include "runtime/container/fd_list.h"
+#include "runtime/security/listener.h"
 #include "shim/v1/shim.pb.h"
 
 namespace berth::container {
@@ -25,10 +26,11 @@ struct ChildContext {
   int stdout_fd = -1;
   int stderr_fd = -1;
   int procfs = -1;
-  int target_pidfd = -1;   // of an exec: whose namespaces it joins
-  int userns = -1;         // the pod's user namespace; -1 = the host's
-  int oom_score_adj = 0;   // of an exec whose process says nothing
-  rlimit open_files = {};  // the limit before the shim raised its own
+  int target_pidfd = -1;                         // of an exec: whose namespaces it joins
+  int userns = -1;                               // the pod's user namespace; -1 = the host's
+  int oom_score_adj = 0;                         // of an exec whose process says nothing
+  security::ListenerMailbox* mailbox = nullptr;  // of a process whose seccomp program notifies
+  rlimit open_files = {};                        // the limit before the shim raised its own
 };
 
 // For a helper that is about to enter a pid namespace and clone the child there: closes what the child has no use for,

@@ -13,6 +13,11 @@ inline int FdAt(absl::Span<const int> fds, int index) {
   return index < 0 || static_cast<size_t>(index) >= fds.size() ? -1 : fds[static_cast<size_t>(index)];
 }
 
+// The socket of the agent that gets the process's seccomp listener; -1 = its program has none.
+inline int SeccompAgent(const shim::v1::Process& process, absl::Span<const int> fds) {
+  return process.has_seccomp_agent_fd() ? FdAt(fds, process.seccomp_agent_fd()) : -1;
+}
+
 // What a process needs to enter its cgroup, and the shim to watch and kill it. Borrowed descriptors; -1 = none.
 struct CgroupFds {
   int v2_dir = -1;

@@ -115,6 +115,11 @@ void CloneInside(ChildContext& context, uint64_t flags, const Entry& entry) {
 absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, const Entry& entry, void (*run)(ChildContext&)) {
   const bool direct = entry.empty();
   const uint64_t begin = StepTimer::Now();
+  security::ListenerMailbox::Pointer mailbox;
+  if (SeccompAgent(*context.process, context.fds) >= 0) {
+    ASSIGN_OR_RETURN(mailbox, security::ListenerMailbox::Create());
+    context.mailbox = mailbox.get();
+  }
   ASSIGN_OR_RETURN(auto control, sys::SeqpacketPair());
   std::pair<sys::UniqueFd, sys::UniqueFd> helper;
   if (!direct) {
@@ -142,6 +147,7 @@ absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, const Entry
   spawned.clone_nanoseconds = StepTimer::Now() - begin;
   RETURN_IF_ERROR(SetNonblocking(control.first.get()));
   spawned.control = std::move(control.first);
+  spawned.mailbox = std::move(mailbox);
   return spawned;
 }
 

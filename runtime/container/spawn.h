@@ -31,7 +31,8 @@ struct Spawned {
   // Of a container without terminal: what it writes. Non-blocking.
   sys::UniqueFd stdout_fd;
   sys::UniqueFd stderr_fd;
-  sys::UniqueFd stdin_fd;  // the write end, when the plan keeps one
+  sys::UniqueFd stdin_fd;                      // the write end, when the plan keeps one
+  security::ListenerMailbox::Pointer mailbox;  // of a process whose seccomp program notifies
 };
 
 // Both may leave a helper process that is about to exit, for the caller to reap as it reaps orphans.

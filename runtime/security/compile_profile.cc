@@ -86,7 +86,8 @@ std::string Prelude(const SeccompProfile& profile) {
 }
 
 bool Refuses(uint32_t action) {
-  return action != SCMP_ACT_ALLOW && action != SCMP_ACT_LOG && (action & 0xffff0000u) != SCMP_ACT_TRACE(0);
+  return action != SCMP_ACT_ALLOW && action != SCMP_ACT_LOG && action != SCMP_ACT_NOTIFY &&
+         (action & 0xffff0000u) != SCMP_ACT_TRACE(0);
 }
 
 absl::Status AddRule(void* context, const SeccompProfile& profile, const SeccompRule& rule) {

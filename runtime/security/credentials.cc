@@ -31,9 +31,8 @@ constexpr int kLastCapability = 63;
 class Filter {
  public:
   Filter() = default;
-  ~Filter() {
-    if (map_ != nullptr) munmap(map_, size_);
-  }
+  // Mapped until exec: what is loaded may refuse munmap.
+  ~Filter() = default;
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 
@@ -49,9 +48,12 @@ class Filter {
     size_ = size;
     return absl::OkStatus();
   }
-  absl::Status Load(uint32_t flags) const {
+  absl::Status Load(uint32_t flags, ListenerMailbox* mailbox) const {
     sock_fprog program = {static_cast<unsigned short>(size_ / sizeof(sock_filter)), static_cast<sock_filter*>(map_)};
-    if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0) return ErrnoError(errno, "seccomp");
+    if (mailbox != nullptr) flags |= SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    const long result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (result < 0) return ErrnoError(errno, "seccomp");
+    if (mailbox != nullptr) mailbox->Offer(static_cast<int>(result));
     return absl::OkStatus();
   }
 
@@ -60,22 +62,12 @@ class Filter {
   size_t size_ = 0;
 };
 
-// The modules of a kernel with several LSMs have their own directories; an older one has only the
-// shared file.
-absl::Status SetExecLabel(const char* module, const std::string& value) {
-  ASSIGN_OR_RETURN(UniqueFd proc, sys::OpenDetachedProcfs());
-  ASSIGN_OR_RETURN(const pid_t self, sys::SelfIn(proc.get()));
-  absl::Status status = sys::WriteProc(proc.get(), absl::StrCat(self, "/attr/", module, "/exec"), value);
-  if (ErrnoOf(status) == ENOENT) status = sys::WriteProc(proc.get(), absl::StrCat(self, "/attr/exec"), value);
+absl::Status SetExecLabel(int procfs, const char* module, const std::string& value) {
+  ASSIGN_OR_RETURN(const pid_t self, sys::SelfIn(procfs));
+  absl::Status status = sys::WriteProc(procfs, absl::StrCat(self, "/attr/", module, "/exec"), value);
+  // FALLBACK(linux<5.8): modules have no directories of their own; the file belongs to the first of them.
+  if (ErrnoOf(status) == ENOENT) status = sys::WriteProc(procfs, absl::StrCat(self, "/attr/exec"), value);
   return Annotate(status, absl::StrCat(module, " label"));
-}
-
-absl::Status SetLabels(const Process& process) {
-  if (!process.apparmor_profile().empty()) {
-    RETURN_IF_ERROR(SetExecLabel("apparmor", absl::StrCat("exec ", process.apparmor_profile())));
-  }
-  if (!process.selinux_label().empty()) RETURN_IF_ERROR(SetExecLabel("selinux", process.selinux_label()));
-  return absl::OkStatus();
 }
 
 // Without one of its own, the process would have the keyring of whoever started the daemon.
@@ -141,7 +133,15 @@ absl::Status SetAmbient(uint64_t ambient) {
 
 }  // namespace
 
-absl::Status ApplyCredentials(const Process& process, absl::Span<const int> fds) {
+absl::Status SetExecLabels(const Process& process, int procfs) {
+  if (!process.apparmor_profile().empty()) {
+    RETURN_IF_ERROR(SetExecLabel(procfs, "apparmor", absl::StrCat("exec ", process.apparmor_profile())));
+  }
+  if (!process.selinux_label().empty()) RETURN_IF_ERROR(SetExecLabel(procfs, "selinux", process.selinux_label()));
+  return absl::OkStatus();
+}
+
+absl::Status ApplyCredentials(const Process& process, absl::Span<const int> fds, ListenerMailbox* mailbox) {
   Filter filter;
   const bool confined = process.seccomp_fd() >= 0;
   if (confined) {
@@ -150,7 +150,8 @@ absl::Status ApplyCredentials(const Process& process, absl::Span<const int> fds)
     }
     RETURN_IF_ERROR(filter.Map(fds[static_cast<size_t>(process.seccomp_fd())]));
   }
-  RETURN_IF_ERROR(SetLabels(process));
+  int death_signal = 0;
+  if (prctl(PR_GET_PDEATHSIG, &death_signal, 0, 0, 0) != 0) return ErrnoError(errno, "PR_GET_PDEATHSIG");
   RETURN_IF_ERROR(JoinSessionKeyring());
   RETURN_IF_ERROR(SetRlimits(process));
   umask(process.umask());
@@ -165,7 +166,8 @@ absl::Status ApplyCredentials(const Process& process, absl::Span<const int> fds)
   if (process.no_new_privs() && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     return ErrnoError(errno, "no_new_privs");
   }
-  if (confined) RETURN_IF_ERROR(filter.Load(process.seccomp_flags()));
+  if (death_signal != 0) prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0);
+  if (confined) RETURN_IF_ERROR(filter.Load(process.seccomp_flags(), mailbox));
   return absl::OkStatus();
 }
 

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,6 +19,7 @@
 #include "runtime/security/seccomp.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/memfd.h"
+#include "runtime/sys/procfs.h"
 
 namespace berth::security {
 namespace {
@@ -41,13 +44,15 @@ class CredentialsTest : public ::testing::Test {
     process_.set_cap_ambient(sets.ambient);
   }
   // What the child writes to its standard output.
-  std::string Child(const std::function<void()>& body) {
+  std::string Child(
+      const std::function<void()>& body, const std::function<void()>& before = [] {}) {
     int fds[2];
     EXPECT_EQ(pipe2(fds, O_CLOEXEC), 0);
     const pid_t pid = fork();
     if (pid == 0) {
       alarm(20);
       dup2(fds[1], STDOUT_FILENO);
+      before();
       absl::Status status = ApplyCredentials(process_, fds_);
       if (status.ok()) body();
       (void)sys::WriteAll(STDOUT_FILENO, status.ToString(), "pipe");
@@ -153,6 +158,33 @@ TEST_F(CredentialsTest, SessionKeyringIsNew) {
   EXPECT_THAT(after, Not(HasSubstr("-")));
 }
 
+TEST_F(CredentialsTest, ADeathSignalOutlivesTheChangeOfUser) {
+  // Under a program that refuses prctl: the last call before it.
+  char profile[] = "/tmp/berth-profile-XXXXXX";
+  const int fd = mkstemp(profile);
+  ASSERT_TRUE(sys::WriteAll(fd, R"({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+      {"names": ["prctl"], "action": "SCMP_ACT_KILL_PROCESS", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}]})",
+                            profile)
+                  .ok());
+  close(fd);
+  SeccompCache cache;
+  const SeccompProgram program = cache.Localhost(profile).value();
+  unlink(profile);
+  fds_.push_back(program->get());
+  process_.set_seccomp_fd(0);
+  process_.set_uid(1234);
+  prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+  EXPECT_EQ(Child(
+                [] {
+                  int signal = 0;
+                  prctl(PR_GET_PDEATHSIG, &signal, 0, 0, 0);
+                  (void)sys::WriteAll(STDOUT_FILENO, absl::StrCat(signal), "out");
+                  _exit(0);
+                },
+                [] { prctl(PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0); }),
+            absl::StrCat(SIGUSR1));
+}
+
 TEST_F(CredentialsTest, BadProgramsAreRefusedBeforeAnythingChanges) {
   process_.set_seccomp_fd(3);
   EXPECT_THAT(Exec(), HasSubstr("no descriptor 3"));
@@ -168,7 +200,11 @@ TEST_F(CredentialsTest, BadProgramsAreRefusedBeforeAnythingChanges) {
 TEST_F(CredentialsTest, LabelOfAnAbsentModuleIsAnError) {
   if (access("/sys/kernel/security/apparmor", F_OK) == 0) GTEST_SKIP() << "this machine has AppArmor";
   process_.set_apparmor_profile("berth-default");
-  EXPECT_THAT(Exec(), HasSubstr("apparmor label"));
+  auto procfs = sys::OpenDetachedProcfs();
+  ASSERT_TRUE(procfs.ok()) << procfs.status();
+  absl::Status status = SetExecLabels(process_, procfs->get());
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(status.message(), HasSubstr("apparmor label"));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 // memory where a filter cannot see it. It is allowed, since 32-bit glibc has nothing else; AF_ALG
 // and AF_VSOCK are so refused on every other path, but to 32-bit code only an LSM can refuse them.
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 
@@ -210,6 +211,7 @@ uint64_t DefaultProfileCaps() {
 SeccompProfile DefaultProfile(uint64_t caps) {
   SeccompProfile profile;
   profile.default_action = SCMP_ACT_ERRNO(EPERM);
+  profile.flags = SECCOMP_FILTER_FLAG_SPEC_ALLOW;
   profile.architectures = Companions();
   profile.allowed_numbers.assign(std::begin(kNewNumbers), std::end(kNewNumbers));
   for (const Group& group : kGroups) {

@@ -1,10 +1,13 @@
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <sys/utsname.h>
 
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <set>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -16,8 +19,39 @@
 namespace berth::security {
 namespace {
 
+// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which older headers lack.
+constexpr uint32_t kWaitKillableRecv = 1u << 5;
+
 absl::Status Bad(absl::string_view field, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("seccomp profile: field '", field, "': ", what));
+}
+
+// 0 when there is no such name.
+int ErrnoNamed(absl::string_view name) {
+  for (int number = 1; number < 4096; ++number) {
+    const char* known = strerrorname_np(number);
+    if (known != nullptr && name == known) return number;
+  }
+  // Second names of the same number.
+  if (name == "EWOULDBLOCK") return EAGAIN;
+  if (name == "EDEADLOCK") return EDEADLK;
+  return name == "ENOTSUP" || name == "EOPNOTSUPP" ? EOPNOTSUPP : 0;
+}
+
+// The error of an action, by number as OCI has it or by name, which then counts.
+absl::StatusOr<int64_t> ParseErrno(const Json& object, const char* number_key, const char* name_key,
+                                   absl::string_view prefix) {
+  ASSIGN_OR_RETURN(std::string name, StringField(object, name_key), "seccomp profile: ", prefix);
+  if (name.empty()) {
+    auto number = IntField(object, number_key, EPERM);
+    RETURN_IF_ERROR(number, "seccomp profile: ", prefix);
+    return *number;
+  }
+  int value = ErrnoNamed(name);
+  if (value == 0 && !absl::SimpleAtoi(name, &value)) {
+    return Bad(absl::StrCat(prefix, name_key), absl::StrCat("'", name, "' is not the name of an error"));
+  }
+  return value;
 }
 
 absl::StatusOr<uint32_t> ParseAction(absl::string_view name, int64_t errno_ret, absl::string_view field) {
@@ -25,10 +59,15 @@ absl::StatusOr<uint32_t> ParseAction(absl::string_view name, int64_t errno_ret, 
       {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},      {"SCMP_ACT_LOG", SCMP_ACT_LOG},
       {"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD}, {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD},
       {"SCMP_ACT_TRAP", SCMP_ACT_TRAP},        {"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS},
+      {"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY},
   };
+  if (name == "SCMP_ACT_TRACE") {
+    // What the tracer is told, of 16 bits, and no error.
+    if (errno_ret < 0 || errno_ret > 0xffff) return Bad(field, absl::StrCat("errno ", errno_ret));
+    return SCMP_ACT_TRACE(static_cast<uint32_t>(errno_ret));
+  }
   if (errno_ret < 0 || errno_ret > 4095) return Bad(field, absl::StrCat("errno ", errno_ret));
   if (name == "SCMP_ACT_ERRNO") return SCMP_ACT_ERRNO(static_cast<uint32_t>(errno_ret));
-  if (name == "SCMP_ACT_TRACE") return SCMP_ACT_TRACE(static_cast<uint32_t>(errno_ret));
   const auto it = kActions->find(name);
   if (it == kActions->end()) return Bad(field, absl::StrCat("action '", name, "' is not supported"));
   return it->second;
@@ -48,12 +87,19 @@ absl::StatusOr<int> ParseOperator(absl::string_view name) {
   return it->second;
 }
 
-// "SCMP_ARCH_X86_64" -> its token. What this libseccomp does not know cannot run here.
+// Of the specification's list, what a libseccomp may be too old for. Nothing of them runs on a machine that it builds
+// programs for.
+constexpr absl::string_view kMaybeUnknownArches[] = {"SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K",    "SCMP_ARCH_SH",
+                                                     "SCMP_ARCH_SHEB",        "SCMP_ARCH_RISCV64", "SCMP_ARCH_PARISC",
+                                                     "SCMP_ARCH_PARISC64"};
+
+// "SCMP_ARCH_X86_64" -> its token; 0 for an architecture that this libseccomp does not know.
 absl::StatusOr<uint32_t> ParseArch(absl::string_view name) {
   if (!absl::StartsWith(name, "SCMP_ARCH_")) return Bad("architectures", absl::StrCat("'", name, "' is unknown"));
   std::string low(name.substr(10));
   for (char& c : low) c = absl::ascii_tolower(static_cast<unsigned char>(c));
   const uint32_t arch = seccomp_arch_resolve_name(low.c_str());
+  if (arch == 0 && absl::c_linear_search(kMaybeUnknownArches, name)) return uint32_t{0};
   if (arch == 0) return Bad("architectures", absl::StrCat("'", name, "' is unknown"));
   return arch;
 }
@@ -70,7 +116,7 @@ absl::StatusOr<const Json*> ListMember(const Json& object, const char* key, absl
 absl::Status AddArchitectures(const std::vector<std::string>& names, std::set<uint32_t>& out) {
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(const uint32_t arch, ParseArch(name));
-    if (arch != seccomp_arch_native()) out.insert(arch);
+    if (arch != 0 && arch != seccomp_arch_native()) out.insert(arch);
   }
   return absl::OkStatus();
 }
@@ -167,8 +213,8 @@ absl::StatusOr<bool> Applies(const Json& rule, uint64_t caps) {
   if (!excludes.any) return true;
   if (excludes.any_cap) return false;
   if (it->contains("arches") && !(*it)["arches"].empty() && excludes.arches) return false;
-  if (it->contains("minKernel") && excludes.kernel) return false;
-  return true;
+  ASSIGN_OR_RETURN(std::string kernel, StringField(*it, "minKernel"));
+  return kernel.empty() || !excludes.kernel;
 }
 
 absl::StatusOr<uint64_t> Unsigned(const Json& object, const char* key) {
@@ -212,7 +258,7 @@ absl::Status ParseRule(const Json& rule, uint64_t caps, SeccompProfile& profile)
   if (!name.empty()) names.push_back(name);
   if (names.empty()) return Bad("syscalls.names", "empty");
   ASSIGN_OR_RETURN(std::string action_name, StringField(rule, "action"), "seccomp profile: syscalls");
-  ASSIGN_OR_RETURN(const int64_t errno_ret, IntField(rule, "errnoRet", EPERM), "seccomp profile: syscalls");
+  ASSIGN_OR_RETURN(const int64_t errno_ret, ParseErrno(rule, "errnoRet", "errno", "syscalls."));
   ASSIGN_OR_RETURN(const uint32_t action, ParseAction(action_name, errno_ret, "syscalls.action"));
   ASSIGN_OR_RETURN(std::vector<SeccompCondition> conditions, ParseConditions(rule));
   ASSIGN_OR_RETURN(const bool applies, Applies(rule, caps));
@@ -230,7 +276,45 @@ absl::Status ParseRule(const Json& rule, uint64_t caps, SeccompProfile& profile)
   return absl::OkStatus();
 }
 
+// Without a list, the flag that berth's own profile has; an empty list means none.
+absl::Status ParseFlags(const Json& json, SeccompProfile& profile) {
+  ASSIGN_OR_RETURN(const Json* list, ListMember(json, "flags", "flags"));
+  profile.flags = list == nullptr ? SECCOMP_FILTER_FLAG_SPEC_ALLOW : 0;
+  ASSIGN_OR_RETURN(std::vector<std::string> flags, StringListField(json, "flags"), "seccomp profile");
+  for (const std::string& flag : flags) {
+    if (flag == "SECCOMP_FILTER_FLAG_LOG") {
+      profile.flags |= SECCOMP_FILTER_FLAG_LOG;
+    } else if (flag == "SECCOMP_FILTER_FLAG_SPEC_ALLOW") {
+      profile.flags |= SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+    } else if (flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV") {
+      profile.flags |= kWaitKillableRecv;
+    } else if (flag != "SECCOMP_FILTER_FLAG_TSYNC") {  // for all threads: the process that loads it has one
+      return Bad("flags", absl::StrCat("'", flag, "' is unknown"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseListener(const Json& json, SeccompProfile& profile) {
+  ASSIGN_OR_RETURN(std::string path, StringField(json, "listenerPath"), "seccomp profile");
+  ASSIGN_OR_RETURN(std::string metadata, StringField(json, "listenerMetadata"), "seccomp profile");
+  if (!profile.Notifies()) {
+    profile.flags &= ~kWaitKillableRecv;  // takes a listener
+    return absl::OkStatus();
+  }
+  if (path.empty()) return Bad("listenerPath", "missing, but there is an action SCMP_ACT_NOTIFY");
+  if (!absl::StartsWith(path, "/")) return Bad("listenerPath", absl::StrCat("'", path, "' is not an absolute path"));
+  profile.listener_path = std::move(path);
+  profile.listener_metadata = std::move(metadata);
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+bool SeccompProfile::Notifies() const {
+  return default_action == SCMP_ACT_NOTIFY ||
+         absl::c_any_of(rules, [](const SeccompRule& rule) { return rule.action == SCMP_ACT_NOTIFY; });
+}
 
 absl::StatusOr<SeccompProfile> ParseProfile(absl::string_view text, uint64_t caps) {
   ASSIGN_OR_RETURN(const Json json, ParseJson(text), "seccomp profile");
@@ -238,13 +322,15 @@ absl::StatusOr<SeccompProfile> ParseProfile(absl::string_view text, uint64_t cap
   SeccompProfile profile;
   ASSIGN_OR_RETURN(std::string action, StringField(json, "defaultAction"), "seccomp profile");
   if (action.empty()) return Bad("defaultAction", "missing");
-  ASSIGN_OR_RETURN(const int64_t errno_ret, IntField(json, "defaultErrnoRet", EPERM), "seccomp profile");
+  ASSIGN_OR_RETURN(const int64_t errno_ret, ParseErrno(json, "defaultErrnoRet", "defaultErrno", ""));
   ASSIGN_OR_RETURN(profile.default_action, ParseAction(action, errno_ret, "defaultAction"));
   RETURN_IF_ERROR(ParseArchitectures(json, profile));
   ASSIGN_OR_RETURN(const Json* rules, ListMember(json, "syscalls", "syscalls"));
   for (size_t i = 0; rules != nullptr && i < rules->size(); ++i) {
     RETURN_IF_ERROR(ParseRule((*rules)[i], caps, profile), "rule ", i);
   }
+  RETURN_IF_ERROR(ParseFlags(json, profile));
+  RETURN_IF_ERROR(ParseListener(json, profile));
   return profile;
 }
 

@@ -33,6 +33,13 @@ struct SeccompProfile {
   // Allowed although this libseccomp may not know them: numbers above 423 are the same on every
   // architecture.
   std::vector<uint32_t> allowed_numbers;
+  uint32_t flags = 0;  // SECCOMP_FILTER_FLAG_*, for loading
+  // Who answers the calls that are notified (SCMP_ACT_NOTIFY): the socket that it listens at, and what it is told
+  // beside the process. The path is set when, and only when, something is notified.
+  std::string listener_path;
+  std::string listener_metadata;
+
+  bool Notifies() const;
 };
 
 // berth's profile for a container with the bounding set `caps`.
@@ -42,7 +49,8 @@ uint64_t DefaultProfileCaps();
 
 // A profile in the JSON format of the OCI runtime specification, or of Docker with archMap,
 // includes and excludes. InvalidArgument naming the field that is wrong. Unknown system calls are
-// no error, as profiles list those of all kernels.
+// no error, as profiles list those of all kernels; an architecture that this libseccomp does not
+// know is none either when the format knows it.
 absl::StatusOr<SeccompProfile> ParseProfile(absl::string_view json, uint64_t caps);
 
 // The array of struct sock_filter. System calls that are newer than this libseccomp get ENOSYS, on

@@ -1,7 +1,10 @@
 #include "runtime/security/seccomp.h"
 
 #include <linux/seccomp.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "runtime/security/profile.h"
@@ -16,10 +19,13 @@ constexpr size_t kMaxProfile = 4 << 20;
 absl::StatusOr<SeccompProgram> Compile(const SeccompProfile& profile) {
   ASSIGN_OR_RETURN(std::string program, CompileProfile(profile));
   ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::SealedData(program, "berth-seccomp"));
-  return std::make_shared<const sys::UniqueFd>(std::move(fd));
+  return std::make_shared<const CompiledProfile>(
+      CompiledProfile{std::move(fd), profile.flags, profile.listener_path, profile.listener_metadata});
 }
 
 }  // namespace
+
+bool HasSeccomp() { return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, nullptr) != 0 && errno == EFAULT; }
 
 const uint32_t kSeccompFlags = SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 

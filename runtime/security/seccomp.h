@@ -15,12 +15,22 @@
 
 namespace berth::security {
 
-// Flags for Process.seccomp_flags: SECCOMP_FILTER_FLAG_SPEC_ALLOW, no slow-down by speculation
+// What berth's own profile is loaded with: SECCOMP_FILTER_FLAG_SPEC_ALLOW, no slow-down by speculation
 // barriers, as the kernel's own default is since 5.16.
 extern const uint32_t kSeccompFlags;
 
-// A memfd with an array of struct sock_filter, sealed against every change.
-using SeccompProgram = std::shared_ptr<const sys::UniqueFd>;
+struct CompiledProfile {
+  sys::UniqueFd fd;    // memfd with an array of struct sock_filter, sealed against every change
+  uint32_t flags = 0;  // SECCOMP_FILTER_FLAG_*, for loading
+  // Set when the program notifies: see SeccompProfile.
+  std::string listener_path, listener_metadata;
+
+  int get() const { return fd.get(); }
+};
+using SeccompProgram = std::shared_ptr<const CompiledProfile>;
+
+// Whether this kernel can load programs at all.
+bool HasSeccomp();
 
 // Thread-safe. Two callers that ask for the same missing program may both compile it; one result is
 // kept.
@@ -32,7 +42,8 @@ class SeccompCache {
 
   // An administrator's profile, in the JSON format of the OCI runtime specification or of Docker.
   // The file is read on every call and compiled when its content is new. NotFound; InvalidArgument
-  // naming the field that is wrong; `caps` decides Docker's includes and excludes.
+  // naming the field that is wrong, for what is no regular file too; ResourceExhausted above 4 MiB;
+  // `caps` decides Docker's includes and excludes.
   absl::StatusOr<SeccompProgram> Localhost(absl::string_view json_path, uint64_t caps = 0) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:

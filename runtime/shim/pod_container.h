@@ -11,6 +11,7 @@
 #include "runtime/container/log_file.h"
 #include "runtime/container/spawn.h"
 #include "runtime/shim/output.h"
+#include "runtime/shim/seccomp_listener.h"
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/unique_fd.h"
 #include "shim/v1/shim.pb.h"
@@ -42,6 +43,7 @@ struct PodContainer {
   sys::UniqueFd control;
   sys::UniqueFd stdin_fd;
   OutputStream out, err;
+  SeccompListener seccomp;
   container::LogFile log;
   std::vector<sys::UniqueFd> kept_fds;  // what `cgroup` names
   container::CgroupFds cgroup;
@@ -66,9 +68,11 @@ struct PodContainer {
 struct ExecProcess {
   uint64_t id = 0;  // and serial of its events
   uint64_t container = 0;
+  pid_t container_pid = 0;
   pid_t pid = 0;
   sys::UniqueFd pidfd;
   sys::UniqueFd control;
+  SeccompListener seccomp;
   bool running = false;  // the program was executed
   bool timed_out = false;
   uint64_t deadline = 0;  // monotonic ns; 0 = none

@@ -97,6 +97,7 @@ class Shim {
   absl::Status Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<sys::UniqueFd> fds);
   absl::Status KillExec(uint64_t id);
   void OnExecControl(ExecProcess& exec);
+  void OnExecReport(ExecProcess& exec, const container::ChildReport& report);
   void OnExecExit(ExecProcess& exec);
   void ExecEnded(ExecProcess& exec, const sys::ExitStatus& end);
 

@@ -103,6 +103,7 @@ absl::Status Shim::AdoptContainer(PodContainer& c, const v1::ContainerPlan& plan
   c.control = std::move(spawned.control);
   c.stdin_fd = std::move(spawned.stdin_fd);
   c.kept_fds = KeepCgroup(c.cgroup, fds);
+  c.seccomp = SeccompListener(plan.process(), fds, spawned);
   RETURN_IF_ERROR(epoll_.Add(c.pidfd.get(), EPOLLIN, Key(Source::kProcess, c.serial)));
   RETURN_IF_ERROR(epoll_.Add(c.control.get(), EPOLLIN, Key(Source::kControl, c.serial)));
   if (plan.process().tty()) return absl::OkStatus();
@@ -199,6 +200,11 @@ void Shim::OnReport(PodContainer& c, container::ReceivedReport received) {
           [&](absl::string_view type, const absl::Cord& p) { c.start_error.SetPayload(type, p); });
     }
     return;  // it exits now, and is answered for then
+  }
+  if (received.report.kind == container::ChildReport::kLoading) {
+    c.start_error = Annotate(c.seccomp.HandOver(c.pidfd.get(), c.pid, c.pid), "seccomp");
+    if (!c.start_error.ok()) Kill(c);
+    return;
   }
   if (received.report.kind != container::ChildReport::kReady || c.state != PodContainer::State::kCreating) return;
   if (received.fd && c.terminal) {

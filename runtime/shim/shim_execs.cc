@@ -1,4 +1,5 @@
 // Processes that join a container.
+#include <signal.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -27,6 +28,8 @@ absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<s
   auto exec = std::make_unique<ExecProcess>();
   exec->id = next_serial_++;
   exec->container = c->serial;
+  exec->container_pid = c->pid;
+  exec->seccomp = SeccompListener(plan.process(), fds, spawned);
   exec->pid = spawned.pid;
   exec->pidfd = std::move(spawned.pidfd);
   exec->control = std::move(spawned.control);
@@ -52,7 +55,7 @@ void Shim::OnExecControl(ExecProcess& exec) {
     auto received = container::ReceiveReport(exec.control.get(), MSG_DONTWAIT);
     if (received.status().code() == absl::StatusCode::kUnavailable) return;
     if (received.ok()) {
-      if (received->report.kind == container::ChildReport::kFailed) exec.error = container::StatusOf(received->report);
+      OnExecReport(exec, received->report);
       continue;
     }
     epoll_.Remove(exec.control.get());
@@ -68,6 +71,13 @@ void Shim::OnExecControl(ExecProcess& exec) {
     }
     if (exec.exit_status) return ExecEnded(exec, *exec.exit_status);
   }
+}
+
+void Shim::OnExecReport(ExecProcess& exec, const container::ChildReport& report) {
+  if (report.kind == container::ChildReport::kFailed) exec.error = container::StatusOf(report);
+  if (report.kind != container::ChildReport::kLoading) return;
+  exec.error = Annotate(exec.seccomp.HandOver(exec.pidfd.get(), exec.pid, exec.container_pid), "seccomp");
+  if (!exec.error.ok()) sys::SignalPidfd(exec.pidfd.get(), SIGKILL).IgnoreError();
 }
 
 // The answer to Exec precedes the event of its end: an exec is not over before its control socket is.

@@ -36,6 +36,12 @@ bool WaitPidfdExited(int pidfd, int timeout_ms) {
 
 bool PidfdExited(int pidfd) { return WaitPidfdExited(pidfd, 0); }
 
+absl::StatusOr<UniqueFd> TakeDescriptor(int pidfd, int number) {
+  UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd, number, 0)));
+  if (!fd) return ErrnoError(errno, absl::StrCat("pidfd_getfd ", number));
+  return fd;
+}
+
 absl::StatusOr<std::optional<ExitStatus>> ReapPidfd(int pidfd) {
   siginfo_t info = {};
   int rc;

@@ -22,6 +22,9 @@ bool PidfdExited(int pidfd);
 // Waits for that, at most `timeout_ms` (-1 = for ever); false when it still lives.
 bool WaitPidfdExited(int pidfd, int timeout_ms);
 
+// A duplicate of the process's descriptor `number` (pidfd_getfd(2), Linux 5.6). Takes the right to ptrace it.
+absl::StatusOr<UniqueFd> TakeDescriptor(int pidfd, int number);
+
 struct ExitStatus {
   int code = 0;    // as a shell shows it: 128 + signal for a signal
   int signal = 0;  // 0 = it exited by itself

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "absl/time/clock.h"
+#include "runtime/base/json.h"
 
 namespace berth::bench {
 namespace {
@@ -93,6 +94,20 @@ absl::Status CriClient::StartContainer(const std::string& container) {
   request.set_container_id(container);
   v1::StartContainerResponse response;
   return Call(*runtime_, "StartContainer", &v1::RuntimeService::Stub::StartContainer, request, response);
+}
+
+absl::StatusOr<std::map<std::string, absl::Duration>> CriClient::StartSteps(const std::string& container) {
+  v1::ContainerStatusRequest request;
+  v1::ContainerStatusResponse response;
+  request.set_container_id(container);
+  request.set_verbose(true);
+  RETURN_IF_ERROR(Call(*runtime_, "ContainerStatus", &v1::RuntimeService::Stub::ContainerStatus, request, response));
+  std::map<std::string, absl::Duration> steps;
+  ASSIGN_OR_RETURN(const Json info, ParseJson(response.info().at("info")), "verbose status");
+  for (const Json& step : info.value("startSteps", Json::array())) {
+    steps[step.value("name", "")] += absl::Nanoseconds(step.value("nanoseconds", int64_t{0}));
+  }
+  return steps;
 }
 
 absl::Status CriClient::ExecSync(const std::string& container, const std::vector<std::string>& command) {

@@ -2,6 +2,7 @@
 // Errors carry the server's gRPC code, its message and the name of the call.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +32,9 @@ class CriClient {
   absl::StatusOr<std::string> CreateContainer(const std::string& pod, const v1::ContainerConfig& config,
                                               const v1::PodSandboxConfig& pod_config);
   absl::Status StartContainer(const std::string& container);
+  // How long each step of the start took, as the status's verbose information tells it; berth alone does. Of equal
+  // names the sum.
+  absl::StatusOr<std::map<std::string, absl::Duration>> StartSteps(const std::string& container);
   // Internal when the command ends with anything but 0.
   absl::Status ExecSync(const std::string& container, const std::vector<std::string>& command);
   absl::Status StopContainer(const std::string& container, absl::Duration grace);

@@ -46,7 +46,7 @@ std::string FormatInterval(const Interval& interval) {
   return absl::StrCat(FormatRatio(interval.low), " to ", FormatRatio(interval.high));
 }
 
-bool IsWhole(absl::string_view unit) { return unit == "KiB"; }
+bool IsWhole(absl::string_view unit) { return unit == "KiB" || unit == "us"; }
 
 std::string Cells(const Series& series) {
   Summary s = Summarize(series.values);

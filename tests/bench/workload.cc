@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/base/id.h"
+#include "tests/bench/standard_paths.h"
 
 namespace berth::bench {
 namespace {
@@ -9,11 +10,6 @@ namespace {
 // What a kubelet gives every container of a pod without requests and limits.
 constexpr int kBestEffortShares = 2;
 constexpr int kBestEffortOomScore = 1000;
-
-constexpr const char* kMasked[] = {"/proc/asound",        "/proc/acpi",       "/proc/kcore",       "/proc/keys",
-                                   "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug",
-                                   "/proc/scsi",          "/sys/firmware"};
-constexpr const char* kReadOnly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 
 void SetNamespaces(v1::NamespaceOption* options) {
   options->set_network(v1::POD);
@@ -56,8 +52,8 @@ v1::ContainerConfig ContainerConfig(const Workload& workload) {
   v1::LinuxContainerSecurityContext* security = config.mutable_linux()->mutable_security_context();
   SetNamespaces(security->mutable_namespace_options());
   security->mutable_seccomp()->set_profile_type(v1::SecurityProfile::RuntimeDefault);
-  for (const char* path : kMasked) security->add_masked_paths(path);
-  for (const char* path : kReadOnly) security->add_readonly_paths(path);
+  for (const char* path : kMaskedPaths) security->add_masked_paths(path);
+  for (const char* path : kReadOnlyPaths) security->add_readonly_paths(path);
   return config;
 }
 
