@@ -52,7 +52,10 @@ class DiskStore : public Store {
   DiskUsage SnapshotsUsage() override;
 
   absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) override;
-  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) override { return snapshots_->Mount(id); }
+  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, int userns) override {
+    return snapshots_->Mount(id, userns);
+  }
+  absl::Status TryMapping(int userns) override { return snapshots_->TryMapping(userns); }
   absl::Status RemoveSnapshot(const ContainerId& id) override;
   absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) override;
   std::vector<ContainerId> Snapshots() override;

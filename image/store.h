@@ -103,8 +103,11 @@ class Store {
 
   // The writable layer of a container over the layers of `image`. AlreadyExists / NotFound as one expects.
   virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) = 0;
-  // A detached overlay mount of it. The mount lives as long as descriptors or attachments of it.
-  virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) = 0;
+  // A detached overlay mount of it. The mount lives as long as descriptors or attachments of it. With a user namespace
+  // `userns` (else -1), ids in it are those that it maps; FailedPrecondition when the kernel or the file system cannot.
+  virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, int userns) = 0;
+  // Whether that works here at all, by trying.
+  virtual absl::Status TryMapping(int userns) = 0;
   // OK when there is none. The mount must be gone.
   virtual absl::Status RemoveSnapshot(const ContainerId& id) = 0;
   // Of the writable layer alone: a walk, so not for a hot path.

@@ -77,14 +77,15 @@ absl::Status Run(const Config& config) {
   ASSIGN_OR_RETURN(auto network, MakeNetwork(config), "network");
   ASSIGN_OR_RETURN(auto cgroups, cgroup::Hierarchy::Probe(), "cgroups");
   security::SeccompCache seccomp;
-  pod::Engine engine({config.state, config.cgroup_parent}, {*store, *images, *network, *cgroups, seccomp});
+  const spec::Features features = spec::ProbeFeatures(*images);
+  pod::Engine engine({config.state, config.cgroup_parent, features}, {*store, *images, *network, *cgroups, seccomp});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");
 
   service::DaemonInfo info{BERTH_VERSION,        config.state,
                            config.root,          config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
-                           FormatConfig(config), spec::ProbeFeatures()};
+                           FormatConfig(config), features};
   service::Calls calls(engine, *images, *network, std::move(info));
   RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
   ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));

@@ -13,6 +13,7 @@
 #include "cri/pod/name_table.h"
 #include "cri/pod/registry.h"
 #include "cri/pod/worker_pool.h"
+#include "cri/spec/features.h"
 #include "cri/spec/launch_plan.h"
 #include "image/store.h"
 #include "runtime/cgroup/cgroup.h"
@@ -64,6 +65,7 @@ class Engine {
   struct Options {
     std::string state_dir;      // /run/berth
     std::string cgroup_parent;  // of pods that name none
+    spec::Features features;    // FailedPrecondition for what the machine lacks
   };
   struct Parts {
     state::StateStore& store;

@@ -114,12 +114,15 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   timer.Begin("writable layer");
   RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id));
   timer.Begin("overlay");
-  ASSIGN_OR_RETURN(sys::UniqueFd rootfs, parts_.images.MountSnapshot(id));
+  ASSIGN_OR_RETURN(sys::UniqueFd userns, shim->OpenUserns());
+  auto rootfs = parts_.images.MountSnapshot(id, userns.get());
+  RETURN_IF_ERROR(rootfs, userns ? "namespace_options.userns_options" : "rootfs");
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
     timer.Begin("plan");
-    ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan({pod, container, image->config, PodDir(pod.id()),
-                                                          std::move(rootfs), std::move(target_pid_ns)}));
+    ASSIGN_OR_RETURN(spec::Launch launch,
+                     planner_->Plan({pod, container, image->config, PodDir(pod.id()), *std::move(rootfs),
+                                     std::move(target_pid_ns), std::move(userns)}));
     timer.Begin("shim");
     auto made = shim->Create(launch.plan, launch.fds.Get());
     RETURN_IF_ERROR(made);

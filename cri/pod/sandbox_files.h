@@ -21,13 +21,13 @@ std::string FormatHosts(const state::v1::PodSpec& spec, absl::string_view hostna
 // spec.hostname, or what stands in for it: the host's name with the host's network, else the pod's name.
 std::string HostnameOf(const state::v1::PodSpec& spec, absl::string_view host_name);
 
-// Writes hostname, hosts and resolv.conf into `dir` (which exists).
+// Writes hostname, hosts and resolv.conf into `dir` (which exists). Root of the pod owns them.
 absl::Status WriteSandboxFiles(const std::string& dir, const state::v1::PodSpec& spec,
                                const std::vector<std::string>& ips);
 
-// Mounts a tmpfs of 64 MiB at DIR/shm, unless the pod uses the host's IPC. Undone by UnmountShm, which is
-// OK when nothing is mounted.
-absl::Status MountShm(const std::string& dir);
+// Mounts a tmpfs of 64 MiB at DIR/shm, which root of the pod owns. Undone by UnmountShm, which is OK when nothing is
+// mounted.
+absl::Status MountShm(const std::string& dir, const state::v1::PodSpec& spec);
 absl::Status UnmountShm(const std::string& dir);
 
 // Binds the network namespace `netns` to the file `path`, where CNI plugins find it. Undone by UnpinNetns (idempotent).

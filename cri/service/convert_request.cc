@@ -33,7 +33,7 @@ absl::Status ToUserNamespace(const v1::UserNamespace& in, state::v1::Namespaces&
   }
   AddMappings(in.uids(), *out.mutable_uids());
   AddMappings(in.gids(), *out.mutable_gids());
-  return NotYet("userns_options");
+  return absl::OkStatus();
 }
 
 absl::Status ToNamespaces(const v1::NamespaceOption& in, state::v1::Namespaces& out) {
@@ -155,7 +155,6 @@ absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::
 absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSpec& spec) {
   for (const v1::Mount& m : config.mounts()) {
     if (!m.image().image().empty()) return NotYet("mounts.image");
-    if (m.uidmappings_size() > 0 || m.gidmappings_size() > 0) return NotYet("mounts.uidMappings");
     if (m.mount_options_size() > 0) return NotYet("mounts.mount_options");
     if (!v1::MountPropagation_IsValid(m.propagation()))
       return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));

@@ -63,7 +63,8 @@ absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
   plan.set_ipc(shim::v1::NAMESPACE_POD);
   plan.set_uts(shim::v1::NAMESPACE_POD);
   plan.set_pid(PidNamespace(security.namespaces().pid()));
-  plan.set_cgroup_ns(security.privileged() ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW);
+  // Root of a user namespace may not mount the host's cgroup namespace.
+  plan.set_cgroup_ns(security.privileged() && !input.userns ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW);
   plan.set_pid_ns_fd(input.target_pid_ns ? out.fds.Own(std::move(input.target_pid_ns)) : -1);
   plan.set_stdin(spec.stdin());
   plan.set_stdin_once(spec.stdin_once());

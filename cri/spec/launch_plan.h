@@ -39,6 +39,7 @@ struct LaunchInput {
   std::string pod_dir;          // hosts, hostname, resolv.conf and shm are there
   sys::UniqueFd rootfs;         // detached mount
   sys::UniqueFd target_pid_ns;  // when the container joins another's pid namespace
+  sys::UniqueFd userns;         // the pod's own user namespace, when it has one
 };
 
 struct Launch {

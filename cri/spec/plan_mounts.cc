@@ -1,11 +1,17 @@
 // The mounts of a plan: the standard ones, the files of the sandbox and the request's volumes.
 #include <fcntl.h>
+#include <sys/mount.h>
 
+#include <cerrno>
+
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/launch_plan.h"
 #include "runtime/rootfs/bind.h"
 #include "runtime/rootfs/plan.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
+#include "runtime/sys/procfs.h"
+#include "runtime/sys/user_namespace.h"
 
 namespace berth::spec {
 namespace {
@@ -30,6 +36,32 @@ absl::StatusOr<rootfs::Bind> OpenVolume(const state::v1::Mount& m) {
   // A host path that is missing is made as a directory: what Docker began, kubelets and their users rely on.
   RETURN_IF_ERROR(sys::MakeDirs(m.host_path(), 0755));
   return rootfs::OpenBind(request);
+}
+
+// Shows the volume with the mappings of the request, if it has any: nearly always those of the pod.
+absl::Status MapIds(const state::v1::Mount& m, const LaunchInput& input, int mount) {
+  if (m.uid_mappings().empty()) return absl::OkStatus();
+  const state::v1::Namespaces& pod = input.pod.spec().namespaces();
+  sys::UniqueFd own;
+  int userns = input.userns.get();
+  if (userns < 0 || !SameMappings(m.uid_mappings(), pod.uids()) || !SameMappings(m.gid_mappings(), pod.gids())) {
+    ASSIGN_OR_RETURN(sys::UniqueFd procfs, sys::OpenDetachedProcfs());
+    ASSIGN_OR_RETURN(own,
+                     sys::NewUserNamespace(procfs.get(), ToIdRanges(m.uid_mappings()), ToIdRanges(m.gid_mappings())));
+    userns = own.get();
+  }
+  absl::Status status = sys::MapMountIds(mount, userns);
+  if (ErrnoOf(status) != EINVAL && ErrnoOf(status) != ENOSYS) return status;
+  return absl::FailedPreconditionError(
+      absl::StrCat("'", m.host_path(), "': the file system or the kernel maps no ids: ", status.message()));
+}
+
+// The host's /sys, for a pod that has its network but not its user namespace: it may not mount a sysfs.
+absl::StatusOr<sys::UniqueFd> OpenHostSys() {
+  ASSIGN_OR_RETURN(sys::UniqueFd tree, sys::CloneTree(AT_FDCWD, "/sys", true));
+  RETURN_IF_ERROR(sys::SetMountAttrs(
+      tree.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE, true));
+  return tree;
 }
 
 bool Mounts(const ContainerSpec& spec, absl::string_view path) {
@@ -60,7 +92,8 @@ absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
   rootfs::MountPlanInput mounts;
   mounts.privileged = spec.security().privileged();
   mounts.cgroup_v2 = cgroups_.version() == cgroup::Version::kV2;
-  ASSIGN_OR_RETURN(auto hierarchies, cgroups_.Mounts(input.container.cgroup_path(), mounts.privileged));
+  const bool all_cgroups = mounts.privileged && !input.userns;
+  ASSIGN_OR_RETURN(auto hierarchies, cgroups_.Mounts(input.container.cgroup_path(), all_cgroups));
   for (auto& h : hierarchies) mounts.cgroup_v1.push_back({h.name, out.fds.Own(std::move(h.mount)), false});
 
   bool host_ipc = input.pod.spec().namespaces().ipc() == state::v1::NODE;
@@ -68,9 +101,18 @@ absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
   ASSIGN_OR_RETURN(sys::UniqueFd shm, sys::CloneTree(AT_FDCWD, shm_path, false));
   mounts.shm_fd = out.fds.Own(std::move(shm));
 
+  if (input.userns) {
+    mounts.tty_group = HostGid(input.pod.spec(), rootfs::kTtyGroup).has_value();
+    if (input.pod.spec().namespaces().network() == state::v1::NODE) {
+      ASSIGN_OR_RETURN(sys::UniqueFd sysfs, OpenHostSys(), "/sys");
+      mounts.sys_fd = out.fds.Own(std::move(sysfs));
+    }
+  }
+
   RETURN_IF_ERROR(AddSandboxFiles(input, out.fds, mounts.volumes));
   for (const auto& m : spec.mounts()) {
     ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m), "mounts.host_path");
+    RETURN_IF_ERROR(MapIds(m, input, bind.mount.get()), "mounts.uidMappings");
     mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(bind.mount)), bind.file});
   }
   ASSIGN_OR_RETURN(auto steps, rootfs::PlanMounts(mounts), "mounts.container_path");

@@ -1,4 +1,5 @@
 // The first process of a plan: who it is, what it runs and what it may do.
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/process.h"
 #include "runtime/security/capabilities.h"
@@ -8,6 +9,28 @@ namespace berth::spec {
 
 using state::v1::ContainerSpec;
 using state::v1::Security;
+
+namespace {
+
+// Only ids of the pod's user namespace can be taken on in it.
+absl::Status CheckMapped(const security::ResolvedUser& user, const state::v1::PodSpec& pod) {
+  if (!HostUid(pod, user.uid)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("run_as_user: ", user.uid, " is not mapped in the pod's user namespace"));
+  }
+  if (!HostGid(pod, user.gid)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("run_as_group: ", user.gid, " is not mapped in the pod's user namespace"));
+  }
+  for (uint32_t group : user.groups) {
+    if (HostGid(pod, group)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("supplemental_groups: ", group, " is not mapped in the pod's user namespace"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
   const ContainerSpec& spec = input.container.spec();
@@ -23,6 +46,7 @@ absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
   request.strict_groups = s.strict_groups();
   ASSIGN_OR_RETURN(security::UserFiles files, security::ReadUserFiles(input.rootfs.get()), "image");
   ASSIGN_OR_RETURN(out.user, security::ResolveUser(request, files));
+  RETURN_IF_ERROR(CheckMapped(out.user, input.pod.spec()));
   process.set_uid(out.user.uid);
   process.set_gid(out.user.gid);
   for (uint32_t g : out.user.groups) process.add_groups(g);

@@ -34,6 +34,15 @@ ContainerSpec GoodContainer() {
   return c;
 }
 
+void Map(state::v1::Namespaces& ns, uint32_t inside = 0, uint32_t host = 100000, uint32_t length = 65536) {
+  for (auto* mappings : {ns.mutable_uids(), ns.mutable_gids()}) {
+    auto* m = mappings->Add();
+    m->set_container_id(inside);
+    m->set_host_id(host);
+    m->set_length(length);
+  }
+}
+
 struct PodCase {
   const char* field;
   std::function<void(PodSpec&)> spoil;
@@ -55,6 +64,37 @@ INSTANTIATE_TEST_SUITE_P(
         PodCase{"metadata.name", [](PodSpec& p) { p.clear_name(); }},
         PodCase{"metadata.namespace", [](PodSpec& p) { p.set_namespace_("a/b"); }},
         PodCase{"hostname", [](PodSpec& p) { p.set_hostname("a\nb"); }},
+        PodCase{"namespace_options.userns_options.uids.length",
+                [](PodSpec& p) { Map(*p.mutable_namespaces(), 0, 100000, 0); }},
+        PodCase{"namespace_options.userns_options.uids.host_id",
+                [](PodSpec& p) { Map(*p.mutable_namespaces(), 0, 0xffffff00, 256); }},
+        PodCase{"namespace_options.userns_options.uids.container_id",
+                [](PodSpec& p) { Map(*p.mutable_namespaces(), 1); }},
+        PodCase{"namespace_options.userns_options: takes exactly one",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  Map(*p.mutable_namespaces(), 65536, 300000);
+                }},
+        PodCase{"namespace_options.userns_options: takes exactly one",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->clear_gids();
+                }},
+        PodCase{"namespace_options.userns_options: uids and gids",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->mutable_gids(0)->set_host_id(1);
+                }},
+        PodCase{"namespace_options.pid",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->set_pid(state::v1::NODE);
+                }},
+        PodCase{"namespace_options.ipc",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->set_ipc(state::v1::NODE);
+                }},
         PodCase{"hostname", [](PodSpec& p) { p.set_hostname(std::string(65, 'h')); }},
         PodCase{"log_directory", [](PodSpec& p) { p.set_log_directory("/var/log/../../etc"); }},
         PodCase{"linux.cgroup_parent", [](PodSpec& p) { p.set_cgroup_parent("kubepods-pod1.slice"); }},

@@ -199,7 +199,7 @@ TEST_F(StoreTest, LayersOfASnapshotOutliveTheImage) {
   Reopen();
   EXPECT_THAT(store_->Snapshots(), ElementsAre(id));
   {
-    auto mount = store_->MountSnapshot(id);
+    auto mount = store_->MountSnapshot(id, -1);
     ASSERT_TRUE(mount.ok()) << mount.status();
     auto text = sys::ReadFileAt(mount->get(), "etc/base");
     ASSERT_TRUE(text.ok()) << text.status();

@@ -36,6 +36,32 @@ absl::StatusOr<sys::UniqueFd> MakeDir(int dir, const char* name, mode_t mode) {
   return sys::OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
+std::string TemporaryName() { return absl::StrCat(kTemporary, RandomHexId().substr(0, 32)); }
+
+absl::Status CannotMap(const absl::Status& why) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("the kernel or the file system of the images maps no ids: ", why.message()));
+}
+
+// What `dir` names, as a detached mount with the ids mapped.
+absl::StatusOr<sys::UniqueFd> MapIds(int dir, int userns) {
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, sys::CloneTree(dir, "", false));
+  absl::Status status = sys::MapMountIds(mount.get(), userns);
+  if (ErrnoOf(status) == EINVAL || ErrnoOf(status) == ENOSYS || ErrnoOf(status) == EPERM) return CannotMap(status);
+  RETURN_IF_ERROR(status);
+  return mount;
+}
+
+// Gives `upper` the owner that `root` has when it is seen through a mapping; unless it was given away before.
+absl::Status FollowOwner(int root, int mapped_root, int upper) {
+  ASSIGN_OR_RETURN(struct stat on_disk, sys::StatFd(root, "layer"));
+  ASSIGN_OR_RETURN(struct stat seen, sys::StatFd(mapped_root, "layer"));
+  ASSIGN_OR_RETURN(struct stat now, sys::StatFd(upper, kUpper));
+  if (now.st_uid != on_disk.st_uid || now.st_gid != on_disk.st_gid) return absl::OkStatus();
+  if (fchownat(upper, "", seen.st_uid, seen.st_gid, AT_EMPTY_PATH) != 0) return ErrnoError(errno, "chown");
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(absl::string_view root, const LayerStore* layers) {
@@ -70,7 +96,7 @@ absl::Status Snapshots::Adopt() {
 absl::Status Snapshots::Create(const ContainerId& id, absl::Span<const std::string> layers) {
   RETURN_IF_ERROR(CheckId(id));
   if (layers.empty()) return absl::InvalidArgumentError("a snapshot of no layers");
-  std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
+  std::string tmp = TemporaryName();
   ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
   absl::Status status = Fill(dir.get(), layers);
   if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), id.str().c_str(), RENAME_NOREPLACE) != 0) {
@@ -132,7 +158,57 @@ absl::StatusOr<Snapshots::Record> Snapshots::RecordOf(const ContainerId& id) con
   return ReadRecord(id);  // which says what is wrong with it
 }
 
-absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
+absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowers, int upper, int work) const {
+  absl::Status first;
+  // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
+  for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
+    if (style < style_.load()) continue;
+    auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper, work, style), 0);
+    if (mount.ok()) {
+      style_.store(style);
+      return mount;
+    }
+    if (first.ok()) first = mount.status();
+    if (ErrnoOf(mount.status()) != EINVAL) break;
+  }
+  return first;
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::MountMappedOverlay(std::vector<int> lowers, int root, int upper, int work,
+                                                            int userns) const {
+  std::vector<sys::UniqueFd> mapped;
+  for (int& lower : lowers) {
+    ASSIGN_OR_RETURN(sys::UniqueFd mount, MapIds(lower, userns));
+    lower = mount.get();
+    mapped.push_back(std::move(mount));
+  }
+  // The upper directory is not mapped: on disk, too, what the container writes belongs to an id that is nobody's
+  // elsewhere. Empty as yet, all of it that has an owner is its root.
+  ASSIGN_OR_RETURN(sys::UniqueFd mapped_root, MapIds(root, userns));
+  RETURN_IF_ERROR(FollowOwner(root, mapped_root.get(), upper), "root directory");
+  // FALLBACK(linux<6.13): overlayfs refuses mounts that are attached nowhere, and there are no pods with user
+  // namespaces.
+  auto mount = MountOverlay(lowers, upper, work);
+  if (ErrnoOf(mount.status()) == EINVAL) return CannotMap(mount.status());
+  return mount;
+}
+
+absl::Status Snapshots::TryMapping(int userns) const {
+  const std::string tmp = TemporaryName();
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
+  auto mount = [&]() -> absl::StatusOr<sys::UniqueFd> {
+    ASSIGN_OR_RETURN(sys::UniqueFd lower, MakeDir(dir.get(), "lower", 0755));
+    ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir.get(), kUpper, 0755));
+    ASSIGN_OR_RETURN(sys::UniqueFd work, MakeDir(dir.get(), kWork, 0700));
+    return MountMappedOverlay({lower.get()}, lower.get(), upper.get(), work.get(), userns);
+  }();
+  const absl::Status status = mount.status();
+  if (mount.ok()) mount->Reset();
+  RETURN_IF_ERROR(sys::RemoveTreeAt(dir_.get(), tmp));
+  return status;
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, int userns) const {
   ASSIGN_OR_RETURN(Record record, RecordOf(id));
   if (record.boot_id != boot_id_) {
     return absl::FailedPreconditionError(
@@ -146,19 +222,10 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
   ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
   RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
-  absl::Status first;
-  // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
-  for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
-    if (style < style_.load()) continue;
-    auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper.get(), work.get(), style), 0);
-    if (mount.ok()) {
-      style_.store(style);
-      return mount;
-    }
-    if (first.ok()) first = mount.status();
-    if (ErrnoOf(mount.status()) != EINVAL) break;
-  }
-  return Annotate(first, absl::StrCat("snapshot ", id.str()));
+  auto mount = userns < 0 ? MountOverlay(lowers, upper.get(), work.get())
+                          : MountMappedOverlay(lowers, chain->root.get(), upper.get(), work.get(), userns);
+  RETURN_IF_ERROR(mount, "snapshot ", id.str());
+  return mount;
 }
 
 absl::Status Snapshots::Remove(const ContainerId& id) {

@@ -46,7 +46,12 @@ class Snapshots {
   // A detached overlay mount, read-write. NotFound. A further call is allowed once the mount of an earlier one is gone
   // (it is not checked), and only in the boot that made the snapshot: after another, FailedPrecondition, since unsynced
   // files may be torn.
-  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id) const;
+  // With a user namespace `userns` the container's ids are mapped as it maps them: layers are seen through mapped
+  // mounts, what is written belongs to the ids outside. FailedPrecondition when the kernel or the file system cannot.
+  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id, int userns = -1) const;
+
+  // Whether a Mount with a user namespace can work here, by making such a mount of nothing.
+  absl::Status TryMapping(int userns) const;
 
   // OK when there is none. The mount must be gone. What was in it is unlinked later.
   absl::Status Remove(const ContainerId& id);
@@ -85,6 +90,9 @@ class Snapshots {
         trash_(std::move(trash)) {}
   absl::Status Adopt();
   absl::Status Fill(int dir, absl::Span<const std::string> layers) const;
+  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work) const;
+  absl::StatusOr<sys::UniqueFd> MountMappedOverlay(std::vector<int> lowers, int root, int upper, int work,
+                                                   int userns) const;
   absl::StatusOr<std::shared_ptr<const Chain>> ChainOf(absl::Span<const std::string> layers) const
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;

@@ -160,6 +160,23 @@ TEST_F(ShimUsernsTest, ExecJoinsAlsoAfterTheDaemonCameBack) {
   EXPECT_EQ(AwaitExit("d").exit_code(), 0);
 }
 
+TEST_F(ShimUsernsTest, SetuidProgramsMakeRootInside) {
+  // busybox gives such rights away by itself.
+  auto cat = sys::ReadFile("/bin/cat", 16 << 20);
+  ASSERT_TRUE(cat.ok());
+  {
+    auto file = sys::Open(rootfs_ + "/bin/suid-cat", O_WRONLY | O_CREAT, 0755);
+    ASSERT_TRUE(file.ok() && sys::WriteAll(file->get(), *cat, "suid-cat").ok());
+    ASSERT_EQ(fchmod(file->get(), 04755), 0);
+  }
+  auto pod = LaunchUsernsPod();
+  auto c = MappedScript(*pod, "c", "suid-cat /proc/self/status | grep ^Uid");
+  c.plan.mutable_process()->set_uid(33);
+  Run(*pod, c);
+  AwaitExit("c");
+  EXPECT_THAT(Log("c"), HasSubstr("stdout F Uid:\t33\t0\t0\t0\n"));
+}
+
 TEST_F(ShimUsernsTest, AUserThatIsNotMappedIsRefused) {
   auto pod = LaunchUsernsPod();
   auto c = MappedScript(*pod, "c", "id");
