@@ -51,11 +51,18 @@ class DiskStore : public Store {
   DiskUsage Usage() override;
   DiskUsage SnapshotsUsage() override;
 
-  absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) override;
+  absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) override;
   absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, int userns) override {
     return snapshots_->Mount(id, userns);
   }
   absl::Status TryMapping(int userns) override { return snapshots_->TryMapping(userns); }
+  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image, absl::string_view sub_path,
+                                           int userns) override {
+    return snapshots_->MountImage(id, image, sub_path, userns);
+  }
+  absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) override {
+    return snapshots_->CopyVolume(id, rootfs, path);
+  }
   absl::Status RemoveSnapshot(const ContainerId& id) override;
   absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) override;
   std::vector<ContainerId> Snapshots() override;
@@ -218,12 +225,17 @@ DiskUsage DiskStore::SnapshotsUsage() {
   return sum;
 }
 
-absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image) {
-  ASSIGN_OR_RETURN(std::vector<std::string> layers, catalog_->LayersOf(image));
-  LayerLeases::Lease lease = leases_.Hold(layers);
-  // Removed between the look-up and the hold, its layers may be gone.
+absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) {
+  SnapshotRecord record{.id = id};
+  ASSIGN_OR_RETURN(record.layers, catalog_->LayersOf(image));
+  for (const ImageId& volume : volumes) {
+    ASSIGN_OR_RETURN(record.volumes[volume.str()], catalog_->LayersOf(volume));
+  }
+  LayerLeases::Lease lease = leases_.Hold(record.AllLayers());
+  // Removed between the look-up and the hold, their layers may be gone.
   RETURN_IF_ERROR(catalog_->LayersOf(image));
-  return snapshots_->Create(id, layers);
+  for (const ImageId& volume : volumes) RETURN_IF_ERROR(catalog_->LayersOf(volume));
+  return snapshots_->Create(record);
 }
 
 absl::Status DiskStore::RemoveSnapshot(const ContainerId& id) {

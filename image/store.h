@@ -12,6 +12,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
 #include "runtime/sys/unique_fd.h"
@@ -75,6 +76,11 @@ struct DiskUsage {
   uint64_t inodes = 0;
 };
 
+struct VolumeCopy {
+  std::string path;     // from the root, free of symlinks
+  sys::UniqueFd mount;  // a detached, writable bind of the copy
+};
+
 class Store {
  public:
   struct Options {
@@ -101,16 +107,28 @@ class Store {
   virtual DiskUsage Usage() = 0;           // layers and metadata
   virtual DiskUsage SnapshotsUsage() = 0;  // writable layers
 
-  // The writable layer of a container over the layers of `image`. AlreadyExists / NotFound as one expects.
-  virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image) = 0;
+  // The writable layer of a container over the layers of `image`. The layers of the images in `volumes` (which may
+  // repeat) are kept as long as it is, also when an image is removed, for MountImage. AlreadyExists / NotFound as one
+  // expects.
+  virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image,
+                                      absl::Span<const ImageId> volumes) = 0;
   // A detached overlay mount of it. The mount lives as long as descriptors or attachments of it. With a user namespace
   // `userns` (else -1), ids in it are those that it maps; FailedPrecondition when the kernel or the file system cannot.
   virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, int userns) = 0;
   // Whether that works here at all, by trying.
   virtual absl::Status TryMapping(int userns) = 0;
-  // OK when there is none. The mount must be gone.
+  // A detached read-only mount of the files of an image that CreateSnapshot was given among `volumes`, or of its
+  // directory `sub_path`, which is resolved inside the image. NotFound: no such directory; errno ENOTDIR: it is
+  // something else; ELOOP: symlinks without end. `userns` as above.
+  virtual absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
+                                                   absl::string_view sub_path, int userns) = 0;
+  // A new directory that is kept as long as the snapshot and counts as part of the writable layer: a copy, with owners,
+  // modes, times and extended attributes, of what `rootfs` (of MountSnapshot) has at `path`. `path` is resolved inside
+  // it and made when missing. errno ENOTDIR when it is something else than a directory.
+  virtual absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) = 0;
+  // OK when there is none. The mounts must be gone.
   virtual absl::Status RemoveSnapshot(const ContainerId& id) = 0;
-  // Of the writable layer alone: a walk, so not for a hot path.
+  // Of the writable layer and the copied volumes: a walk, so not for a hot path.
   virtual absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) = 0;
   virtual std::vector<ContainerId> Snapshots() = 0;
 };

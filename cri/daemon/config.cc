@@ -114,6 +114,19 @@ Key ParallelLayers() {
           [](const Config& c) { return absl::StrCat(c.image.parallel_layers); }};
 }
 
+Key ImageVolumes() {
+  return {"image.volumes",
+          "VOLUMEs of a container's image: \"copy\" (a directory of the container's own that begins with the image's "
+          "content) or \"ignore\"",
+          [](const toml::node& n, Config& c) {
+            auto v = n.value<std::string>();
+            if (v != "copy" && v != "ignore") return absl::InvalidArgumentError("expected \"copy\" or \"ignore\"");
+            c.image.copy_volumes = v == "copy";
+            return absl::OkStatus();
+          },
+          [](const Config& c) { return Quote(c.image.copy_volumes ? "copy" : "ignore"); }};
+}
+
 const std::vector<Key>& Keys() {
   static const auto* keys = new std::vector<Key>{
       PathKey(
@@ -148,6 +161,7 @@ const std::vector<Key>& Keys() {
       ListKey(
           "image.pinned", "images that a kubelet must not remove", [](Config & c) -> auto& { return c.image.pinned; }),
       ParallelLayers(),
+      ImageVolumes(),
   };
   return *keys;
 }

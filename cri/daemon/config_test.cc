@@ -20,6 +20,7 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.network.mode = NetworkMode::kEmbedded;
   changed.image.pinned = {"a", "b"};
   changed.image.parallel_layers = 9;
+  changed.image.copy_volumes = false;
   Config read;
   ASSERT_TRUE(ApplyToml(FormatConfig(changed), "f", read).ok());
   EXPECT_EQ(FormatConfig(read), FormatConfig(changed));
@@ -51,6 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"network = 1\n", "config.toml:1: network: expected a table"},
                     Bad{"[network]\nmode = \"bridge\"\n", "config.toml:2: network.mode: expected"},
                     Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
+                    Bad{"[image]\nvolumes = \"bind\"\n", "image.volumes: expected"},
                     Bad{"[image]\npinned = [1]\n", "image.pinned: expected a list of strings"},
                     Bad{"log_level = \"loud\"\n", "log_level: expected"}, Bad{"root = \n", "config.toml:1"}));
 

@@ -78,7 +78,8 @@ absl::Status Run(const Config& config) {
   ASSIGN_OR_RETURN(auto cgroups, cgroup::Hierarchy::Probe(), "cgroups");
   security::SeccompCache seccomp;
   const spec::Features features = spec::ProbeFeatures(*images);
-  pod::Engine engine({config.state, config.cgroup_parent, features}, {*store, *images, *network, *cgroups, seccomp});
+  pod::Engine engine({config.state, config.cgroup_parent, config.image.copy_volumes, features},
+                     {*store, *images, *network, *cgroups, seccomp});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");

@@ -65,6 +65,7 @@ class Engine {
   struct Options {
     std::string state_dir;      // /run/berth
     std::string cgroup_parent;  // of pods that name none
+    bool config_volumes;        // whether containers get the VOLUMEs of their images
     spec::Features features;    // FailedPrecondition for what the machine lacks
   };
   struct Parts {
@@ -111,6 +112,11 @@ class Engine {
   absl::Status StopPodLocked(const PodId& id);
   absl::Status TearDownSandbox(const state::v1::Pod& pod);
   absl::StatusOr<ContainerId> MakeContainer(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
+  absl::StatusOr<std::vector<ImageId>> FindImageVolumes(state::v1::ContainerSpec& spec);
+  absl::StatusOr<std::vector<sys::UniqueFd>> MountImageVolumes(const state::v1::Container& container, int userns);
+  absl::StatusOr<std::vector<spec::Volume>> MakeConfigVolumes(const state::v1::Pod& pod,
+                                                              const state::v1::Container& container,
+                                                              const std::vector<std::string>& declared, int rootfs);
   absl::StatusOr<sys::UniqueFd> OpenTargetPidNs(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
   absl::Status RemoveContainerLocked(const state::v1::Container& container);
   absl::Status KillAndWait(const state::v1::Container& container);

@@ -9,6 +9,7 @@
 
 #include "cri/pod/engine.h"
 #include "cri/spec/launch_plan.h"
+#include "cri/spec/mount_sources.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
 #include "runtime/container/step_timer.h"
@@ -110,19 +111,26 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     if (!s.ok()) spdlog::error("container {}: undoing a failed creation: {}", id.str(), s.ToString());
   };
   ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
+  ASSIGN_OR_RETURN(std::vector<ImageId> image_volumes, FindImageVolumes(*container.mutable_spec()));
   undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
   timer.Begin("writable layer");
-  RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id));
-  timer.Begin("overlay");
-  ASSIGN_OR_RETURN(sys::UniqueFd userns, shim->OpenUserns());
-  auto rootfs = parts_.images.MountSnapshot(id, userns.get());
-  RETURN_IF_ERROR(rootfs, userns ? "namespace_options.userns_options" : "rootfs");
+  RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id, image_volumes));
+  spec::MountSources sources;
+  RETURN_IF_ERROR(sources.Make(spec));
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
+    spec::LaunchInput input{.pod = pod, .container = container, .image = image->config, .pod_dir = PodDir(pod.id())};
+    timer.Begin("overlay");
+    ASSIGN_OR_RETURN(input.userns, shim->OpenUserns());
+    const char* field = input.userns ? "namespace_options.userns_options" : "rootfs";
+    ASSIGN_OR_RETURN(input.rootfs, parts_.images.MountSnapshot(id, input.userns.get()), field);
+    timer.Begin("volumes");
+    ASSIGN_OR_RETURN(input.config_volumes,
+                     MakeConfigVolumes(pod, container, image->config.volumes, input.rootfs.get()));
+    ASSIGN_OR_RETURN(input.image_volumes, MountImageVolumes(container, input.userns.get()));
+    input.target_pid_ns = std::move(target_pid_ns);
     timer.Begin("plan");
-    ASSIGN_OR_RETURN(spec::Launch launch,
-                     planner_->Plan({pod, container, image->config, PodDir(pod.id()), *std::move(rootfs),
-                                     std::move(target_pid_ns), std::move(userns)}));
+    ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan(std::move(input)));
     timer.Begin("shim");
     auto made = shim->Create(launch.plan, launch.fds.Get());
     RETURN_IF_ERROR(made);
@@ -140,6 +148,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     container.set_process(launch.plan.process().SerializeAsString());
   }
   RETURN_IF_ERROR(registry_.AddContainer(container));
+  sources.Keep();
   undo.Commit();
   return id;
 }

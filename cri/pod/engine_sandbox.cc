@@ -9,6 +9,7 @@
 #include "cri/pod/engine.h"
 #include "cri/pod/sandbox_files.h"
 #include "cri/spec/id_mapping.h"
+#include "cri/spec/shm_size.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
 #include "runtime/sys/file.h"
@@ -133,7 +134,10 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   });
   if (!spec.log_directory().empty()) RETURN_IF_ERROR(sys::MakeDirs(spec.log_directory(), 0755), "log_directory");
   RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
-  if (spec.namespaces().ipc() != state::v1::NODE) RETURN_IF_ERROR(MountShm(PodDir(pod.id()), spec));
+  if (spec.namespaces().ipc() != state::v1::NODE) {
+    ASSIGN_OR_RETURN(uint64_t size, spec::ShmSize(spec));
+    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size, spec));
+  }
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
   RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));

@@ -96,11 +96,11 @@ absl::Status WriteSandboxFiles(const std::string& dir_path, const state::v1::Pod
   return WriteFile(dir.get(), "resolv.conf", FormatResolvConf(spec, HostFile("/etc/resolv.conf")), root);
 }
 
-absl::Status MountShm(const std::string& dir, const state::v1::PodSpec& spec) {
+absl::Status MountShm(const std::string& dir, uint64_t size, const state::v1::PodSpec& spec) {
   std::string path = dir + "/shm";
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoError(errno, absl::StrCat("mkdir '", path, "'"));
   const Owner root = RootOf(spec);
-  const std::string options = absl::StrCat("mode=1777,size=65536k,uid=", root.uid, ",gid=", root.gid);
+  std::string options = absl::StrCat("mode=1777,size=", size, ",uid=", root.uid, ",gid=", root.gid);
   if (mount("shm", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) != 0) {
     return ErrnoError(errno, absl::StrCat("mount tmpfs '", path, "'"));
   }

@@ -2,6 +2,7 @@
 // directory under the daemon's state directory and are mounted into each container.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -25,9 +26,9 @@ std::string HostnameOf(const state::v1::PodSpec& spec, absl::string_view host_na
 absl::Status WriteSandboxFiles(const std::string& dir, const state::v1::PodSpec& spec,
                                const std::vector<std::string>& ips);
 
-// Mounts a tmpfs of 64 MiB at DIR/shm, which root of the pod owns. Undone by UnmountShm, which is OK when nothing is
-// mounted.
-absl::Status MountShm(const std::string& dir, const state::v1::PodSpec& spec);
+// Mounts a tmpfs of `size` bytes at DIR/shm, for a pod that does not use the host's IPC and whose root owns it. Undone
+// by UnmountShm, which is OK when nothing is mounted.
+absl::Status MountShm(const std::string& dir, uint64_t size, const state::v1::PodSpec& spec);
 absl::Status UnmountShm(const std::string& dir);
 
 // Binds the network namespace `netns` to the file `path`, where CNI plugins find it. Undone by UnpinNetns (idempotent).

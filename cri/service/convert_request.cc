@@ -154,8 +154,6 @@ absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::
 
 absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSpec& spec) {
   for (const v1::Mount& m : config.mounts()) {
-    if (!m.image().image().empty()) return NotYet("mounts.image");
-    if (m.mount_options_size() > 0) return NotYet("mounts.mount_options");
     if (!v1::MountPropagation_IsValid(m.propagation()))
       return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));
     state::v1::Mount& out = *spec.add_mounts();

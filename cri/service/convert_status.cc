@@ -151,7 +151,7 @@ v1::ContainerStatus ToContainerStatus(const state::v1::Container& c) {
     *mount.mutable_mount_options() = m.mount_options();
     if (!m.image().empty()) {
       mount.mutable_image()->set_image(m.image());
-      mount.mutable_image()->set_image_ref(m.image_ref());
+      mount.mutable_image()->set_image_ref(m.image_id());
     }
     mount.set_image_sub_path(m.image_sub_path());
   }

@@ -16,6 +16,12 @@ bool CanSetAttrsRecursively() {
   return mount.ok() && sys::SetMountAttrs(mount->get(), MOUNT_ATTR_RDONLY, 0, 0, true).ok();
 }
 
+bool CanSetOptions() {
+  constexpr uint64_t kOptions = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID;
+  auto mount = sys::MountDetached("tmpfs", {}, 0);
+  return mount.ok() && sys::SetMountAttrs(mount->get(), kOptions, 0, 0, false).ok();
+}
+
 // A user namespace with ids of the host's, the layers of an image mounted with them.
 absl::Status TryUserNamespaces(image::Store& images) {
   ASSIGN_OR_RETURN(sys::UniqueFd procfs, sys::OpenDetachedProcfs());
@@ -35,6 +41,7 @@ bool CanBindSys() {
 Features ProbeFeatures(image::Store& images) {
   Features out;
   out.recursive_read_only = CanSetAttrsRecursively();
+  out.mount_options = CanSetOptions();
   const absl::Status userns = TryUserNamespaces(images);
   out.user_namespaces = userns.ok();
   out.why_no_user_namespaces = std::string(userns.message());

@@ -32,14 +32,22 @@ class PlanFds {
   std::vector<std::shared_ptr<const void>> owners_;
 };
 
+struct Volume {
+  std::string container_path;
+  sys::UniqueFd mount;  // detached, of a directory
+};
+
 struct LaunchInput {
   const state::v1::Pod& pod;
   const state::v1::Container& container;  // id, spec and cgroup_path are read
   const image::ImageConfig& image;
-  std::string pod_dir;          // hosts, hostname, resolv.conf and shm are there
-  sys::UniqueFd rootfs;         // detached mount
-  sys::UniqueFd target_pid_ns;  // when the container joins another's pid namespace
-  sys::UniqueFd userns;         // the pod's own user namespace, when it has one
+  std::string pod_dir;                          // hosts, hostname, resolv.conf and shm are there
+  sys::UniqueFd rootfs;                         // detached mount
+  std::vector<state::v1::Mount> device_mounts;  // binds that devices bring; one of the request at the same path wins
+  std::vector<Volume> config_volumes;           // the image's own VOLUMEs
+  std::vector<sys::UniqueFd> image_volumes;     // one for each of the spec's mounts that is an image, in their order
+  sys::UniqueFd target_pid_ns;                  // when the container joins another's pid namespace
+  sys::UniqueFd userns;                         // the pod's own user namespace, when it has one
 };
 
 struct Launch {
@@ -70,7 +78,7 @@ class LaunchPlanner {
       : cgroups_(cgroups), seccomp_(seccomp), devices_(std::move(devices)), available_caps_(available) {}
 
   absl::Status AddProcess(const LaunchInput& input, Launch& out);
-  absl::Status AddMounts(const LaunchInput& input, Launch& out);
+  absl::Status AddMounts(LaunchInput& input, Launch& out);
   absl::Status AddDevices(const LaunchInput& input, Launch& out, std::vector<cgroup::DeviceRule>& rules);
   absl::Status AddCgroup(const LaunchInput& input, Launch& out, std::vector<cgroup::DeviceRule> rules);
   absl::Status AddLog(const LaunchInput& input, Launch& out);

@@ -1,4 +1,4 @@
-// The mounts of a plan: the standard ones, the files of the sandbox and the request's volumes.
+// The mounts of a plan: the standard ones, the files of the sandbox, the image's volumes and the request's.
 #include <fcntl.h>
 #include <sys/mount.h>
 
@@ -6,6 +6,7 @@
 
 #include "cri/spec/id_mapping.h"
 #include "cri/spec/launch_plan.h"
+#include "cri/spec/mount_attrs.h"
 #include "runtime/rootfs/bind.h"
 #include "runtime/rootfs/plan.h"
 #include "runtime/sys/file.h"
@@ -30,12 +31,18 @@ rootfs::Propagation PropagationOf(state::v1::Mount::Propagation p) {
 }
 
 absl::StatusOr<rootfs::Bind> OpenVolume(const state::v1::Mount& m) {
-  rootfs::BindRequest request{m.host_path(), m.readonly(), m.recursive_readonly(), PropagationOf(m.propagation())};
+  ASSIGN_OR_RETURN(uint64_t attrs, MountAttrs(m));
+  rootfs::BindRequest request{m.host_path(), m.readonly(), m.recursive_readonly(), PropagationOf(m.propagation()),
+                              attrs};
+  RETURN_IF_ERROR(rootfs::CheckPropagation(request), "mounts.propagation");
   auto bind = rootfs::OpenBind(request);
-  if (!absl::IsNotFound(bind.status())) return bind;
-  // A host path that is missing is made as a directory: what Docker began, kubelets and their users rely on.
-  RETURN_IF_ERROR(sys::MakeDirs(m.host_path(), 0755));
-  return rootfs::OpenBind(request);
+  // FALLBACK(linux<5.12): there is nothing to fall back to; kubelets look for the word at the message's beginning.
+  if (m.recursive_readonly() && absl::IsUnimplemented(bind.status())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("RROUnsupported: mounts.recursive_read_only: ", bind.status().message()));
+  }
+  RETURN_IF_ERROR(bind, "mounts.host_path");
+  return bind;
 }
 
 // Shows the volume with the mappings of the request, if it has any: nearly always those of the pod.
@@ -56,6 +63,14 @@ absl::Status MapIds(const state::v1::Mount& m, const LaunchInput& input, int mou
       absl::StrCat("'", m.host_path(), "': the file system or the kernel maps no ids: ", status.message()));
 }
 
+absl::Status AddBind(const state::v1::Mount& m, const LaunchInput& input, PlanFds& fds,
+                     std::vector<rootfs::Attachment>& out) {
+  ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m));
+  RETURN_IF_ERROR(MapIds(m, input, bind.mount.get()), "mounts.uidMappings");
+  out.push_back({m.container_path(), fds.Own(std::move(bind.mount)), bind.file});
+  return absl::OkStatus();
+}
+
 // The host's /sys, for a pod that has its network but not its user namespace: it may not mount a sysfs.
 absl::StatusOr<sys::UniqueFd> OpenHostSys() {
   ASSIGN_OR_RETURN(sys::UniqueFd tree, sys::CloneTree(AT_FDCWD, "/sys", true));
@@ -66,7 +81,8 @@ absl::StatusOr<sys::UniqueFd> OpenHostSys() {
 
 bool Mounts(const ContainerSpec& spec, absl::string_view path) {
   for (const auto& m : spec.mounts()) {
-    if (m.container_path() == path) return true;
+    auto target = rootfs::CleanTarget(m.container_path());
+    if (target.ok() && *target == path) return true;
   }
   return false;
 }
@@ -87,7 +103,7 @@ absl::Status AddSandboxFiles(const LaunchInput& input, PlanFds& fds, std::vector
 
 }  // namespace
 
-absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
+absl::Status LaunchPlanner::AddMounts(LaunchInput& input, Launch& out) {
   const ContainerSpec& spec = input.container.spec();
   rootfs::MountPlanInput mounts;
   mounts.privileged = spec.security().privileged();
@@ -110,10 +126,19 @@ absl::Status LaunchPlanner::AddMounts(const LaunchInput& input, Launch& out) {
   }
 
   RETURN_IF_ERROR(AddSandboxFiles(input, out.fds, mounts.volumes));
+  for (Volume& volume : input.config_volumes) {
+    mounts.volumes.push_back({volume.container_path, out.fds.Own(std::move(volume.mount)), false});
+  }
+  for (const auto& m : input.device_mounts) {
+    if (!Mounts(spec, m.container_path())) RETURN_IF_ERROR(AddBind(m, input, out.fds, mounts.volumes), "devices");
+  }
+  auto image_volume = input.image_volumes.begin();
   for (const auto& m : spec.mounts()) {
-    ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m), "mounts.host_path");
-    RETURN_IF_ERROR(MapIds(m, input, bind.mount.get()), "mounts.uidMappings");
-    mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(bind.mount)), bind.file});
+    if (m.image().empty()) {
+      RETURN_IF_ERROR(AddBind(m, input, out.fds, mounts.volumes));
+    } else {
+      mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(*image_volume++)), false});
+    }
   }
   ASSIGN_OR_RETURN(auto steps, rootfs::PlanMounts(mounts), "mounts.container_path");
   for (auto& step : steps) *out.plan.add_mounts() = std::move(step);

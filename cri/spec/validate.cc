@@ -6,7 +6,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "cri/spec/id_mapping.h"
+#include "cri/spec/mount_attrs.h"
 #include "cri/spec/process.h"
+#include "cri/spec/shm_size.h"
 #include "runtime/base/id.h"
 
 namespace berth::spec {
@@ -122,6 +124,16 @@ absl::Status ValidateUserNamespace(const Namespaces& ns) {
 
 absl::Status ValidateUserNamespaceOf(const state::v1::ContainerSpec& spec, const state::v1::PodSpec& pod) {
   const Namespaces& own = spec.security().namespaces();
+  for (const auto& m : spec.mounts()) {
+    // The files of an image are mounted as the pod's user namespace sees them, or as they are.
+    if (m.image().empty() || m.uid_mappings().empty()) continue;
+    if (SameMappings(m.uid_mappings(), pod.namespaces().uids()) &&
+        SameMappings(m.gid_mappings(), pod.namespaces().gids())) {
+      continue;
+    }
+    return Invalid("mounts.uidMappings: '", m.container_path(),
+                   "' is an image and has mappings that are not the pod's");
+  }
   if (!SameMappings(own.uids(), pod.namespaces().uids()) || !SameMappings(own.gids(), pod.namespaces().gids())) {
     return Invalid("namespace_options.userns_options: is not that of the pod sandbox");
   }
@@ -146,19 +158,39 @@ absl::Status ValidateMappingsOf(const state::v1::Mount& m) {
                  "' has only the other one");
 }
 
-absl::Status ValidateMounts(const state::v1::ContainerSpec& spec) {
-  for (const auto& m : spec.mounts()) {
-    RETURN_IF_ERROR(ValidateMappingsOf(m));
-    RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
-    RETURN_IF_ERROR(ValidatePath("mounts.host_path", m.host_path()));
-    if (m.recursive_readonly() && !m.readonly()) {
-      return Invalid("mounts.recursive_read_only: '", m.container_path(), "' is not readonly");
-    }
-    if (m.recursive_readonly() && m.propagation() != state::v1::Mount::PRIVATE) {
-      return Invalid("mounts.recursive_read_only: '", m.container_path(), "' needs private propagation");
-    }
+absl::Status ValidateImageVolume(const state::v1::Mount& m) {
+  if (!m.host_path().empty()) return Invalid("mounts.host_path: '", m.host_path(), "' is given together with an image");
+  if (!m.readonly()) return Invalid("mounts.readonly: '", m.container_path(), "' is an image and must be readonly");
+  if (m.propagation() != state::v1::Mount::PRIVATE) {
+    return Invalid("mounts.propagation: '", m.container_path(), "' is an image, which is private");
+  }
+  const std::string& sub_path = m.image_sub_path();
+  if (absl::StartsWith(sub_path, "/")) return Invalid("mounts.image_sub_path: '", sub_path, "' is not relative");
+  if (HasDotDot(sub_path)) return Invalid("mounts.image_sub_path: '", sub_path, "' holds '..'");
+  if (sub_path.size() > 4095 || absl::StrContains(sub_path, '\0')) {
+    return Invalid("mounts.image_sub_path: is longer than 4095 bytes or holds a NUL byte");
   }
   return absl::OkStatus();
+}
+
+absl::Status ValidateBind(const state::v1::Mount& m) {
+  RETURN_IF_ERROR(ValidatePath("mounts.host_path", m.host_path()));
+  if (!m.image_sub_path().empty()) return Invalid("mounts.image_sub_path: given without an image");
+  return absl::OkStatus();
+}
+
+absl::Status ValidateMount(const state::v1::Mount& m) {
+  RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
+  if (HasDotDot(m.container_path())) return Invalid("mounts.container_path: '", m.container_path(), "' holds '..'");
+  RETURN_IF_ERROR(ValidateMappingsOf(m));
+  RETURN_IF_ERROR(m.image().empty() ? ValidateBind(m) : ValidateImageVolume(m));
+  if (m.recursive_readonly() && !m.readonly()) {
+    return Invalid("mounts.recursive_read_only: '", m.container_path(), "' is not readonly");
+  }
+  if (m.recursive_readonly() && m.propagation() != state::v1::Mount::PRIVATE) {
+    return Invalid("mounts.recursive_read_only: '", m.container_path(), "' needs private propagation");
+  }
+  return MountAttrs(m).status();
 }
 
 }  // namespace
@@ -184,6 +216,7 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
   if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
   RETURN_IF_ERROR(ValidateUserNamespace(ns));
   for (const auto& [key, value] : spec.sysctls()) RETURN_IF_ERROR(ValidateSysctl(key, value, ns));
+  RETURN_IF_ERROR(ShmSize(spec));
   const std::string& parent = spec.cgroup_parent();
   if (absl::EndsWith(parent, ".slice")) {
     return Invalid("linux.cgroup_parent: '", parent, "' is a systemd slice, but the cgroup driver is cgroupfs");
@@ -209,7 +242,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
     return Invalid("security_context.privileged: the pod sandbox was not made privileged");
   }
   RETURN_IF_ERROR(ValidateIdentity(s));
-  RETURN_IF_ERROR(ValidateMounts(spec));
+  for (const auto& m : spec.mounts()) RETURN_IF_ERROR(ValidateMount(m));
   RETURN_IF_ERROR(ValidateUserNamespaceOf(spec, pod));
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");

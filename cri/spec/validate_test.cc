@@ -43,6 +43,54 @@ void Map(state::v1::Namespaces& ns, uint32_t inside = 0, uint32_t host = 100000,
   }
 }
 
+state::v1::Mount* AddBind(ContainerSpec& c) {
+  auto* m = c.add_mounts();
+  m->set_container_path("/c");
+  m->set_host_path("/h");
+  return m;
+}
+
+state::v1::Mount* AddImage(ContainerSpec& c) {
+  auto* m = c.add_mounts();
+  m->set_container_path("/c");
+  m->set_image("busybox");
+  m->set_readonly(true);
+  return m;
+}
+
+TEST(GoodMounts, AreAccepted) {
+  ContainerSpec c = GoodContainer();
+  auto* bind = AddBind(c);
+  for (const char* option : {"noexec", "nosuid", "nodev", "noexec"}) bind->add_mount_options(option);
+  bind->set_readonly(true);
+  bind->set_recursive_readonly(true);
+  auto* image = AddImage(c);
+  image->set_image_sub_path("a/b..c/.");
+  image->add_mount_options("noexec");
+  image->set_recursive_readonly(true);
+  EXPECT_TRUE(ValidateContainer(c, GoodPod()).ok()) << ValidateContainer(c, GoodPod());
+}
+
+TEST(UserNamespaces, OfPodAndContainerAreTheSame) {
+  PodSpec pod = GoodPod();
+  ContainerSpec c = GoodContainer();
+  Map(*pod.mutable_namespaces());
+  EXPECT_TRUE(ValidatePod(pod).ok()) << ValidatePod(pod);
+  EXPECT_FALSE(ValidateContainer(c, pod).ok());
+  Map(*c.mutable_security()->mutable_namespaces());
+  EXPECT_TRUE(ValidateContainer(c, pod).ok()) << ValidateContainer(c, pod);
+  *AddImage(c)->mutable_uid_mappings() = pod.namespaces().uids();
+  *c.mutable_mounts(0)->mutable_gid_mappings() = pod.namespaces().gids();
+  EXPECT_TRUE(ValidateContainer(c, pod).ok()) << ValidateContainer(c, pod);
+  auto* bind = AddBind(c);
+  bind->set_propagation(state::v1::Mount::BIDIRECTIONAL);
+  EXPECT_THAT(std::string(ValidateContainer(c, pod).message()), StartsWith("mounts.propagation"));
+  bind->set_propagation(state::v1::Mount::HOST_TO_CONTAINER);
+  EXPECT_TRUE(ValidateContainer(c, pod).ok()) << ValidateContainer(c, pod);
+  c.mutable_security()->mutable_namespaces()->set_pid(state::v1::NODE);
+  EXPECT_THAT(std::string(ValidateContainer(c, pod).message()), StartsWith("namespace_options.pid"));
+}
+
 struct PodCase {
   const char* field;
   std::function<void(PodSpec&)> spoil;
@@ -152,6 +200,44 @@ INSTANTIATE_TEST_SUITE_P(
                         m->set_container_path("/x");
                         m->set_host_path("/y");
                         m->set_recursive_readonly(true);
+                      }},
+        ContainerCase{"mounts.recursive_read_only",
+                      [](ContainerSpec& c) {
+                        auto* m = AddBind(c);
+                        m->set_readonly(true);
+                        m->set_recursive_readonly(true);
+                        m->set_propagation(state::v1::Mount::HOST_TO_CONTAINER);
+                      }},
+        ContainerCase{"mounts.container_path", [](ContainerSpec& c) { AddBind(c)->set_container_path("rel"); }},
+        ContainerCase{"mounts.container_path", [](ContainerSpec& c) { AddBind(c)->set_container_path("/a/../b"); }},
+        ContainerCase{"mounts.container_path",
+                      [](ContainerSpec& c) { AddBind(c)->set_container_path(std::string("/a\0b", 4)); }},
+        ContainerCase{"mounts.container_path",
+                      [](ContainerSpec& c) { AddBind(c)->set_container_path("/" + std::string(4095, 'a')); }},
+        ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path("rel"); }},
+        ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path(std::string("/a\0b", 4)); }},
+        ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options("ro"); }},
+        ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options(""); }},
+        ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddImage(c)->add_mount_options("exec"); }},
+        ContainerCase{"mounts.image_sub_path", [](ContainerSpec& c) { AddBind(c)->set_image_sub_path("d"); }},
+        ContainerCase{"mounts.image_sub_path", [](ContainerSpec& c) { AddImage(c)->set_image_sub_path("/d"); }},
+        ContainerCase{"mounts.image_sub_path", [](ContainerSpec& c) { AddImage(c)->set_image_sub_path("d/../.."); }},
+        ContainerCase{"mounts.image_sub_path",
+                      [](ContainerSpec& c) { AddImage(c)->set_image_sub_path(std::string("a\0b", 3)); }},
+        ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddImage(c)->set_host_path("/h"); }},
+        ContainerCase{"mounts.readonly", [](ContainerSpec& c) { AddImage(c)->set_readonly(false); }},
+        ContainerCase{"mounts.propagation",
+                      [](ContainerSpec& c) { AddImage(c)->set_propagation(state::v1::Mount::BIDIRECTIONAL); }},
+        ContainerCase{"namespace_options.userns_options",
+                      [](ContainerSpec& c) { Map(*c.mutable_security()->mutable_namespaces()); }},
+        ContainerCase{"mounts.gidMappings", [](ContainerSpec& c) { AddBind(c)->add_uid_mappings()->set_length(1); }},
+        ContainerCase{"mounts.uidMappings", [](ContainerSpec& c) { AddBind(c)->add_gid_mappings()->set_length(1); }},
+        ContainerCase{"mounts.uidMappings.length", [](ContainerSpec& c) { AddBind(c)->add_uid_mappings(); }},
+        ContainerCase{"mounts.uidMappings",
+                      [](ContainerSpec& c) {
+                        auto* m = AddImage(c);
+                        m->add_uid_mappings()->set_length(1);
+                        m->add_gid_mappings()->set_length(1);
                       }},
         ContainerCase{"namespace_options.target_id",
                       [](ContainerSpec& c) { c.mutable_security()->mutable_namespaces()->set_pid(state::v1::TARGET); }},

@@ -66,10 +66,15 @@ absl::StatusOr<Database> Database::Open(const std::string& path) {
 }
 
 absl::StatusOr<Statement> Database::Prepare(absl::string_view sql) const {
+  if (auto it = idle_->find(std::string(sql)); it != idle_->end()) {
+    sqlite3_stmt* s = it->second;
+    idle_->erase(it);
+    return Statement(s, idle_.get());
+  }
   sqlite3_stmt* s = nullptr;
   int rc = sqlite3_prepare_v2(db_.get(), sql.data(), static_cast<int>(sql.size()), &s, nullptr);
   if (rc != SQLITE_OK) return Failure(db_.get(), rc, absl::StrCat("prepare '", sql, "'"));
-  return Statement(s);
+  return Statement(s, idle_.get());
 }
 
 absl::Status Database::Exec(const std::string& sql) const {

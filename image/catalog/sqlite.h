@@ -5,6 +5,8 @@
 #include <sqlite3.h>
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -13,10 +15,12 @@
 
 namespace berth::image {
 
-// A prepared statement, used once: bind, then step until Row is false.
+// A prepared statement, used once and before its database is closed: bind, then step until Row is false.
 class Statement {
  public:
-  explicit Statement(sqlite3_stmt* s) : s_(s) {}
+  // Statements by their text that wait for their next use: compiling one costs more than most take.
+  using Idle = std::multimap<std::string, sqlite3_stmt*, std::less<>>;
+  Statement(sqlite3_stmt* s, Idle* idle) : s_(s, {idle}) {}
   // The text must outlive the statement.
   Statement& Bind(absl::string_view text);
   Statement& Bind(int64_t number);
@@ -29,10 +33,15 @@ class Statement {
   int64_t Number(int column) const { return sqlite3_column_int64(s_.get(), column); }
 
  private:
-  struct Free {
-    void operator()(sqlite3_stmt* s) const { sqlite3_finalize(s); }
+  struct Return {
+    Idle* idle;
+    void operator()(sqlite3_stmt* s) const {
+      sqlite3_reset(s);
+      sqlite3_clear_bindings(s);
+      idle->emplace(sqlite3_sql(s), s);
+    }
   };
-  std::unique_ptr<sqlite3_stmt, Free> s_;
+  std::unique_ptr<sqlite3_stmt, Return> s_;
   int bound_ = 0;
 };
 
@@ -48,7 +57,14 @@ class Database {
   struct Close {
     void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
   };
+  struct Finalize {
+    void operator()(Statement::Idle* idle) const {
+      for (const auto& [sql, statement] : *idle) sqlite3_finalize(statement);
+      delete idle;
+    }
+  };
   std::unique_ptr<sqlite3, Close> db_;
+  std::unique_ptr<Statement::Idle, Finalize> idle_{new Statement::Idle};
 };
 
 // Rolls back unless committed.

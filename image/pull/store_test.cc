@@ -191,9 +191,9 @@ TEST_F(StoreTest, LayersOfASnapshotOutliveTheImage) {
   auto image = store_->Pull({.reference = Name("app:v1")});
   ASSERT_TRUE(image.ok());
   ContainerId id(RandomHexId());
-  ASSERT_TRUE(store_->CreateSnapshot(id, image->id).ok());
-  EXPECT_FALSE(store_->CreateSnapshot(id, image->id).ok());
-  EXPECT_TRUE(absl::IsNotFound(store_->CreateSnapshot(ContainerId(RandomHexId()), ImageId("sha256:beef0"))));
+  ASSERT_TRUE(store_->CreateSnapshot(id, image->id, {}).ok());
+  EXPECT_FALSE(store_->CreateSnapshot(id, image->id, {}).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->CreateSnapshot(ContainerId(RandomHexId()), ImageId("sha256:beef0"), {})));
   ASSERT_TRUE(store_->Remove(image->id.str()).ok());
   EXPECT_EQ(LayersOnDisk(), 2u);
   Reopen();
@@ -210,6 +210,30 @@ TEST_F(StoreTest, LayersOfASnapshotOutliveTheImage) {
   ASSERT_TRUE(store_->RemoveSnapshot(id).ok());
   EXPECT_EQ(LayersOnDisk(), 0u);
   EXPECT_THAT(store_->Snapshots(), IsEmpty());
+}
+
+TEST_F(StoreTest, LayersOfAVolumesImageOutliveIt) {
+  START_REGISTRY();
+  ASSERT_TRUE(registry_->Push(Small(), "app", "v1").ok());
+  auto image = store_->Pull({.reference = Name("app:v1")});
+  ASSERT_TRUE(image.ok());
+  ContainerId id(RandomHexId()), other(RandomHexId());
+  const std::vector<ImageId> volumes = {image->id, image->id};
+  ASSERT_TRUE(store_->CreateSnapshot(id, image->id, volumes).ok());
+  ASSERT_TRUE(store_->CreateSnapshot(other, image->id, volumes).ok());
+  EXPECT_TRUE(absl::IsNotFound(
+      store_->CreateSnapshot(ContainerId(RandomHexId()), image->id, std::vector<ImageId>{ImageId("sha256:beef0")})));
+  ASSERT_TRUE(store_->Remove(image->id.str()).ok());
+  Reopen();
+  ASSERT_TRUE(store_->RemoveSnapshot(other).ok());
+  EXPECT_EQ(LayersOnDisk(), 2u);
+  {
+    auto mount = store_->MountImage(id, image->id, "etc", -1);
+    ASSERT_TRUE(mount.ok()) << mount.status();
+    EXPECT_EQ(*sys::ReadFileAt(mount->get(), "base"), "one");
+  }
+  ASSERT_TRUE(store_->RemoveSnapshot(id).ok());
+  EXPECT_EQ(LayersOnDisk(), 0u);
 }
 
 TEST_F(StoreTest, BasicAuthentication) {

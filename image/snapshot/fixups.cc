@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "image/content/digest.h"
-#include "image/snapshot/directory_attributes.h"
+#include "image/snapshot/copy_attributes.h"
 #include "image/unpack/layer_path.h"
 #include "runtime/base/id.h"
 #include "runtime/base/json.h"
@@ -97,7 +97,7 @@ absl::Status Fixups::Build(int target, const std::vector<std::string>& paths, co
   for (auto it = all.rbegin(); it != all.rend(); ++it) {  // children first, for the parents' times and default ACLs
     ASSIGN_OR_RETURN(sys::UniqueFd from, stack.Describing(*it));
     ASSIGN_OR_RETURN(sys::UniqueFd to, sys::OpenBeneath(root.get(), *it, O_RDONLY | O_DIRECTORY));
-    RETURN_IF_ERROR(CopyDirectoryAttributes(from.get(), to.get()), "'", *it, "'");
+    RETURN_IF_ERROR(CopyAttributes(from.get(), to.get()), "'", *it, "'");
   }
   return absl::OkStatus();
 }

@@ -18,10 +18,10 @@ std::vector<sys::FsOption> OverlayOptions(absl::Span<const int> lowers, int uppe
     absl::StrAppend(&joined, joined.empty() ? "" : ":", PathOf(fd));
   }
   if (style == LowerStyle::kJoined) options.push_back(sys::FsOption::String("lowerdir", joined));
-  if (style == LowerStyle::kDescriptors) {
+  if (upper >= 0 && style == LowerStyle::kDescriptors) {
     options.push_back(sys::FsOption::Fd("upperdir", upper));
     options.push_back(sys::FsOption::Fd("workdir", work));
-  } else {
+  } else if (upper >= 0) {
     options.push_back(sys::FsOption::String("upperdir", PathOf(upper)));
     options.push_back(sys::FsOption::String("workdir", PathOf(work)));
   }
@@ -30,7 +30,7 @@ std::vector<sys::FsOption> OverlayOptions(absl::Span<const int> lowers, int uppe
   options.push_back(sys::FsOption::String("index", "off"));
   options.push_back(sys::FsOption::String("metacopy", "off"));
   options.push_back(sys::FsOption::String("redirect_dir", "nofollow"));
-  options.push_back(sys::FsOption::Flag("volatile"));
+  if (upper >= 0) options.push_back(sys::FsOption::Flag("volatile"));
   return options;
 }
 

@@ -15,7 +15,8 @@ enum class LowerStyle {
   kJoined,       // one "lowerdir" for all, of at most 255 bytes: some twenty layers
 };
 
-// `lowers` topmost first. All descriptors may be O_PATH and must stay open until the mount is made.
+// `lowers` topmost first. Without an upper directory (-1, and then none for `work`) the mount is read-only and takes at
+// least two lower ones. All descriptors may be O_PATH and must stay open until the mount is made.
 std::vector<sys::FsOption> OverlayOptions(absl::Span<const int> lowers, int upper, int work, LowerStyle style);
 
 }  // namespace berth::image

@@ -1,7 +1,10 @@
 #include "image/snapshot/snapshots.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -9,7 +12,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
-#include "image/snapshot/directory_attributes.h"
+#include "image/snapshot/clone_while_attached.h"
+#include "image/snapshot/copy_attributes.h"
+#include "image/snapshot/copy_tree.h"
+#include "image/snapshot/mapped_dirs.h"
 #include "runtime/base/json.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
@@ -22,6 +28,8 @@ constexpr size_t kMaxChains = 32;                  // each holds a descriptor fo
 constexpr char kUpper[] = "upper";
 constexpr char kWork[] = "work";
 constexpr char kRecordName[] = "meta.json";
+constexpr char kVolumes[] = "volumes";
+constexpr char kImages[] = "images";
 // overlayfs leaves this in the work directory of a volatile mount and refuses the next one while it is there
 // (overlayfs.rst, "Volatile mount").
 constexpr char kVolatileMark[] = "work/work/incompat/volatile";
@@ -36,30 +44,17 @@ absl::StatusOr<sys::UniqueFd> MakeDir(int dir, const char* name, mode_t mode) {
   return sys::OpenAt(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
-std::string TemporaryName() { return absl::StrCat(kTemporary, RandomHexId().substr(0, 32)); }
-
-absl::Status CannotMap(const absl::Status& why) {
-  return absl::FailedPreconditionError(
-      absl::StrCat("the kernel or the file system of the images maps no ids: ", why.message()));
+// Where the topmost directory of an image that is a volume stands in the snapshot.
+std::string ImagePath(absl::string_view image) {
+  return absl::StrCat(kImages, "/", absl::StripPrefix(image, "sha256:"));
 }
 
-// What `dir` names, as a detached mount with the ids mapped.
-absl::StatusOr<sys::UniqueFd> MapIds(int dir, int userns) {
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, sys::CloneTree(dir, "", false));
-  absl::Status status = sys::MapMountIds(mount.get(), userns);
-  if (ErrnoOf(status) == EINVAL || ErrnoOf(status) == ENOSYS || ErrnoOf(status) == EPERM) return CannotMap(status);
-  RETURN_IF_ERROR(status);
-  return mount;
-}
-
-// Gives `upper` the owner that `root` has when it is seen through a mapping; unless it was given away before.
-absl::Status FollowOwner(int root, int mapped_root, int upper) {
-  ASSIGN_OR_RETURN(struct stat on_disk, sys::StatFd(root, "layer"));
-  ASSIGN_OR_RETURN(struct stat seen, sys::StatFd(mapped_root, "layer"));
-  ASSIGN_OR_RETURN(struct stat now, sys::StatFd(upper, kUpper));
-  if (now.st_uid != on_disk.st_uid || now.st_gid != on_disk.st_gid) return absl::OkStatus();
-  if (fchownat(upper, "", seen.st_uid, seen.st_gid, AT_EMPTY_PATH) != 0) return ErrnoError(errno, "chown");
-  return absl::OkStatus();
+// A path from the root of the mount that `fd` is on; the mount is in no mount table.
+absl::StatusOr<std::string> PathInMount(int fd) {
+  char path[PATH_MAX];
+  ssize_t n = readlink(absl::StrCat("/proc/self/fd/", fd).c_str(), path, sizeof path);
+  if (n < 0) return ErrnoError(errno, "readlink");
+  return std::string(path, static_cast<size_t>(n));
 }
 
 }  // namespace
@@ -93,22 +88,34 @@ absl::Status Snapshots::Adopt() {
   return absl::OkStatus();
 }
 
-absl::Status Snapshots::Create(const ContainerId& id, absl::Span<const std::string> layers) {
-  RETURN_IF_ERROR(CheckId(id));
-  if (layers.empty()) return absl::InvalidArgumentError("a snapshot of no layers");
-  std::string tmp = TemporaryName();
+std::vector<std::string> SnapshotRecord::AllLayers() const {
+  std::vector<std::string> all = layers;
+  for (const auto& [image, of_image] : volumes) all.insert(all.end(), of_image.begin(), of_image.end());
+  return all;
+}
+
+absl::Status Snapshots::Create(const SnapshotRecord& record) {
+  RETURN_IF_ERROR(CheckId(record.id));
+  if (record.layers.empty()) return absl::InvalidArgumentError("a snapshot of no layers");
+  std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
   ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
-  absl::Status status = Fill(dir.get(), layers);
-  if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), id.str().c_str(), RENAME_NOREPLACE) != 0) {
+  absl::Status status = Fill(dir.get(), record);
+  if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), record.id.str().c_str(), RENAME_NOREPLACE) != 0) {
     status = ErrnoError(errno, "rename");
   }
   if (!status.ok()) {
     sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
-    return Annotate(status, absl::StrCat("snapshot ", id.str()));
+    return Annotate(status, absl::StrCat("snapshot ", record.id.str()));
   }
   absl::MutexLock lock(&mutex_);
-  records_[id] = {boot_id_, {layers.begin(), layers.end()}};
+  records_[record.id] = Record{record, boot_id_};
   return absl::OkStatus();
+}
+
+std::vector<int> Snapshots::Chain::Lowers() const {
+  std::vector<int> lowers = stack.Roots();
+  if (fixup) lowers.insert(lowers.begin(), fixup.get());
+  return lowers;
 }
 
 absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl::Span<const std::string> layers) const {
@@ -119,7 +126,7 @@ absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl:
   }
   ASSIGN_OR_RETURN(LayerStack stack, LayerStack::Open(*layers_, stacked));
   ASSIGN_OR_RETURN(sys::UniqueFd fixup, fixups_.Get(stacked, stack));
-  // The root of an overlay has the attributes of the upper directory, whatever the layers below say.
+  // The root of an overlay has the attributes of its topmost directory, whatever the layers below say.
   ASSIGN_OR_RETURN(sys::UniqueFd root, stack.Describing(""));
   auto chain = std::make_shared<const Chain>(Chain{std::move(stack), std::move(fixup), std::move(root)});
   absl::MutexLock lock(&mutex_);
@@ -128,15 +135,25 @@ absl::StatusOr<std::shared_ptr<const Snapshots::Chain>> Snapshots::ChainOf(absl:
   return chain;
 }
 
-absl::Status Snapshots::Fill(int dir, absl::Span<const std::string> layers) const {
-  ASSIGN_OR_RETURN(auto chain, ChainOf(layers));
-  ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir, kUpper, 0755));
+absl::Status Snapshots::Fill(int dir, const SnapshotRecord& record) const {
+  Json volumes = Json::object();
+  std::vector<std::pair<std::string, const std::vector<std::string>*>> tops = {{kUpper, &record.layers}};
+  if (!record.volumes.empty()) RETURN_IF_ERROR(MakeDir(dir, kImages, 0700));
+  for (const auto& [image, layers] : record.volumes) {
+    tops.emplace_back(ImagePath(image), &layers);
+    volumes[image] = layers;
+  }
+  for (const auto& [name, layers] : tops) {
+    ASSIGN_OR_RETURN(auto chain, ChainOf(*layers));
+    ASSIGN_OR_RETURN(sys::UniqueFd top, MakeDir(dir, name.c_str(), 0755));
+    RETURN_IF_ERROR(CopyAttributes(chain->root.get(), top.get()), "root directory");
+  }
   RETURN_IF_ERROR(MakeDir(dir, kWork, 0700));
-  RETURN_IF_ERROR(CopyDirectoryAttributes(chain->root.get(), upper.get()), "root directory");
-  std::vector<std::string> copy(layers.begin(), layers.end());
+  Json json{{"boot", boot_id_}, {"layers", record.layers}};
+  if (!record.volumes.empty()) json["volumes"] = std::move(volumes);
   // Nobody sees half of it: the directory has no name yet that counts.
-  ASSIGN_OR_RETURN(sys::UniqueFd record, sys::OpenAt(dir, kRecordName, O_WRONLY | O_CREAT | O_EXCL, 0600));
-  return sys::WriteAll(record.get(), DumpJson(Json{{"boot", boot_id_}, {"layers", copy}}), kRecordName);
+  ASSIGN_OR_RETURN(sys::UniqueFd file, sys::OpenAt(dir, kRecordName, O_WRONLY | O_CREAT | O_EXCL, 0600));
+  return sys::WriteAll(file.get(), DumpJson(json), kRecordName);
 }
 
 absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) const {
@@ -145,8 +162,15 @@ absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) c
                    id.str());
   ASSIGN_OR_RETURN(Json json, ParseJson(text), "snapshot ", id.str());
   Record record;
+  record.id = id;
   ASSIGN_OR_RETURN(record.boot_id, StringField(json, "boot"), "snapshot ", id.str());
   ASSIGN_OR_RETURN(record.layers, StringListField(json, "layers"), "snapshot ", id.str());
+  if (json.contains("volumes") && json["volumes"].is_object()) {
+    const Json& volumes = json["volumes"];
+    for (const auto& item : volumes.items()) {
+      ASSIGN_OR_RETURN(record.volumes[item.key()], StringListField(volumes, item.key().c_str()), "snapshot ", id.str());
+    }
+  }
   return record;
 }
 
@@ -156,6 +180,57 @@ absl::StatusOr<Snapshots::Record> Snapshots::RecordOf(const ContainerId& id) con
     if (auto it = records_.find(id); it != records_.end()) return it->second;
   }
   return ReadRecord(id);  // which says what is wrong with it
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::OpenSnapshot(const ContainerId& id) const {
+  RETURN_IF_ERROR(CheckId(id));
+  return sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW);
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::MountMapped(absl::Span<const int> lowers, int upper, int work,
+                                                     int userns) const {
+  ASSIGN_OR_RETURN(MappedDirs mapped, MappedDirs::Map(lowers, userns));
+  auto mount = MountOverlay(mapped.Get(), upper, work);
+  // FALLBACK(linux<6.13): overlayfs refuses mounts that are attached nowhere, and there are no pods with user
+  // namespaces.
+  if (userns >= 0 && ErrnoOf(mount.status()) == EINVAL) return CannotMapIds(mount.status());
+  return mount;
+}
+
+absl::Status Snapshots::TryMapping(int userns) const {
+  const std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
+  auto mount = [&]() -> absl::StatusOr<sys::UniqueFd> {
+    ASSIGN_OR_RETURN(sys::UniqueFd lower, MakeDir(dir.get(), "lower", 0755));
+    ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir.get(), kUpper, 0755));
+    ASSIGN_OR_RETURN(sys::UniqueFd work, MakeDir(dir.get(), kWork, 0700));
+    const int lowers[] = {lower.get()};
+    return MountMapped(lowers, upper.get(), work.get(), userns);
+  }();
+  const absl::Status status = mount.status();
+  if (mount.ok()) mount->Reset();
+  RETURN_IF_ERROR(sys::RemoveTreeAt(dir_.get(), tmp));
+  return status;
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, int userns) const {
+  ASSIGN_OR_RETURN(Record record, RecordOf(id));
+  if (record.boot_id != boot_id_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("snapshot ", id.str(), " is of an earlier boot; what was written in it may be torn"));
+  }
+  ASSIGN_OR_RETURN(auto chain, ChainOf(record.layers));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
+  ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
+  RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
+  // The upper directory is not mapped: on disk, too, what the container writes belongs to ids that are nobody's
+  // elsewhere. All of it that has an owner as yet is its root.
+  if (userns >= 0) RETURN_IF_ERROR(GiveToMappedOwner(upper.get(), chain->root.get(), userns), "snapshot ", id.str());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped(chain->Lowers(), upper.get(), work.get(), userns), "snapshot ",
+                   id.str());
+  return mount;
 }
 
 absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowers, int upper, int work) const {
@@ -174,58 +249,44 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowe
   return first;
 }
 
-absl::StatusOr<sys::UniqueFd> Snapshots::MountMappedOverlay(std::vector<int> lowers, int root, int upper, int work,
-                                                            int userns) const {
-  std::vector<sys::UniqueFd> mapped;
-  for (int& lower : lowers) {
-    ASSIGN_OR_RETURN(sys::UniqueFd mount, MapIds(lower, userns));
-    lower = mount.get();
-    mapped.push_back(std::move(mount));
-  }
-  // The upper directory is not mapped: on disk, too, what the container writes belongs to an id that is nobody's
-  // elsewhere. Empty as yet, all of it that has an owner is its root.
-  ASSIGN_OR_RETURN(sys::UniqueFd mapped_root, MapIds(root, userns));
-  RETURN_IF_ERROR(FollowOwner(root, mapped_root.get(), upper), "root directory");
-  // FALLBACK(linux<6.13): overlayfs refuses mounts that are attached nowhere, and there are no pods with user
-  // namespaces.
-  auto mount = MountOverlay(lowers, upper, work);
-  if (ErrnoOf(mount.status()) == EINVAL) return CannotMap(mount.status());
-  return mount;
-}
-
-absl::Status Snapshots::TryMapping(int userns) const {
-  const std::string tmp = TemporaryName();
-  ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
-  auto mount = [&]() -> absl::StatusOr<sys::UniqueFd> {
-    ASSIGN_OR_RETURN(sys::UniqueFd lower, MakeDir(dir.get(), "lower", 0755));
-    ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir.get(), kUpper, 0755));
-    ASSIGN_OR_RETURN(sys::UniqueFd work, MakeDir(dir.get(), kWork, 0700));
-    return MountMappedOverlay({lower.get()}, lower.get(), upper.get(), work.get(), userns);
-  }();
-  const absl::Status status = mount.status();
-  if (mount.ok()) mount->Reset();
-  RETURN_IF_ERROR(sys::RemoveTreeAt(dir_.get(), tmp));
-  return status;
-}
-
-absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, int userns) const {
+absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const ImageId& image,
+                                                    absl::string_view sub_path, int userns) const {
   ASSIGN_OR_RETURN(Record record, RecordOf(id));
-  if (record.boot_id != boot_id_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("snapshot ", id.str(), " is of an earlier boot; what was written in it may be torn"));
+  auto volume = record.volumes.find(image.str());
+  if (volume == record.volumes.end()) {
+    return absl::FailedPreconditionError(absl::StrCat("snapshot ", id.str(), " does not keep image ", image.str()));
   }
-  ASSIGN_OR_RETURN(auto chain, ChainOf(record.layers));
-  std::vector<int> lowers = chain->stack.Roots();
-  if (chain->fixup) lowers.insert(lowers.begin(), chain->fixup.get());
-  ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW));
-  ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_PATH | O_DIRECTORY | O_NOFOLLOW));
-  ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
-  // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
-  RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
-  auto mount = userns < 0 ? MountOverlay(lowers, upper.get(), work.get())
-                          : MountMappedOverlay(lowers, chain->root.get(), upper.get(), work.get(), userns);
-  RETURN_IF_ERROR(mount, "snapshot ", id.str());
-  return mount;
+  ASSIGN_OR_RETURN(auto chain, ChainOf(volume->second));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
+  // An overlay without an upper directory takes at least two lower ones.
+  ASSIGN_OR_RETURN(sys::UniqueFd top,
+                   sys::OpenAt(dir.get(), ImagePath(image.str()), O_PATH | O_DIRECTORY | O_NOFOLLOW));
+  std::vector<int> lowers = chain->Lowers();
+  lowers.insert(lowers.begin(), top.get());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped(lowers, -1, -1, userns), "image ", image.str());
+  RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), MOUNT_ATTR_RDONLY, 0, 0, false));
+  if (sub_path.empty()) return mount;
+  ASSIGN_OR_RETURN(sys::UniqueFd found, sys::OpenInRoot(mount.get(), sub_path, O_PATH | O_DIRECTORY));
+  auto clone = sys::CloneTree(found.get(), "", false);
+  // FALLBACK(linux<6.15): only what is attached can be cloned.
+  if (ErrnoOf(clone.status()) == EINVAL) clone = CloneWhileAttached(mount.get(), found.get(), top.get());
+  return clone;
+}
+
+absl::StatusOr<VolumeCopy> Snapshots::CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) const {
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
+  VolumeCopy volume;
+  ASSIGN_OR_RETURN(sys::UniqueFd source, sys::MakeDirsInRoot(rootfs, path, 0755));
+  ASSIGN_OR_RETURN(volume.path, PathInMount(source.get()));
+  if (mkdirat(dir.get(), kVolumes, 0700) != 0 && errno != EEXIST) return ErrnoError(errno, "mkdir 'volumes'");
+  ASSIGN_OR_RETURN(sys::UniqueFd volumes, sys::OpenAt(dir.get(), kVolumes, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(std::vector<std::string> there, sys::ListDir(volumes.get()));
+  ASSIGN_OR_RETURN(sys::UniqueFd copy, MakeDir(volumes.get(), absl::StrCat(there.size()).c_str(), 0755));
+  ASSIGN_OR_RETURN(sys::UniqueFd from, sys::OpenAt(source.get(), ".", O_RDONLY | O_DIRECTORY));
+  RETURN_IF_ERROR(CopyTree(from.get(), copy.get()));
+  ASSIGN_OR_RETURN(volume.mount, sys::CloneTree(copy.get(), "", false));
+  RETURN_IF_ERROR(sys::SetMountAttrs(volume.mount.get(), 0, 0, MS_PRIVATE, false));
+  return volume;
 }
 
 absl::Status Snapshots::Remove(const ContainerId& id) {
@@ -239,21 +300,32 @@ absl::Status Snapshots::Remove(const ContainerId& id) {
 std::set<std::string> Snapshots::LayersInUse() const {
   std::set<std::string> layers;
   absl::MutexLock lock(&mutex_);
-  for (const auto& [id, record] : records_) layers.insert(record.layers.begin(), record.layers.end());
+  for (const auto& [id, record] : records_) {
+    const std::vector<std::string> all = record.AllLayers();
+    layers.insert(all.begin(), all.end());
+  }
   return layers;
 }
 
 std::vector<std::string> Snapshots::LayersOf(const ContainerId& id) const {
   absl::MutexLock lock(&mutex_);
   auto it = records_.find(id);
-  return it == records_.end() ? std::vector<std::string>() : it->second.layers;
+  return it == records_.end() ? std::vector<std::string>() : it->second.AllLayers();
 }
 
 absl::StatusOr<TreeUsage> Snapshots::Usage(const ContainerId& id) const {
   RETURN_IF_ERROR(CheckId(id));
-  ASSIGN_OR_RETURN(sys::UniqueFd upper,
-                   sys::OpenAt(dir_.get(), absl::StrCat(id.str(), "/", kUpper), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
-  return MeasureTree(upper.get());
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
+  ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(TreeUsage usage, MeasureTree(upper.get()));
+  auto volumes = sys::OpenAt(dir.get(), kVolumes, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (ErrnoOf(volumes.status()) == ENOENT) return usage;
+  RETURN_IF_ERROR(volumes);
+  ASSIGN_OR_RETURN(TreeUsage of_volumes, MeasureTree(volumes->get()));
+  usage.bytes += of_volumes.bytes;
+  usage.inodes += of_volumes.inodes;
+  usage.directory_bytes += of_volumes.directory_bytes;
+  return usage;
 }
 
 absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
@@ -263,7 +335,7 @@ absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
     if (!IsSafeName(name)) continue;
     ContainerId id(name);
     auto record = ReadRecord(id);
-    records.push_back({id, record.ok() ? std::move(record->layers) : std::vector<std::string>()});
+    records.push_back(record.ok() ? SnapshotRecord(*std::move(record)) : SnapshotRecord{id, {}, {}});
   }
   return records;
 }

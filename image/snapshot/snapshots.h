@@ -1,7 +1,8 @@
 // The writable layers of containers: ROOT/snapshots/<id>/{upper,work,meta.json}, mounted with overlayfs over layers
-// of a LayerStore. Overlays are mounted `volatile`: nothing of a writable layer is ever synced, since no container
-// outlives its boot. For the same reason the directory is the only record of a snapshot.
-// Thread-safe, as long as one id is used by one thread at a time.
+// of a LayerStore. Beside them stands what else goes with the container: volumes/N, copies of directories of its image,
+// and images/IMAGE, the empty topmost directories of images that are volumes. Overlays are mounted `volatile`: nothing
+// of a writable layer is ever synced, since no container outlives its boot. For the same reason the directory is the
+// only record of a snapshot. Thread-safe, as long as one id is used by one thread at a time.
 #pragma once
 
 #include <atomic>
@@ -19,6 +20,7 @@
 #include "image/snapshot/fixups.h"
 #include "image/snapshot/layer_stack.h"
 #include "image/snapshot/overlay_options.h"
+#include "image/store.h"
 #include "image/unpack/layer_store.h"
 #include "image/unpack/trash.h"
 #include "image/unpack/tree_usage.h"
@@ -31,6 +33,11 @@ namespace berth::image {
 struct SnapshotRecord {
   ContainerId id;
   std::vector<std::string> layers;  // diffIDs, bottom first
+  // Images that the container has as volumes, by id, with their layers.
+  std::map<std::string, std::vector<std::string>> volumes;
+
+  // Every layer that has to stay as long as the snapshot does, with repeats.
+  std::vector<std::string> AllLayers() const;
 };
 
 class Snapshots {
@@ -39,9 +46,9 @@ class Snapshots {
   // call left.
   static absl::StatusOr<std::unique_ptr<Snapshots>> Open(absl::string_view root, const LayerStore* layers);
 
-  // `layers` are diffIDs, bottom first, all in the store (NotFound otherwise) and at least one. AlreadyExists. Builds
-  // the chain's fix-up layer when it needs one that does not exist yet.
-  absl::Status Create(const ContainerId& id, absl::Span<const std::string> layers);
+  // Layers are all in the store (NotFound otherwise) and at least one for each image. AlreadyExists. Builds the chains'
+  // fix-up layers when they need ones that do not exist yet.
+  absl::Status Create(const SnapshotRecord& record);
 
   // A detached overlay mount, read-write. NotFound. A further call is allowed once the mount of an earlier one is gone
   // (it is not checked), and only in the boot that made the snapshot: after another, FailedPrecondition, since unsynced
@@ -53,10 +60,15 @@ class Snapshots {
   // Whether a Mount with a user namespace can work here, by making such a mount of nothing.
   absl::Status TryMapping(int userns) const;
 
-  // OK when there is none. The mount must be gone. What was in it is unlinked later.
+  // Store::MountImage and Store::CopyVolume.
+  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image, absl::string_view sub_path,
+                                           int userns = -1) const;
+  absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) const;
+
+  // OK when there is none. The mounts must be gone. What was in it is unlinked later.
   absl::Status Remove(const ContainerId& id);
 
-  // Of the writable layer alone: a walk. NotFound.
+  // Of the writable layer and the copied volumes: a walk. NotFound.
   absl::StatusOr<TreeUsage> Usage(const ContainerId& id) const;
 
   // What is on disk. A snapshot whose record is damaged is listed without layers.
@@ -71,15 +83,17 @@ class Snapshots {
   absl::Status PruneFixups();
 
  private:
-  struct Record {
+  struct Record : SnapshotRecord {
     std::string boot_id;
-    std::vector<std::string> layers;
   };
   // The layers of an image, opened: what is the same for all of its containers.
   struct Chain {
     LayerStack stack;
     sys::UniqueFd fixup;
     sys::UniqueFd root;  // whose attributes the root directory has
+
+    // What an overlay is mounted over: descriptors of the lower directories, topmost first.
+    std::vector<int> Lowers() const;
   };
   Snapshots(sys::UniqueFd dir, Fixups fixups, std::string boot_id, const LayerStore* layers,
             std::unique_ptr<Trash> trash)
@@ -89,14 +103,14 @@ class Snapshots {
         layers_(layers),
         trash_(std::move(trash)) {}
   absl::Status Adopt();
-  absl::Status Fill(int dir, absl::Span<const std::string> layers) const;
-  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work) const;
-  absl::StatusOr<sys::UniqueFd> MountMappedOverlay(std::vector<int> lowers, int root, int upper, int work,
-                                                   int userns) const;
+  absl::Status Fill(int dir, const SnapshotRecord& record) const;
   absl::StatusOr<std::shared_ptr<const Chain>> ChainOf(absl::Span<const std::string> layers) const
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;
   absl::StatusOr<Record> RecordOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<sys::UniqueFd> OpenSnapshot(const ContainerId& id) const;
+  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work) const;
+  absl::StatusOr<sys::UniqueFd> MountMapped(absl::Span<const int> lowers, int upper, int work, int userns) const;
 
   const sys::UniqueFd dir_;
   const Fixups fixups_;

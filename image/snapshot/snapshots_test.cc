@@ -11,10 +11,14 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/match.h"
+#include "image/snapshot/clone_while_attached.h"
 #include "image/snapshot/layer_stack.h"
 #include "image/unpack/testing_archive.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
+#include "runtime/sys/procfs.h"
+#include "runtime/sys/user_namespace.h"
 
 namespace berth::image {
 namespace {
@@ -50,7 +54,7 @@ class SnapshotsTest : public testing::Test {
     return id.value_or("");
   }
   sys::UniqueFd CreateAndMount(const std::vector<std::string>& layers, const ContainerId& id = kId) {
-    absl::Status created = snapshots_->Create(id, layers);
+    absl::Status created = snapshots_->Create({id, layers, {}});
     EXPECT_TRUE(created.ok()) << created;
     auto mount = snapshots_->Mount(id);
     EXPECT_TRUE(mount.ok()) << mount.status();
@@ -93,6 +97,33 @@ TEST_F(SnapshotsTest, WhiteoutsHideWhatIsBelow) {
   EXPECT_THAT(Ls(mount.get(), "o"), ElementsAre("new"));
   EXPECT_THAT(Ls(mount.get(), "r"), ElementsAre("new"));
   EXPECT_THAT(Ls(mount.get(), "w"), ElementsAre("new"));
+}
+
+TEST_F(SnapshotsTest, AUserNamespaceSeesItsOwnIds) {
+  auto procfs = sys::OpenDetachedProcfs();
+  ASSERT_TRUE(procfs.ok()) << procfs.status();
+  const sys::IdRange range = {0, 100000, 65536};
+  auto userns = sys::NewUserNamespace(procfs->get(), {&range, 1}, {&range, 1});
+  ASSERT_TRUE(userns.ok()) << userns.status();
+  if (absl::Status s = snapshots_->TryMapping(userns->get()); absl::IsFailedPrecondition(s)) GTEST_SKIP() << s;
+  const size_t before = Entries("snapshots");
+  EXPECT_TRUE(snapshots_->TryMapping(userns->get()).ok());
+  EXPECT_EQ(Entries("snapshots"), before);
+  std::string base = Layer({Dir("./", 0755, 0, 3), Dir("d", 0755, 5, 6), File("d/f", "1")});
+  std::string top = Layer({File("d/g", "2")});  // takes a fix-up layer
+  { sys::UniqueFd plain = CreateAndMount({base, top}, ContainerId("plain")); }
+  EXPECT_THAT(Attributes(AT_FDCWD, root_ + "/snapshots/plain/upper"), ::testing::HasSubstr(" 0:3 "));
+
+  ASSERT_TRUE(CreateAndMount({base, top}).valid());
+  for (int i = 0; i < 2; ++i) {
+    auto mount = snapshots_->Mount(kId, userns->get());
+    ASSERT_TRUE(mount.ok()) << mount.status();
+    EXPECT_THAT(Attributes(mount->get(), "."), ::testing::HasSubstr(" 100000:100003 "));
+    EXPECT_THAT(Attributes(mount->get(), "d"), ::testing::HasSubstr(" 100005:100006 "));
+    EXPECT_THAT(Attributes(mount->get(), "d/f"), ::testing::HasSubstr(" 100000:100000 "));
+    EXPECT_THAT(Attributes(mount->get(), "d/g"), ::testing::HasSubstr(" 100000:100000 "));
+  }
+  EXPECT_THAT(Attributes(AT_FDCWD, root_ + "/snapshots/c1/upper"), ::testing::HasSubstr(" 100000:100003 "));
 }
 
 TEST_F(SnapshotsTest, AnOpaqueRootHidesAllBelow) {
@@ -192,8 +223,8 @@ TEST_F(SnapshotsTest, LifeOfASnapshot) {
   EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(snapshots_->Usage(kId).status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(snapshots_->Remove(kId).ok());
-  ASSERT_TRUE(snapshots_->Create(kId, {base}).ok());
-  EXPECT_EQ(snapshots_->Create(kId, {base}).code(), absl::StatusCode::kAlreadyExists);
+  ASSERT_TRUE(snapshots_->Create({kId, {base}, {}}).ok());
+  EXPECT_EQ(snapshots_->Create({kId, {base}, {}}).code(), absl::StatusCode::kAlreadyExists);
   Reopen();
   auto list = snapshots_->List();
   ASSERT_THAT(*list, SizeIs(1));
@@ -207,8 +238,8 @@ TEST_F(SnapshotsTest, LifeOfASnapshot) {
 
 TEST_F(SnapshotsTest, LayersInUseAreThoseOfTheSnapshotsOnDisk) {
   std::string base = Layer({File("f", "1")}), top = Layer({File("g", "1")});
-  ASSERT_TRUE(snapshots_->Create(ContainerId("one"), {base, top}).ok());
-  ASSERT_TRUE(snapshots_->Create(ContainerId("two"), {base}).ok());
+  ASSERT_TRUE(snapshots_->Create({.id = ContainerId("one"), .layers = {base, top}}).ok());
+  ASSERT_TRUE(snapshots_->Create({.id = ContainerId("two"), .layers = {base}}).ok());
   for (int i = 0; i < 2; ++i, Reopen()) EXPECT_THAT(snapshots_->LayersInUse(), UnorderedElementsAre(base, top));
   EXPECT_THAT(snapshots_->LayersOf(ContainerId("one")), ElementsAre(base, top));
   ASSERT_TRUE(snapshots_->Remove(ContainerId("one")).ok());
@@ -218,10 +249,11 @@ TEST_F(SnapshotsTest, LayersInUseAreThoseOfTheSnapshotsOnDisk) {
 
 TEST_F(SnapshotsTest, BadRequestsLeaveNothing) {
   std::string base = Layer({File("f", "1")});
-  EXPECT_EQ(snapshots_->Create(kId, {base, "sha256:" + std::string(64, '0')}).code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(snapshots_->Create(kId, {}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(snapshots_->Create({kId, {base, "sha256:" + std::string(64, '0')}, {}}).code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(snapshots_->Create({kId, {}, {}}).code(), absl::StatusCode::kInvalidArgument);
   for (const char* id : {"", "..", "../x", ".tmp-x", "a/b"}) {
-    EXPECT_EQ(snapshots_->Create(ContainerId(id), {base}).code(), absl::StatusCode::kInvalidArgument) << id;
+    EXPECT_EQ(snapshots_->Create({ContainerId(id), {base}, {}}).code(), absl::StatusCode::kInvalidArgument) << id;
     EXPECT_EQ(snapshots_->Remove(ContainerId(id)).code(), absl::StatusCode::kInvalidArgument) << id;
     EXPECT_EQ(snapshots_->Mount(ContainerId(id)).status().code(), absl::StatusCode::kInvalidArgument) << id;
   }
@@ -230,7 +262,7 @@ TEST_F(SnapshotsTest, BadRequestsLeaveNothing) {
 
 TEST_F(SnapshotsTest, ASnapshotOfAnEarlierBootIsNotMounted) {
   std::string base = Layer({File("f", "1")});
-  ASSERT_TRUE(snapshots_->Create(kId, {base}).ok());
+  ASSERT_TRUE(snapshots_->Create({kId, {base}, {}}).ok());
   std::ofstream(root_ + "/snapshots/c1/meta.json") << R"({"boot":"another","layers":[")" << base << "\"]}";
   Reopen();
   EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kFailedPrecondition);
@@ -243,7 +275,7 @@ TEST_F(SnapshotsTest, ASnapshotOfAnEarlierBootIsNotMounted) {
 
 TEST_F(SnapshotsTest, FixupsOfAnEarlierBootAreMadeAnew) {
   std::string base = Layer({Dir("tmp", 01777)}), top = Layer({File("tmp/x", "1")});
-  ASSERT_TRUE(snapshots_->Create(kId, {base, top}).ok());
+  ASSERT_TRUE(snapshots_->Create({kId, {base, top}, {}}).ok());
   for (const auto& entry : std::filesystem::directory_iterator(root_ + "/fixups")) {
     std::filesystem::permissions(entry.path() / "fs/tmp", std::filesystem::perms::none);  // torn
     std::ofstream(entry.path() / "meta.json") << R"({"boot":"another","layers":[]})";
@@ -289,6 +321,104 @@ TEST_P(LowerStyleTest, Mounts) {
 
 INSTANTIATE_TEST_SUITE_P(Styles, LowerStyleTest,
                          testing::Values(LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined));
+
+// -- what goes with a snapshot
+
+class VolumesTest : public SnapshotsTest {
+ protected:
+  static constexpr char kImage[] = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+  absl::Status CreateWith(const std::vector<std::string>& of_volume) {
+    return snapshots_->Create({kId, {Layer({Dir("d")})}, {{kImage, of_volume}}});
+  }
+  sys::UniqueFd MountImage(absl::string_view sub_path) {
+    auto mount = snapshots_->MountImage(kId, ImageId(kImage), sub_path);
+    EXPECT_TRUE(mount.ok()) << mount.status();
+    return mount.ok() ? *std::move(mount) : sys::UniqueFd();
+  }
+  int MountError(absl::string_view sub_path) {
+    return ErrnoOf(snapshots_->MountImage(kId, ImageId(kImage), sub_path).status());
+  }
+};
+
+TEST_F(VolumesTest, AnImageOfOneLayerIsReadOnlyAndKeepsItsRootsAttributes) {
+  ASSERT_TRUE(CreateWith({Layer({Dir("./", 0751, 3, 4), File("f", "1"), File(".wh.gone")})}).ok());
+  sys::UniqueFd mount = MountImage("");
+  EXPECT_THAT(Ls(mount.get(), ""), ElementsAre("f"));
+  EXPECT_EQ(Attributes(mount.get(), ""), absl::StrCat(absl::Hex(0751), " 3:4 1600000000"));
+  EXPECT_EQ(ErrnoOf(Write(mount.get(), "new", "x")), EROFS);
+}
+
+TEST_F(VolumesTest, AnImageOfManyLayersIsMountedManyTimes) {
+  std::string base = Layer({Dir("d"), File("d/a", "1"), File("f", "1")});
+  ASSERT_TRUE(CreateWith({base, Layer({Dir("d"), File("d/b", "2"), File(".wh.f")})}).ok());
+  sys::UniqueFd one = MountImage(""), two = MountImage("d");
+  EXPECT_THAT(Ls(one.get(), ""), ElementsAre("d"));
+  EXPECT_THAT(Ls(one.get(), "d"), UnorderedElementsAre("a", "b"));
+  EXPECT_THAT(Ls(two.get(), ""), UnorderedElementsAre("a", "b"));
+  EXPECT_EQ(ErrnoOf(Write(two.get(), "new", "x")), EROFS);
+}
+
+TEST_F(VolumesTest, ASubPathStaysInTheImage) {
+  ASSERT_TRUE(CreateWith({Layer({Dir("d"), Dir("d/e"), File("d/e/x", "1"), File("f", "1"), Symlink("up", "../../../d"),
+                                 Symlink("out", "/etc"), Symlink("abs", "/d/e"), Symlink("loop", "loop")})})
+                  .ok());
+  EXPECT_THAT(Ls(MountImage("up").get(), ""), ElementsAre("e"));
+  EXPECT_THAT(Ls(MountImage("abs").get(), ""), ElementsAre("x"));
+  EXPECT_THAT(Ls(MountImage("../../d/e").get(), ""), ElementsAre("x"));
+  EXPECT_EQ(MountError("out"), ENOENT);
+  EXPECT_EQ(MountError("none"), ENOENT);
+  EXPECT_EQ(MountError("f"), ENOTDIR);
+  EXPECT_EQ(MountError("loop"), ELOOP);
+}
+
+TEST_F(VolumesTest, AnOlderKernelClonesWhatIsAttached) {
+  ASSERT_TRUE(CreateWith({Layer({Dir("d"), File("d/x", "1")})}).ok());
+  sys::UniqueFd mount = MountImage("");
+  sys::UniqueFd found = *sys::OpenInRoot(mount.get(), "d", O_PATH | O_DIRECTORY);
+  sys::UniqueFd spare = *sys::Open(absl::StrCat(root_, "/snapshots/c1"), O_PATH | O_DIRECTORY);
+  auto clone = CloneWhileAttached(mount.get(), found.get(), spare.get());
+  ASSERT_TRUE(clone.ok()) << clone.status();
+  EXPECT_THAT(Ls(clone->get(), ""), ElementsAre("x"));
+  EXPECT_EQ(ErrnoOf(Write(clone->get(), "new", "x")), EROFS);
+  EXPECT_FALSE(absl::StrContains(*sys::ReadFile("/proc/self/mountinfo"), root_));
+}
+
+TEST_F(VolumesTest, LayersOfVolumesAreInTheRecord) {
+  std::string layer = Layer({Dir("d")});
+  ASSERT_TRUE(CreateWith({layer, layer}).ok());
+  Reopen();
+  std::vector<SnapshotRecord> records = *snapshots_->List();
+  ASSERT_THAT(records, SizeIs(1));
+  EXPECT_THAT(records[0].volumes[kImage], ElementsAre(layer, layer));
+  EXPECT_THAT(records[0].AllLayers(), SizeIs(3));
+  EXPECT_TRUE(absl::IsFailedPrecondition(snapshots_->MountImage(kId, ImageId("sha256:2"), "").status()));
+}
+
+TEST_F(VolumesTest, AVolumeOfTheImageBeginsWithItsContent) {
+  std::string base =
+      Layer({Dir("./"), Dir("data", 0700, 999, 998), File("data/f", "1"), Symlink("link", "/data"), File("file", "1")});
+  sys::UniqueFd rootfs = CreateAndMount({base});
+  auto volume = snapshots_->CopyVolume(kId, rootfs.get(), "/link");
+  ASSERT_TRUE(volume.ok()) << volume.status();
+  EXPECT_EQ(volume->path, "/data");
+  EXPECT_EQ(Content(volume->mount.get(), "f"), "1");
+  EXPECT_EQ(Attributes(volume->mount.get(), ""), absl::StrCat(absl::Hex(0700), " 999:998 1600000000"));
+  TreeUsage before = *snapshots_->Usage(kId);
+  ASSERT_TRUE(Write(volume->mount.get(), "new", std::string(100000, 'x')).ok());
+  EXPECT_GE(snapshots_->Usage(kId)->bytes, before.bytes + 100000);
+  EXPECT_EQ(ErrnoOf(sys::OpenBeneath(rootfs.get(), "data/new", O_PATH).status()), ENOENT);
+
+  auto missing = snapshots_->CopyVolume(kId, rootfs.get(), "/new/deep");
+  ASSERT_TRUE(missing.ok()) << missing.status();
+  EXPECT_EQ(missing->path, "/new/deep");
+  EXPECT_THAT(Ls(missing->mount.get(), ""), IsEmpty());
+  EXPECT_EQ(ErrnoOf(snapshots_->CopyVolume(kId, rootfs.get(), "/file").status()), ENOTDIR);
+  volume->mount.Reset();
+  missing->mount.Reset();
+  rootfs.Reset();
+  EXPECT_TRUE(snapshots_->Remove(kId).ok());
+  EXPECT_EQ(Entries("snapshots"), 0u);
+}
 
 }  // namespace
 }  // namespace berth::image

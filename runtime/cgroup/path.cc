@@ -48,8 +48,24 @@ absl::Status RemoveAt(int parent, const std::string& name, absl::Time deadline) 
 
 enum class Outcome { kDone, kRetry };
 
-absl::StatusOr<Outcome> WriteOne(int dir, const FileWrite& write) {
-  absl::Status status = sys::WriteFileAt(dir, write.file, write.value);
+// A file of a cgroup, kept open for as long as the next write is to it too: device rules are many.
+class OpenFile {
+ public:
+  absl::Status Write(int dir, const FileWrite& write) {
+    if (!fd_.valid() || name_ != write.file) {
+      ASSIGN_OR_RETURN(fd_, sys::OpenAt(dir, write.file, O_WRONLY));
+      name_ = write.file;
+    }
+    return sys::WriteAll(fd_.get(), write.value, write.file);
+  }
+
+ private:
+  std::string name_;
+  UniqueFd fd_;
+};
+
+absl::StatusOr<Outcome> WriteOne(int dir, const FileWrite& write, OpenFile& file) {
+  absl::Status status = file.Write(dir, write);
   if (status.ok()) return Outcome::kDone;
   const int err = ErrnoOf(status);
   if (err == ENOENT && write.optional) return Outcome::kDone;
@@ -130,8 +146,9 @@ std::string ReadOrEmpty(int dir, const char* file) {
 
 absl::Status WriteLimits(int dir, const std::vector<FileWrite>& writes) {
   std::vector<const FileWrite*> again;
+  OpenFile file;
   for (const FileWrite& write : writes) {
-    ASSIGN_OR_RETURN(const Outcome outcome, WriteOne(dir, write));
+    ASSIGN_OR_RETURN(const Outcome outcome, WriteOne(dir, write, file));
     if (outcome == Outcome::kRetry) again.push_back(&write);
   }
   for (const FileWrite* write : again) {

@@ -8,11 +8,13 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "absl/types/span.h"
 #include "runtime/cgroup/hierarchies.h"
 #include "runtime/cgroup/path.h"
 #include "runtime/sys/file.h"
@@ -23,15 +25,16 @@ namespace {
 
 using sys::UniqueFd;
 
-// A new cpuset allows nothing, and no process may join it: it starts as its parent is.
-absl::Status InheritCpuset(int parent, int dir) {
+// A new cpuset allows nothing, and no process may join it: it starts as its parent is. False: that allows nothing, too.
+absl::StatusOr<bool> InheritCpuset(int parent, int dir) {
   for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
     ASSIGN_OR_RETURN(std::string own, sys::ReadFileAt(dir, file));
     if (!absl::StripAsciiWhitespace(own).empty()) continue;
     ASSIGN_OR_RETURN(std::string inherited, sys::ReadFileAt(parent, file));
+    if (absl::StripAsciiWhitespace(inherited).empty()) return false;
     RETURN_IF_ERROR(sys::WriteFileAt(dir, file, absl::StripAsciiWhitespace(inherited)));
   }
-  return absl::OkStatus();
+  return true;
 }
 
 class V1 final : public Hierarchy {
@@ -43,7 +46,7 @@ class V1 final : public Hierarchy {
     ASSIGN_OR_RETURN(std::vector<std::string> parts, SplitPath(path));
     ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV1(limits));
     std::vector<const V1Tree*> made;
-    auto result = CreateIn(path, parts, writes, made);
+    auto result = CreateIn(path, parts, std::move(writes), made);
     if (!result.ok()) {
       for (const V1Tree* tree : made) (void)RemoveTree(tree->root.get(), path, absl::Now());
       return Annotate(result.status(), absl::StrCat("create cgroup '", path, "'"));
@@ -52,27 +55,18 @@ class V1 final : public Hierarchy {
   }
 
   absl::StatusOr<Cgroup> Open(absl::string_view path) override {
-    Cgroup::Descriptors fds;
+    std::vector<UniqueFd> dirs;
     for (const V1Tree& tree : trees_) {
       ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
-      ASSIGN_OR_RETURN(UniqueFd tasks, sys::OpenAt(dir.get(), "tasks", O_WRONLY));
-      fds.v1_tasks.push_back(std::move(tasks));
-      if (tree.controllers.contains("memory")) {
-        ASSIGN_OR_RETURN(fds.oom, sys::OpenAt(dir.get(), "memory.oom_control", O_RDONLY));
-      }
-      if (tree.controllers.contains("freezer")) {
-        ASSIGN_OR_RETURN(fds.v1_freezer, sys::OpenAt(dir.get(), "freezer.state", O_RDWR));
-      }
-      if (!fds.v1_procs.valid() || tree.controllers.contains("freezer")) {
-        ASSIGN_OR_RETURN(fds.v1_procs, sys::OpenAt(dir.get(), "cgroup.procs", O_RDONLY));
-      }
+      dirs.push_back(std::move(dir));
     }
-    return Cgroup(std::string(path), std::move(fds));
+    return OpenFiles(path, dirs);
   }
 
   absl::Status Update(absl::string_view path, const Limits& limits) override {
     ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV1(limits));
-    return Annotate(Write(path, writes), absl::StrCat("update cgroup '", path, "'"));
+    auto open = [&](const V1Tree& tree) { return OpenDir(tree.root.get(), path); };
+    return Annotate(Write(std::move(writes), open), absl::StrCat("update cgroup '", path, "'"));
   }
 
   absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
@@ -122,13 +116,15 @@ class V1 final : public Hierarchy {
 
   absl::StatusOr<std::vector<HierarchyMount>> Mounts(absl::string_view path, bool writable) override {
     std::vector<HierarchyMount> out;
+    ASSIGN_OR_RETURN(const std::vector<std::string> parts, SplitPath(path));
+    const std::string relative = absl::StrJoin(parts, "/");
     for (const V1Tree& tree : trees_) {
-      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
       // Programs look for a controller by its own name too when several share a directory.
       std::vector<std::string> names = {tree.name};
       if (tree.controllers.size() > 1) names.insert(names.end(), tree.controllers.begin(), tree.controllers.end());
       for (std::string& name : names) {
-        ASSIGN_OR_RETURN(UniqueFd mount, sys::CloneTree(dir.get(), "", false));
+        // There are no symbolic links on the way: cgroupfs has none.
+        ASSIGN_OR_RETURN(UniqueFd mount, sys::CloneTree(tree.root.get(), relative, false), "cgroup (", tree.name, ")");
         const uint64_t attrs = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
         RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), attrs | (writable ? 0 : MOUNT_ATTR_RDONLY), 0, 0, false));
         out.push_back({std::move(name), std::move(mount)});
@@ -145,31 +141,75 @@ class V1 final : public Hierarchy {
     return nullptr;
   }
 
-  absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
-                                  const std::vector<FileWrite>& writes, std::vector<const V1Tree*>& made) {
-    for (const V1Tree& tree : trees_) {
-      ASSIGN_OR_RETURN(UniqueFd dir, sys::OpenAt(tree.root.get(), ".", O_RDONLY | O_DIRECTORY));
-      for (const std::string& part : parts) {
-        ASSIGN_OR_RETURN(const bool created, MakeDir(dir.get(), part), tree.name);
-        if (created && &part == &parts.back()) made.push_back(&tree);
-        ASSIGN_OR_RETURN(UniqueFd next, sys::OpenBeneath(dir.get(), part, O_RDONLY | O_DIRECTORY));
-        if (tree.controllers.contains("cpuset")) RETURN_IF_ERROR(InheritCpuset(dir.get(), next.get()));
-        dir = std::move(next);
+  // What is opened of the cgroup whose directories are `dirs`, one for each tree.
+  absl::StatusOr<Cgroup> OpenFiles(absl::string_view path, const std::vector<UniqueFd>& dirs) {
+    Cgroup::Descriptors fds;
+    for (size_t i = 0; i < trees_.size(); ++i) {
+      const V1Tree& tree = trees_[i];
+      const int dir = dirs[i].get();
+      ASSIGN_OR_RETURN(UniqueFd tasks, sys::OpenAt(dir, "tasks", O_WRONLY));
+      fds.v1_tasks.push_back(std::move(tasks));
+      if (tree.controllers.contains("memory")) {
+        ASSIGN_OR_RETURN(fds.oom, sys::OpenAt(dir, "memory.oom_control", O_RDONLY));
+      }
+      if (tree.controllers.contains("freezer")) {
+        ASSIGN_OR_RETURN(fds.v1_freezer, sys::OpenAt(dir, "freezer.state", O_RDWR));
+      }
+      if (!fds.v1_procs.valid() || tree.controllers.contains("freezer")) {
+        ASSIGN_OR_RETURN(fds.v1_procs, sys::OpenAt(dir, "cgroup.procs", O_RDONLY));
       }
     }
-    RETURN_IF_ERROR(Write(path, writes));
-    return Open(path);
+    return Cgroup(std::string(path), std::move(fds));
   }
 
-  absl::Status Write(absl::string_view path, const std::vector<FileWrite>& writes) {
-    std::vector<FileWrite> rest = writes;
+  // Makes the directory `parts` in one tree, and those above it that are missing; `made` tells whether it is new.
+  static absl::StatusOr<UniqueFd> MakeIn(const V1Tree& tree, absl::Span<const std::string> parts, bool& made) {
+    const absl::Span<const std::string> above = parts.subspan(0, parts.size() - 1);
+    // Nearly always the parent is there.
+    auto parent = sys::OpenBeneath(tree.root.get(), absl::StrJoin(above, "/"), O_RDONLY | O_DIRECTORY);
+    if (ErrnoOf(parent.status()) == ENOENT) {
+      bool unused = false;
+      parent = MakeIn(tree, above, unused);
+    }
+    RETURN_IF_ERROR(parent);
+    ASSIGN_OR_RETURN(made, MakeDir(parent->get(), parts.back()), tree.name);
+    ASSIGN_OR_RETURN(UniqueFd dir, sys::OpenBeneath(parent->get(), parts.back(), O_RDONLY | O_DIRECTORY));
+    if (!tree.controllers.contains("cpuset")) return dir;
+    ASSIGN_OR_RETURN(bool inherited, InheritCpuset(parent->get(), dir.get()));
+    if (!inherited && !above.empty()) {
+      bool unused = false;
+      RETURN_IF_ERROR(MakeIn(tree, above, unused));
+      ASSIGN_OR_RETURN(inherited, InheritCpuset(parent->get(), dir.get()));
+    }
+    return dir;
+  }
+
+  absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
+                                  std::vector<FileWrite> writes, std::vector<const V1Tree*>& made) {
+    std::vector<UniqueFd> dirs;
+    for (const V1Tree& tree : trees_) {
+      bool created = false;
+      auto dir = MakeIn(tree, parts, created);
+      if (created) made.push_back(&tree);
+      RETURN_IF_ERROR(dir);
+      dirs.push_back(*std::move(dir));
+    }
+    auto open = [&](const V1Tree& tree) {
+      return sys::OpenAt(dirs[static_cast<size_t>(&tree - trees_.data())].get(), ".", O_PATH | O_DIRECTORY);
+    };
+    RETURN_IF_ERROR(Write(std::move(writes), open));
+    return OpenFiles(path, dirs);
+  }
+
+  // `open` gives the cgroup's directory in a tree.
+  absl::Status Write(std::vector<FileWrite> rest, absl::FunctionRef<absl::StatusOr<UniqueFd>(const V1Tree&)> open) {
     for (const V1Tree& tree : trees_) {
       std::vector<FileWrite> own, others;
       for (FileWrite& write : rest)
         (tree.controllers.contains(write.controller) ? own : others).push_back(std::move(write));
       rest = std::move(others);
       if (own.empty()) continue;
-      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), tree.name);
+      ASSIGN_OR_RETURN(UniqueFd dir, open(tree), tree.name);
       RETURN_IF_ERROR(WriteLimits(dir.get(), own));
     }
     for (const FileWrite& write : rest) {

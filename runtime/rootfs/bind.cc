@@ -62,20 +62,6 @@ absl::Status CheckRequest(const BindRequest& r) {
   return absl::OkStatus();
 }
 
-absl::Status CheckPropagation(int source, const BindRequest& r) {
-  if (r.propagation == Propagation::kPrivate) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const PeerGroups groups, PeerGroupsOf(source, r.host_path));
-  if (r.propagation == Propagation::kBidirectional && !groups.shared) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("'", r.host_path, "' is not on a shared mount, which bidirectional propagation needs"));
-  }
-  if (!groups.shared && !groups.slave) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("'", r.host_path, "' is not on a shared or slave mount, which propagation from the host needs"));
-  }
-  return absl::OkStatus();
-}
-
 uint64_t MountFlag(Propagation propagation) {
   switch (propagation) {
     case Propagation::kHostToContainer:
@@ -89,20 +75,37 @@ uint64_t MountFlag(Propagation propagation) {
 
 }  // namespace
 
+absl::Status CheckPropagation(const BindRequest& r) {
+  if (r.propagation == Propagation::kPrivate) return absl::OkStatus();
+  ASSIGN_OR_RETURN(UniqueFd source, sys::Open(r.host_path, O_PATH));
+  ASSIGN_OR_RETURN(const PeerGroups groups, PeerGroupsOf(source.get(), r.host_path));
+  if (r.propagation == Propagation::kBidirectional && !groups.shared) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("'", r.host_path, "' is not on a shared mount, which bidirectional propagation needs"));
+  }
+  if (!groups.shared && !groups.slave) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("'", r.host_path, "' is not on a shared or slave mount, which propagation from the host needs"));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Bind> OpenBind(const BindRequest& request) {
   RETURN_IF_ERROR(CheckRequest(request));
   ASSIGN_OR_RETURN(UniqueFd source, sys::Open(request.host_path, O_PATH));
   ASSIGN_OR_RETURN(struct stat st, sys::StatFd(source.get(), request.host_path));
-  RETURN_IF_ERROR(CheckPropagation(source.get(), request));
   Bind bind;
   bind.file = !S_ISDIR(st.st_mode);
   ASSIGN_OR_RETURN(bind.mount, sys::CloneTree(source.get(), "", true), "'", request.host_path, "'");
   RETURN_IF_ERROR(sys::SetMountAttrs(bind.mount.get(), 0, 0, MountFlag(request.propagation), true), "'",
                   request.host_path, "'");
-  if (!request.readonly) return bind;
-  absl::Status status = sys::SetMountAttrs(bind.mount.get(), MOUNT_ATTR_RDONLY, 0, 0, request.recursive_readonly);
-  if (!status.ok() && request.recursive_readonly) status = Annotate(status, "RROUnsupported");
-  RETURN_IF_ERROR(status, "'", request.host_path, "'");
+  const uint64_t attrs = request.attrs | (request.readonly ? MOUNT_ATTR_RDONLY : 0);
+  if (attrs != 0) {
+    RETURN_IF_ERROR(sys::SetMountAttrs(bind.mount.get(), attrs, 0, 0, false), "'", request.host_path, "'");
+  }
+  if (request.recursive_readonly) {
+    RETURN_IF_ERROR(sys::SetMountAttrs(bind.mount.get(), MOUNT_ATTR_RDONLY, 0, 0, true), "'", request.host_path, "'");
+  }
   return bind;
 }
 

@@ -4,12 +4,22 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/mount.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstddef>
 #include <cstdlib>
+#include <iterator>
 
 #include "runtime/rootfs/device_nodes.h"
 #include "runtime/sys/file.h"
@@ -51,7 +61,7 @@ class BindTest : public ::testing::Test {
     EXPECT_TRUE(sys::RemoveTreeAt(AT_FDCWD, dir_).ok());
   }
   absl::Status Try(const char* sub, Propagation propagation) {
-    return OpenBind({.host_path = dir_ + sub, .propagation = propagation}).status();
+    return CheckPropagation({.host_path = dir_ + sub, .propagation = propagation});
   }
   static int MakeErrno(int dir, const char* path) { return mkdirat(dir, path, 0755) == 0 ? 0 : errno; }
 
@@ -85,6 +95,40 @@ TEST_F(BindTest, RecursiveReadonlyHasItsConditions) {
     EXPECT_EQ(bind.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(bind.status().message()), HasSubstr("RROUnsupported"));
   }
+}
+
+TEST_F(BindTest, OptionsAreOfTheTopMountAndStayWithTheSourcesOwn) {
+  ASSERT_EQ(mount(nullptr, (dir_ + "/private").c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_NODEV, nullptr), 0);
+  auto bind = OpenBind({.host_path = dir_ + "/private", .attrs = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID});
+  ASSERT_TRUE(bind.ok()) << bind.status();
+  const auto flags = [&](const char* path) {
+    auto fd = sys::OpenAt(bind->mount.get(), path, O_PATH);
+    struct statvfs fs;
+    EXPECT_EQ(fstatvfs(fd->get(), &fs), 0);
+    return fs.f_flag & (ST_NOEXEC | ST_NOSUID | ST_NODEV | ST_RDONLY);
+  };
+  EXPECT_EQ(flags("."), static_cast<unsigned long>(ST_NOEXEC | ST_NOSUID | ST_NODEV));
+  EXPECT_EQ(flags("sub"), 0u);
+}
+
+// An old kernel, played by a filter that answers ENOSYS to mount_setattr(2).
+TEST_F(BindTest, WithoutMountSetattrNothingPretendsToBeReadonly) {
+  pid_t child = fork();
+  if (child == 0) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mount_setattr, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {std::size(code), code};
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(2);
+    auto bind = OpenBind({.host_path = dir_ + "/private", .readonly = true, .recursive_readonly = true});
+    _exit(absl::IsUnimplemented(bind.status()) ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(BindTest, PropagationNeedsAFittingSource) {

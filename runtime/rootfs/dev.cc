@@ -63,7 +63,7 @@ absl::Status AttachDevices(Build& build) {
     // A /dev that came from elsewhere has its own nodes, and nothing is to be made in it.
     if (!build.dev.valid() && absl::StartsWith(device.path(), "/dev/")) continue;
     ASSIGN_OR_RETURN(const int fd, PlanFd(build.fds, device.fd(), device.path()));
-    ASSIGN_OR_RETURN(UniqueFd target, MakeTargetFile(build.rootfs, device.path()));
+    ASSIGN_OR_RETURN(UniqueFd target, MakeTarget(build, device.path(), true));
     RETURN_IF_ERROR(sys::AttachMount(fd, target.get(), device.path()));
     if (fd == build.null) build.null_attached = true;
   }

@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/statfs.h>
 
 #include <cerrno>
@@ -108,8 +109,7 @@ absl::StatusOr<UniqueFd> OpenTarget(Build& build, const MountStep& step) {
       step.target() == "/sys") {
     return RealDirectory(build.rootfs, step.target());
   }
-  ASSIGN_OR_RETURN(UniqueFd target, step.file() ? MakeTargetFile(build.rootfs, step.target())
-                                                : MakeTargetDir(build.rootfs, step.target()));
+  ASSIGN_OR_RETURN(UniqueFd target, MakeTarget(build, step.target(), step.file()));
   if (OnProcfs(target.get()) && !AllowedInsideProc(step.target())) {
     return absl::FailedPreconditionError(absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
   }
@@ -125,6 +125,8 @@ absl::Status AttachStep(Build& build, const MountStep& step) {
     RETURN_IF_ERROR(sys::SetMountAttrs(mount, 0, 0, step.propagation(), step.kind() == MountStep::ATTACH));
   }
   if (step.kind() != MountStep::TMPFS) return absl::OkStatus();
+  ASSIGN_OR_RETURN(UniqueFd fresh, sys::OpenAt(owned.get(), ".", O_PATH | O_DIRECTORY));
+  build.fresh.push_back({step.target(), std::move(fresh)});
   if (step.target() == "/dev") {
     ASSIGN_OR_RETURN(build.dev, sys::OpenAt(owned.get(), ".", O_PATH | O_DIRECTORY));
   }
@@ -141,7 +143,27 @@ absl::Status VerifyProc(const Build& build) {
   return absl::OkStatus();
 }
 
+// Directly in a fresh tmpfs nothing can stand in the way, so that there is no need to walk from the root, look, make
+// and walk again. Invalid when `path` is elsewhere, or is there already.
+UniqueFd MakeInFresh(const Build& build, const std::string& path, bool file) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return UniqueFd();
+  const std::string name = path.substr(slash + 1);
+  for (const FreshDir& fresh : build.fresh) {
+    if (fresh.path.size() != slash || !absl::StartsWith(path, fresh.path)) continue;
+    if (file) return UniqueFd(openat(fresh.dir.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (mkdirat(fresh.dir.get(), name.c_str(), 0755) != 0) return UniqueFd();
+    return UniqueFd(openat(fresh.dir.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  return UniqueFd();
+}
+
 }  // namespace
+
+absl::StatusOr<UniqueFd> MakeTarget(Build& build, const std::string& path, bool file) {
+  if (UniqueFd made = MakeInFresh(build, path, file); made.valid()) return made;
+  return file ? MakeTargetFile(build.rootfs, path) : MakeTargetDir(build.rootfs, path);
+}
 
 absl::StatusOr<int> PlanFd(absl::Span<const int> fds, int index, absl::string_view what) {
   if (index < 0 || static_cast<size_t>(index) >= fds.size()) {

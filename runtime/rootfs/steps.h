@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -12,6 +13,12 @@
 
 namespace berth::rootfs {
 
+// A tmpfs of the plan that nothing but these steps has written to.
+struct FreshDir {
+  std::string path;
+  sys::UniqueFd dir;
+};
+
 // What the steps share: the plan, and the rootfs as it grows.
 struct Build {
   const shim::v1::ContainerPlan& plan;
@@ -19,6 +26,7 @@ struct Build {
   int rootfs;  // attached
   // The tmpfs that the plan puts at /dev, when it does.
   sys::UniqueFd dev;
+  std::vector<FreshDir> fresh;
   // Made read-only when everything below them is in place.
   std::vector<sys::UniqueFd> readonly_later;
   // The verified /dev/null among the plan's devices, -1 = none; a detached mount until it is
@@ -32,6 +40,8 @@ absl::StatusOr<int> PlanFd(absl::Span<const int> fds, int index, absl::string_vi
 
 // mounts.cc: the plan's mounts in order, then /proc checked.
 absl::Status AttachMounts(Build& build);
+// The place for a mount at `path`, made when missing, as MakeTargetDir and MakeTargetFile do.
+absl::StatusOr<sys::UniqueFd> MakeTarget(Build& build, const std::string& path, bool file);
 
 // dev.cc
 absl::Status VerifyDevices(Build& build);

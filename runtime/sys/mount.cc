@@ -1,6 +1,7 @@
 #include "runtime/sys/mount.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -62,6 +63,13 @@ absl::StatusOr<UniqueFd> CloneTree(int dir, absl::string_view path, bool recursi
 absl::Status AttachMount(int mount, int target, absl::string_view name) {
   if (syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
     return ErrnoError(errno, absl::StrCat("move_mount to '", name, "'"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DetachMount(int mount, absl::string_view name) {
+  if (umount2(absl::StrCat("/proc/self/fd/", mount).c_str(), MNT_DETACH) != 0) {
+    return ErrnoError(errno, absl::StrCat("umount '", name, "'"));
   }
   return absl::OkStatus();
 }

@@ -40,6 +40,10 @@ absl::StatusOr<UniqueFd> CloneTree(int dir, absl::string_view path, bool recursi
 // Attaches a detached mount to the directory or file that `target` (O_PATH or not) is.
 absl::Status AttachMount(int mount, int target, absl::string_view name);
 
+// Takes an attached mount, and what is mounted beneath it, out of the mount table (MNT_DETACH). The descriptor stays
+// good.
+absl::Status DetachMount(int mount, absl::string_view name);
+
 // mount_setattr(2) on a mount descriptor. `propagation` is 0 or one of MS_PRIVATE, MS_SLAVE, MS_SHARED.
 absl::Status SetMountAttrs(int mount, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive);
 

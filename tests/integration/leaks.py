@@ -56,6 +56,15 @@ def processes_in(parent):
             yield int(entry), _read(f"/proc/{entry}/comm").strip()
 
 
+def _lasting(processes):
+    """Those but the sleeps that a shell in a loop starts again and again: they are there at one look and not at the next."""
+    for pid, name in processes:
+        stat = _read(f"/proc/{pid}/stat")
+        parent = stat.rpartition(")")[2].split()[1] if stat else "0"
+        if (name, _read(f"/proc/{parent}/comm").strip()) not in (("sleep", "sh"), ("sh", "sh")):
+            yield name
+
+
 def _descendants(pid):
     for child in _read(f"/proc/{pid}/task/{pid}/children").split():
         yield f"process {_read(f'/proc/{child}/comm').strip()}, child of the daemon"
@@ -100,6 +109,9 @@ def _descriptors(daemon):
             target = os.readlink(fd)
         except OSError:
             continue
+        # The layers of an image stay open for its next container, those of a bounded number of images.
+        if target.startswith((f"{daemon.root}/images/layers/", f"{daemon.root}/images/fixups/")):
+            continue
         # gRPC's own come and go with its threads and clients; compiled seccomp programs (memfd) are kept for the next container.
         if not target.startswith(("socket:", "anon_inode:[event", "/memfd:")):
             yield f"descriptor of the daemon: {target.split('[')[0] if ':' in target else 'file'}"
@@ -120,8 +132,7 @@ def snapshot(daemon):
     found = set()
     found.update(_mounts(daemon), _files(daemon), _links(daemon), _rules(daemon))
     found.update(f"cgroup {path}" for path in cgroup_dirs(daemon.cgroup_parent))
-    # Without numbers: a shell that starts sleep again and again stays the same.
-    found.update(_counted(f"process {name} in a pod" for _, name in processes_in(daemon.cgroup_parent)))
+    found.update(_counted(f"process {name} in a pod" for name in _lasting(processes_in(daemon.cgroup_parent))))
     if daemon.pid:
         found.update(_counted(_descendants(daemon.pid)), _counted(_descriptors(daemon)))
     for db in (f"{daemon.root}/state.db", f"{daemon.root}/images/images.db"):

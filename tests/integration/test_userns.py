@@ -137,6 +137,17 @@ def test_volume_that_is_a_file(f):
     equal(run(f).sh("cat /file; stat -c %u /file; echo x >> /file", mounts=[mount]), (0, "of the host\n0\n"))
 
 
+def test_image_volume(f):
+    """Seen as root's inside, whether the mount says the pod's mappings or none."""
+    pod = run(f)
+    mount = {"container_path": "/image", "image": {"image": f.busybox}, "readonly": True}
+    for mappings in ({}, mapped()):
+        code, out = pod.sh("stat -c '%u:%g' /image /image/etc/passwd; touch /image/x || echo kept", mounts=[{**mount, **mappings}])
+        equal((code, out), (0, "0:0\n0:0\nkept\n"))
+    other = [{**MAPPING, "host_id": 1}]
+    refused_container(f, pod, "InvalidArgument", "mounts.uidMappings", mounts=[{**mount, "uidMappings": other, "gidMappings": other}])
+
+
 def test_mappings_without_a_user_namespace(f):
     """A mount's mappings of its own, in a pod that has the host's ids."""
     other = [{"host_id": 7000, "container_id": 0, "length": 10}, {"host_id": 100, "container_id": 50, "length": 1}]

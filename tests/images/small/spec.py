@@ -11,6 +11,8 @@ ENV = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
 SHELL = {"Env": ENV, "Cmd": ["sh"]}
 E2E = "e2e-test-images/"
 CRI = "k8s-staging-cri-tools/"
+# Layers whose files are not root's: [uid, gid].
+OWNERS = {"volume-data": [999, 998]}
 
 
 def webserver(name, port):
@@ -20,6 +22,10 @@ def webserver(name, port):
 
 def pause(**more):
     return {"Env": ENV, "Entrypoint": ["/pause"], "User": "65535:65535", **more}
+
+
+def volumes(*paths):
+    return {**SHELL, "Volumes": {path: {} for path in paths}}
 
 
 def image(layers, config, index=False):
@@ -47,6 +53,15 @@ IMAGES = {
     CRI + "test-image-tag:all": image("base mark-all", SHELL),
     **{CRI + f"test-image-{n}:latest": image(f"base mark-{n}", SHELL) for n in "123"},
     **{CRI + f"test-image-tags:{n}": image("base mark-tags", SHELL) for n in "123"},
+    # Files to be mounted as volumes, in one layer and in several.
+    "berth/files:one": image("files", {}),
+    "berth/files:many": image("files files-more whoami", {}),
+    "berth/files:marked": image("files mark-files", {}),
+    # Volumes that images declare: with content, through links, and where none may be.
+    "berth/volumes:good": image("base volume-data volume-links", volumes("/data", "/to-lib/db", "/new/deep/")),
+    **{f"berth/volumes:{name}": image("base volume-links mark-bad", volumes(path))
+       for name, path in {"proc": "/proc", "sys": "/sys/fs", "dev": "/dev/shm", "root": "/", "dots": "/../../etc",
+                          "file": "/etc/passwd", "to-proc": "/to-proc", "to-sys": "/to-sys"}.items()},
     # What the suite's benchmarks pull.
     **{f"docker/library/busybox:{tag}": image(f"base mark-{mark}", {**SHELL, "Labels": {"tag": tag}})
        for tag, mark in {"1": "one", "1-glibc": "glibc", "1.35.0-glibc": "glibc", "1-uclibc": "uclibc",
@@ -61,7 +76,7 @@ def main(trees):
             os.makedirs(f"{trees}/{layer}", exist_ok=True)
             with open(f"{trees}/{layer}/{layer}", "w") as f:
                 f.write(layer + "\n")
-    json.dump({"layers": {layer: {"dir": f"{trees}/{layer}", "owner": [0, 0]} for layer in used},
+    json.dump({"layers": {layer: {"dir": f"{trees}/{layer}", "owner": OWNERS.get(layer, [0, 0])} for layer in used},
                "images": IMAGES, "epoch": 0}, sys.stdout, indent=1)
 
 

@@ -1,4 +1,4 @@
-#include "image/snapshot/directory_attributes.h"
+#include "image/snapshot/copy_attributes.h"
 
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -38,8 +38,8 @@ absl::StatusOr<std::map<std::string, std::string>> ReadXattrs(int fd) {
 
 }  // namespace
 
-absl::Status CopyDirectoryAttributes(int from, int to) {
-  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(from, "directory"));
+absl::Status CopyAttributes(int from, int to) {
+  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(from, "source"));
   ASSIGN_OR_RETURN(auto xattrs, ReadXattrs(from));
   if (fchown(to, st.st_uid, st.st_gid) != 0) return ErrnoError(errno, "chown");
   if (fchmod(to, st.st_mode & 07777) != 0) return ErrnoError(errno, "chmod");

@@ -1,4 +1,4 @@
-// The attributes of a directory, carried over to another one.
+// The attributes of a file or directory, carried over to another one.
 #pragma once
 
 #include "runtime/base/status.h"
@@ -7,6 +7,6 @@ namespace berth::image {
 
 // Owner, mode, mtime and those extended attributes that layers may have (entry_attributes.h). `from` may be O_PATH,
 // `to` must not be.
-absl::Status CopyDirectoryAttributes(int from, int to);
+absl::Status CopyAttributes(int from, int to);
 
 }  // namespace berth::image

@@ -1,0 +1,64 @@
+#include "cri/spec/config_volumes.h"
+
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace berth::spec {
+namespace {
+
+// "/a/./b/../../../c" -> "/c": ".." at the root stays there, as it does inside a chroot.
+std::string CleanInRoot(absl::string_view path) {
+  std::vector<absl::string_view> parts;
+  for (absl::string_view part : absl::StrSplit(path, '/', absl::SkipEmpty())) {
+    if (part == ".") continue;
+    if (part != "..") {
+      parts.push_back(part);
+    } else if (!parts.empty()) {
+      parts.pop_back();
+    }
+  }
+  std::string out;
+  for (absl::string_view part : parts) absl::StrAppend(&out, "/", part);
+  return out.empty() ? "/" : out;
+}
+
+bool IsAtOrBeneath(absl::string_view path, absl::string_view top) {
+  return top == "/" || path == top || absl::StartsWith(path, absl::StrCat(top, "/"));
+}
+
+}  // namespace
+
+absl::Status CheckVolumePath(absl::string_view path) {
+  bool ours = path == "/";
+  for (absl::string_view top : {"/proc", "/sys", "/dev"}) ours = ours || IsAtOrBeneath(path, top);
+  if (!ours) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("image.image: its configuration declares a volume at '", path, "', which is the runtime's"));
+}
+
+bool IsMountedOver(const state::v1::ContainerSpec& spec, absl::string_view path) {
+  for (const auto& m : spec.mounts()) {
+    if (IsAtOrBeneath(path, CleanInRoot(m.container_path()))) return true;
+  }
+  return false;
+}
+
+absl::StatusOr<std::vector<std::string>> ConfigVolumes(const std::vector<std::string>& declared,
+                                                       const state::v1::ContainerSpec& spec) {
+  std::set<std::string> paths;  // a parent sorts before what is beneath it
+  for (const std::string& volume : declared) {
+    std::string path = CleanInRoot(volume);
+    if (absl::StrContains(volume, '\0') || volume.size() > 4095) {
+      return absl::FailedPreconditionError("image.image: its configuration declares a volume at what is no path");
+    }
+    if (IsMountedOver(spec, path)) continue;
+    RETURN_IF_ERROR(CheckVolumePath(path));
+    paths.insert(std::move(path));
+  }
+  return std::vector<std::string>(paths.begin(), paths.end());
+}
+
+}  // namespace berth::spec
