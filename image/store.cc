@@ -52,12 +52,13 @@ class DiskStore : public Store {
   DiskUsage SnapshotsUsage() override;
 
   absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) override;
-  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, const std::string& label) override {
-    return snapshots_->Mount(id, label);
+  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, int userns, const std::string& label) override {
+    return snapshots_->Mount(id, userns, label);
   }
-  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
-                                           absl::string_view sub_path) override {
-    return snapshots_->MountImage(id, image, sub_path);
+  absl::Status TryMapping(int userns) override { return snapshots_->TryMapping(userns); }
+  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image, absl::string_view sub_path,
+                                           int userns) override {
+    return snapshots_->MountImage(id, image, sub_path, userns);
   }
   absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) override {
     return snapshots_->CopyVolume(id, rootfs, path);

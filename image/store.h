@@ -113,13 +113,17 @@ class Store {
   virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image,
                                       absl::Span<const ImageId> volumes) = 0;
   // A detached overlay mount of it, its files labelled for SELinux unless `label` is empty. The mount lives as long as
-  // descriptors or attachments of it.
-  virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, const std::string& label = "") = 0;
+  // descriptors or attachments of it. With a user namespace `userns` (else -1), ids in it are those that it maps;
+  // FailedPrecondition when the kernel or the file system cannot.
+  virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, int userns,
+                                                      const std::string& label = "") = 0;
+  // Whether user namespaces work here at all, by trying.
+  virtual absl::Status TryMapping(int userns) = 0;
   // A detached read-only mount of the files of an image that CreateSnapshot was given among `volumes`, or of its
   // directory `sub_path`, which is resolved inside the image. NotFound: no such directory; errno ENOTDIR: it is
-  // something else; ELOOP: symlinks without end.
+  // something else; ELOOP: symlinks without end. `userns` as above.
   virtual absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
-                                                   absl::string_view sub_path) = 0;
+                                                   absl::string_view sub_path, int userns) = 0;
   // A new directory that is kept as long as the snapshot and counts as part of the writable layer: a copy, with owners,
   // modes, times and extended attributes, of what `rootfs` (of MountSnapshot) has at `path`. `path` is resolved inside
   // it and made when missing. errno ENOTDIR when it is something else than a directory.

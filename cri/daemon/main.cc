@@ -110,20 +110,22 @@ absl::Status Run(const Config& config) {
   std::string parent(config.cgroup_parent.empty() ? cgroup::DefaultParent(driver) : config.cgroup_parent);
   RETURN_IF_ERROR(cgroup::PathOfPod(driver, parent, "pod"), "cgroup_parent");
   cgroup::PodCgroups pod_cgroups(*cgroups, driver, ShimBinary(config));
-  pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch)},
+  const spec::Features features = spec::ProbeFeatures(*images);
+  pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch), features},
                      {*store, *images, *network, *cgroups, pod_cgroups, confinement});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");
 
-  service::DaemonInfo info{BERTH_VERSION,
-                           config.state,
-                           config.root,
-                           config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
-                           FormatConfig(config),
-                           spec::ProbeFeatures(),
-                           &cdi,
-                           {confinement.has_seccomp, confinement.apparmor->available(), confinement.selinux->available()}};
+  service::DaemonInfo info{
+      BERTH_VERSION,
+      config.state,
+      config.root,
+      config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
+      FormatConfig(config),
+      features,
+      &cdi,
+      {confinement.has_seccomp, confinement.apparmor->available(), confinement.selinux->available()}};
   service::Calls calls(engine, *images, *network, std::move(info));
   RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
   ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));

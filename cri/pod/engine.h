@@ -13,6 +13,7 @@
 #include "cri/pod/name_table.h"
 #include "cri/pod/registry.h"
 #include "cri/pod/worker_pool.h"
+#include "cri/spec/features.h"
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/resources.h"
 #include "cri/spec/sysctls.h"
@@ -70,6 +71,7 @@ class Engine {
     bool config_volumes;        // whether containers get the VOLUMEs of their images
     spec::SysctlDefaults sysctls;
     spec::LaunchOptions launch;
+    spec::Features features;  // FailedPrecondition for what the machine lacks
   };
   struct Parts {
     state::StateStore& store;
@@ -121,8 +123,9 @@ class Engine {
   absl::Status TearDownSandbox(const state::v1::Pod& pod);
   absl::StatusOr<ContainerId> MakeContainer(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
   absl::StatusOr<std::vector<ImageId>> FindImageVolumes(state::v1::ContainerSpec& spec);
-  absl::StatusOr<std::vector<sys::UniqueFd>> MountImageVolumes(const state::v1::Container& container);
-  absl::StatusOr<std::vector<spec::Volume>> MakeConfigVolumes(const state::v1::Container& container,
+  absl::StatusOr<std::vector<sys::UniqueFd>> MountImageVolumes(const state::v1::Container& container, int userns);
+  absl::StatusOr<std::vector<spec::Volume>> MakeConfigVolumes(const state::v1::Pod& pod,
+                                                              const state::v1::Container& container,
                                                               const std::vector<std::string>& declared, int rootfs);
   absl::StatusOr<sys::UniqueFd> OpenTargetPidNs(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
   absl::Status RemoveContainerLocked(const state::v1::Container& container);

@@ -120,12 +120,15 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   RETURN_IF_ERROR(sources.Make(spec));
   undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
-    spec::LaunchInput input{.pod = pod, .container = container, .image = image->config, .pod_dir = PodDir(pod.id())};
+    spec::LaunchInput input{.pod = pod, .container = &container, .image = image->config, .pod_dir = PodDir(pod.id())};
     timer.Begin("overlay");
-    ASSIGN_OR_RETURN(input.rootfs, parts_.images.MountSnapshot(id, labels.mount));
+    ASSIGN_OR_RETURN(input.userns, shim->OpenUserns());
+    const char* field = input.userns ? "namespace_options.userns_options" : "rootfs";
+    ASSIGN_OR_RETURN(input.rootfs, parts_.images.MountSnapshot(id, input.userns.get(), labels.mount), field);
     timer.Begin("volumes");
-    ASSIGN_OR_RETURN(input.config_volumes, MakeConfigVolumes(container, image->config.volumes, input.rootfs.get()));
-    ASSIGN_OR_RETURN(input.image_volumes, MountImageVolumes(container));
+    ASSIGN_OR_RETURN(input.config_volumes,
+                     MakeConfigVolumes(pod, container, image->config.volumes, input.rootfs.get()));
+    ASSIGN_OR_RETURN(input.image_volumes, MountImageVolumes(container, input.userns.get()));
     input.target_pid_ns = std::move(target_pid_ns);
     input.selinux = std::move(labels);
     timer.Begin("plan");

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "cri/pod/engine.h"
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/launch_plan.h"
 
 namespace berth::pod {
@@ -43,10 +44,12 @@ struct Output {
   sys::UniqueFd read_end, write_end;
   std::string data;
 
-  static absl::StatusOr<Output> Open() {
+  // Owned by the command's user, who may open /dev/stdout anew.
+  static absl::StatusOr<Output> Open(uid_t uid, gid_t gid) {
     int fds[2];
     if (pipe2(fds, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe2");
     Output out{sys::UniqueFd(fds[0]), sys::UniqueFd(fds[1]), ""};
+    if (fchown(fds[0], uid, gid) != 0) return ErrnoError(errno, "chown of a pipe");
     // Only our end: the command gets an ordinary blocking pipe.
     if (fcntl(fds[0], F_SETFL, O_NONBLOCK) != 0) return ErrnoError(errno, "fcntl");
     return out;
@@ -111,8 +114,10 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std
   plan.mutable_process()->set_rdt_tasks_fd(rdt_tasks);
   ASSIGN_OR_RETURN(cgroup::Cgroup cgroup, parts_.cgroups.Open(container.cgroup_path()));
   cgroup.AddTo(&fds.Get(), plan.mutable_cgroup());
-  ASSIGN_OR_RETURN(Output out, Output::Open());
-  ASSIGN_OR_RETURN(Output err, Output::Open());
+  const uid_t uid = spec::HostUid(pod.spec(), plan.process().uid()).value_or(0);
+  const gid_t gid = spec::HostGid(pod.spec(), plan.process().gid()).value_or(0);
+  ASSIGN_OR_RETURN(Output out, Output::Open(uid, gid));
+  ASSIGN_OR_RETURN(Output err, Output::Open(uid, gid));
   plan.set_stdin_fd(-1);
   plan.set_stdout_fd(fds.Borrow(out.write_end.get()));
   plan.set_stderr_fd(fds.Borrow(err.write_end.get()));

@@ -9,6 +9,7 @@
 #include "cri/pod/engine.h"
 #include "cri/pod/sandbox_files.h"
 #include "cri/spec/confinement.h"
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/shm_size.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
@@ -50,6 +51,27 @@ network::PodRequest NetworkRequest(const Pod& pod) {
   return request;
 }
 
+absl::Status CheckUserNamespace(const PodSpec& spec, const spec::Features& features) {
+  if (!spec::HasUserNamespace(spec)) return absl::OkStatus();
+  if (!features.user_namespaces) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("namespace_options.userns_options: not on this machine: ", features.why_no_user_namespaces));
+  }
+  if (spec.namespaces().network() != state::v1::NODE || features.user_namespaces_host_network) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "namespace_options.userns_options: not with the host's network on this machine, whose /sys cannot be bound");
+}
+
+template <typename Ids>
+void SetMappings(const spec::IdMappings& from, Ids& to) {
+  for (const state::v1::IdMapping& m : from) {
+    auto& mapping = *to.Add();
+    mapping.set_container_id(m.container_id());
+    mapping.set_host_id(m.host_id());
+    mapping.set_length(m.length());
+  }
+}
+
 // The first error of several steps that are all to be done.
 void Keep(absl::Status& first, const absl::Status& next) {
   if (first.ok()) first = next;
@@ -67,6 +89,7 @@ std::string Engine::PodDir(absl::string_view pod_id) const {
 
 absl::StatusOr<PodId> Engine::RunPod(PodSpec spec, const CallContext& call) {
   RETURN_IF_ERROR(spec::ValidatePod(spec));
+  RETURN_IF_ERROR(CheckUserNamespace(spec, options_.features));
   if (spec.cgroup_parent().empty()) spec.set_cgroup_parent(options_.cgroup_parent);
   RETURN_IF_ERROR(cgroup::PathOfPod(cgroup_driver(), spec.cgroup_parent(), "pod"), "linux.cgroup_parent");
   std::string name = NameOf(spec);
@@ -125,7 +148,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
   if (spec.namespaces().ipc() != state::v1::NODE) {
     ASSIGN_OR_RETURN(uint64_t size, spec::ShmSize(spec));
-    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size, labels->pod));
+    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size, spec, labels->pod));
   }
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
@@ -153,6 +176,8 @@ absl::Status Engine::LaunchShim(const Pod& pod) {
     sysctl->set_value(s.value);
     sysctl->set_optional(s.optional);
   }
+  SetMappings(ns.uids(), *plan.mutable_uids());
+  SetMappings(ns.gids(), *plan.mutable_gids());
   plan.set_oom_score_adj(-998);
   std::vector<int> fds;
   cgroup.shim.AddTo(&fds, plan.mutable_cgroup());

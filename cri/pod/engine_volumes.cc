@@ -1,17 +1,38 @@
 // Volumes that come from images: those of the request, and those that the container's own image declares.
+#include <fcntl.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
 #include "cri/pod/engine.h"
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/mount_attrs.h"
 #include "cri/spec/volume_paths.h"
+#include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 
 namespace berth::pod {
 
 using state::v1::Container;
 using state::v1::ContainerSpec;
+using state::v1::Pod;
+
+namespace {
+
+// A directory that the image lacked was made by the host's root, who is nobody in a user namespace.
+absl::Status GiveToRoot(const state::v1::PodSpec& pod, int volume) {
+  if (!spec::HasUserNamespace(pod)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(volume, "volume"));
+  if (st.st_uid != 0 || st.st_gid != 0) return absl::OkStatus();
+  const uid_t uid = spec::HostUid(pod, 0).value_or(0);
+  const gid_t gid = spec::HostGid(pod, 0).value_or(0);
+  if (fchownat(volume, "", uid, gid, AT_EMPTY_PATH) != 0) return ErrnoError(errno, "chown");
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 // Which images the mounts name, noted in the mounts.
 absl::StatusOr<std::vector<ImageId>> Engine::FindImageVolumes(ContainerSpec& spec) {
@@ -26,11 +47,12 @@ absl::StatusOr<std::vector<ImageId>> Engine::FindImageVolumes(ContainerSpec& spe
   return ids;
 }
 
-absl::StatusOr<std::vector<sys::UniqueFd>> Engine::MountImageVolumes(const Container& container) {
+absl::StatusOr<std::vector<sys::UniqueFd>> Engine::MountImageVolumes(const Container& container, int userns) {
   std::vector<sys::UniqueFd> mounts;
   for (const state::v1::Mount& m : container.spec().mounts()) {
     if (m.image().empty()) continue;
-    auto mount = parts_.images.MountImage(ContainerId(container.id()), ImageId(m.image_id()), m.image_sub_path());
+    auto mount =
+        parts_.images.MountImage(ContainerId(container.id()), ImageId(m.image_id()), m.image_sub_path(), userns);
     // Kubelets look for the word at the beginning of the message.
     const auto unusable = [&](absl::string_view why) {
       return absl::StrCat("ImageVolumeMountFailed: mounts.image_sub_path: '", m.image_sub_path(), "' ", why,
@@ -48,7 +70,7 @@ absl::StatusOr<std::vector<sys::UniqueFd>> Engine::MountImageVolumes(const Conta
   return mounts;
 }
 
-absl::StatusOr<std::vector<spec::Volume>> Engine::MakeConfigVolumes(const Container& container,
+absl::StatusOr<std::vector<spec::Volume>> Engine::MakeConfigVolumes(const Pod& pod, const Container& container,
                                                                     const std::vector<std::string>& declared,
                                                                     int rootfs) {
   std::vector<spec::Volume> volumes;
@@ -61,6 +83,7 @@ absl::StatusOr<std::vector<spec::Volume>> Engine::MakeConfigVolumes(const Contai
                                                         "', which is not a directory in it"));
     }
     RETURN_IF_ERROR(copy, "volume '", path, "' of the image");
+    RETURN_IF_ERROR(GiveToRoot(pod.spec(), copy->mount.get()), "volume '", path, "' of the image");
     // Where the image's symlinks led: asked again what was asked of the path before.
     RETURN_IF_ERROR(spec::CheckVolumePath(copy->path));
     if (spec::IsMountedOver(container.spec(), copy->path)) continue;

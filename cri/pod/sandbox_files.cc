@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_join.h"
+#include "cri/spec/id_mapping.h"
 #include "runtime/sys/file.h"
 
 namespace berth::pod {
@@ -26,6 +27,25 @@ std::string HostName() {
 std::string HostFile(const char* path) {
   auto text = sys::ReadFile(path);
   return text.ok() ? *text : "";
+}
+
+struct Owner {
+  uid_t uid;
+  gid_t gid;
+};
+
+// Root of the pod, as the host numbers it.
+Owner RootOf(const state::v1::PodSpec& spec) {
+  return {spec::HostUid(spec, 0).value_or(0), spec::HostGid(spec, 0).value_or(0)};
+}
+
+// Readable by every user of the container.
+absl::Status WriteFile(int dir, const char* name, absl::string_view text, Owner owner) {
+  RETURN_IF_ERROR(sys::ReplaceFileAt(dir, name, text, 0644));
+  if (fchownat(dir, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    return ErrnoError(errno, absl::StrCat("chown '", name, "'"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Detach(const std::string& path) {
@@ -70,17 +90,17 @@ absl::Status WriteSandboxFiles(const std::string& dir_path, const state::v1::Pod
                                const std::vector<std::string>& ips) {
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(dir_path, O_RDONLY | O_DIRECTORY));
   std::string hostname = HostnameOf(spec, HostName());
-  // Readable by every user of the container.
-  RETURN_IF_ERROR(sys::ReplaceFileAt(dir.get(), "hostname", hostname + "\n", 0644));
-  RETURN_IF_ERROR(
-      sys::ReplaceFileAt(dir.get(), "hosts", FormatHosts(spec, hostname, ips, HostFile("/etc/hosts")), 0644));
-  return sys::ReplaceFileAt(dir.get(), "resolv.conf", FormatResolvConf(spec, HostFile("/etc/resolv.conf")), 0644);
+  const Owner root = RootOf(spec);
+  RETURN_IF_ERROR(WriteFile(dir.get(), "hostname", hostname + "\n", root));
+  RETURN_IF_ERROR(WriteFile(dir.get(), "hosts", FormatHosts(spec, hostname, ips, HostFile("/etc/hosts")), root));
+  return WriteFile(dir.get(), "resolv.conf", FormatResolvConf(spec, HostFile("/etc/resolv.conf")), root);
 }
 
-absl::Status MountShm(const std::string& dir, uint64_t size, const std::string& label) {
+absl::Status MountShm(const std::string& dir, uint64_t size, const state::v1::PodSpec& spec, const std::string& label) {
   std::string path = dir + "/shm";
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoError(errno, absl::StrCat("mkdir '", path, "'"));
-  std::string options = absl::StrCat("mode=1777,size=", size);
+  const Owner root = RootOf(spec);
+  std::string options = absl::StrCat("mode=1777,size=", size, ",uid=", root.uid, ",gid=", root.gid);
   if (!label.empty()) absl::StrAppend(&options, ",context=\"", label, "\"");  // it may hold commas
   if (mount("shm", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) != 0) {
     return ErrnoError(errno, absl::StrCat("mount tmpfs '", path, "'"));

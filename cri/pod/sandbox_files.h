@@ -22,13 +22,14 @@ std::string FormatHosts(const state::v1::PodSpec& spec, absl::string_view hostna
 // spec.hostname, or what stands in for it: the host's name with the host's network, else the pod's name.
 std::string HostnameOf(const state::v1::PodSpec& spec, absl::string_view host_name);
 
-// Writes hostname, hosts and resolv.conf into `dir` (which exists).
+// Writes hostname, hosts and resolv.conf into `dir` (which exists). Root of the pod owns them.
 absl::Status WriteSandboxFiles(const std::string& dir, const state::v1::PodSpec& spec,
                                const std::vector<std::string>& ips);
 
-// Mounts a tmpfs of `size` bytes at DIR/shm, for a pod that does not use the host's IPC; `label` is the SELinux context of
-// its files, empty = none. Undone by UnmountShm, which is OK when nothing is mounted.
-absl::Status MountShm(const std::string& dir, uint64_t size, const std::string& label = "");
+// Mounts a tmpfs of `size` bytes at DIR/shm, for a pod that does not use the host's IPC and whose root owns it; `label`
+// is the SELinux context of its files, empty = none. Undone by UnmountShm, which is OK when nothing is mounted.
+absl::Status MountShm(const std::string& dir, uint64_t size, const state::v1::PodSpec& spec,
+                      const std::string& label = "");
 absl::Status UnmountShm(const std::string& dir);
 
 // Binds the network namespace `netns` to the file `path`, where CNI plugins find it. Undone by UnpinNetns (idempotent).

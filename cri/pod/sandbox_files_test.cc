@@ -61,7 +61,7 @@ TEST(SandboxFiles, AreWrittenMountedAndGone) {
   EXPECT_EQ(*sys::ReadFile(dir + "/hostname"), "web\n");
   EXPECT_THAT(*sys::ReadFile(dir + "/hosts"), HasSubstr("10.1.2.3\tweb"));
 
-  ASSERT_TRUE(MountShm(dir, 64 << 20).ok());
+  ASSERT_TRUE(MountShm(dir, 64 << 20, PodSpec()).ok());
   struct statfs fs;
   ASSERT_EQ(statfs((dir + "/shm").c_str(), &fs), 0);
   EXPECT_EQ(fs.f_type, TMPFS_MAGIC);

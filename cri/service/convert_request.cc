@@ -34,7 +34,7 @@ absl::Status ToUserNamespace(const v1::UserNamespace& in, state::v1::Namespaces&
   }
   AddMappings(in.uids(), *out.mutable_uids());
   AddMappings(in.gids(), *out.mutable_gids());
-  return NotYet("userns_options");
+  return absl::OkStatus();
 }
 
 absl::Status ToNamespaces(const v1::NamespaceOption& in, state::v1::Namespaces& out) {
@@ -170,7 +170,6 @@ absl::Status CheckSandboxSecurity(const v1::LinuxSandboxSecurityContext& in) {
 
 absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSpec& spec) {
   for (const v1::Mount& m : config.mounts()) {
-    if (m.uidmappings_size() > 0 || m.gidmappings_size() > 0) return NotYet("mounts.uidMappings");
     if (!v1::MountPropagation_IsValid(m.propagation()))
       return Invalid(absl::StrCat("mounts.propagation: ", m.propagation(), " is not a mode"));
     state::v1::Mount& out = *spec.add_mounts();

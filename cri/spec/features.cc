@@ -4,6 +4,8 @@
 #include <sys/mount.h>
 
 #include "runtime/sys/mount.h"
+#include "runtime/sys/procfs.h"
+#include "runtime/sys/user_namespace.h"
 
 namespace berth::spec {
 namespace {
@@ -20,12 +22,30 @@ bool CanSetOptions() {
   return mount.ok() && sys::SetMountAttrs(mount->get(), kOptions, 0, 0, false).ok();
 }
 
+// A user namespace with ids of the host's, the layers of an image mounted with them.
+absl::Status TryUserNamespaces(image::Store& images) {
+  ASSIGN_OR_RETURN(sys::UniqueFd procfs, sys::OpenDetachedProcfs());
+  const sys::IdRange range = {0, 65536, 65536};
+  ASSIGN_OR_RETURN(sys::UniqueFd userns, sys::NewUserNamespace(procfs.get(), {&range, 1}, {&range, 1}));
+  return images.TryMapping(userns.get());
+}
+
+// The host's /sys as containers would get it.
+bool CanBindSys() {
+  auto tree = sys::CloneTree(AT_FDCWD, "/sys", true);
+  return tree.ok() && sys::SetMountAttrs(tree->get(), MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, true).ok();
+}
+
 }  // namespace
 
-Features ProbeFeatures() {
+Features ProbeFeatures(image::Store& images) {
   Features out;
   out.recursive_read_only = CanSetAttrsRecursively();
   out.mount_options = CanSetOptions();
+  const absl::Status userns = TryUserNamespaces(images);
+  out.user_namespaces = userns.ok();
+  out.why_no_user_namespaces = std::string(userns.message());
+  out.user_namespaces_host_network = out.user_namespaces && CanBindSys();
   return out;
 }
 

@@ -56,29 +56,28 @@ absl::StatusOr<std::unique_ptr<LaunchPlanner>> LaunchPlanner::Create(cgroup::Hie
 }
 
 absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
-  ASSIGN_OR_RETURN(const cdi::Edits edits, ResolveCdi(input.container.spec()));
+  ASSIGN_OR_RETURN(const cdi::Edits edits, ResolveCdi(input.container->spec()));
   if (edits.empty()) return PlanEdited(std::move(input), edits);
   // The record stays as it was asked for; what the devices add is decided anew for each container.
-  state::v1::Container edited = input.container;
+  state::v1::Container edited = *input.container;
   ApplyCdi(edits, *edited.mutable_spec());
-  ASSIGN_OR_RETURN(std::vector<state::v1::Mount> device_mounts, MountsOf(edits));
-  return PlanEdited(
-      {input.pod, edited, input.image, std::move(input.pod_dir), std::move(input.rootfs), std::move(device_mounts),
-       std::move(input.config_volumes), std::move(input.image_volumes), std::move(input.target_pid_ns)},
-      edits);
+  input.container = &edited;
+  ASSIGN_OR_RETURN(input.device_mounts, MountsOf(edits));
+  return PlanEdited(std::move(input), edits);
 }
 
 absl::StatusOr<Launch> LaunchPlanner::PlanEdited(LaunchInput input, const cdi::Edits& edits) {
-  const ContainerSpec& spec = input.container.spec();
+  const ContainerSpec& spec = input.container->spec();
   const Security& security = spec.security();
   Launch out;
   shim::v1::ContainerPlan& plan = out.plan;
-  plan.set_container_id(input.container.id());
+  plan.set_container_id(input.container->id());
   plan.set_network(shim::v1::NAMESPACE_POD);
   plan.set_ipc(shim::v1::NAMESPACE_POD);
   plan.set_uts(shim::v1::NAMESPACE_POD);
   plan.set_pid(PidNamespace(security.namespaces().pid()));
-  plan.set_cgroup_ns(security.privileged() ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW);
+  // Root of a user namespace may not mount the host's cgroup namespace.
+  plan.set_cgroup_ns(security.privileged() && !input.userns ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW);
   plan.set_pid_ns_fd(input.target_pid_ns ? out.fds.Own(std::move(input.target_pid_ns)) : -1);
   plan.set_stdin(spec.stdin());
   plan.set_stdin_once(spec.stdin_once());
@@ -105,7 +104,7 @@ absl::Status LaunchPlanner::AddLog(const LaunchInput& input, Launch& out) {
   shim::v1::Log& log = *out.plan.mutable_log();
   log.set_dir_fd(-1);
   const std::string& directory = input.pod.spec().log_directory();
-  const std::string& path = input.container.spec().log_path();
+  const std::string& path = input.container->spec().log_path();
   if (directory.empty() || path.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(directory, O_RDONLY | O_DIRECTORY), "log_directory");
   if (size_t slash = path.rfind('/'); slash != std::string::npos) {

@@ -50,7 +50,7 @@ struct Volume {
 
 struct LaunchInput {
   const state::v1::Pod& pod;
-  const state::v1::Container& container;  // id, spec and cgroup_path are read
+  const state::v1::Container* container;  // id, spec and cgroup_path are read; outlives the call
   const image::ImageConfig& image;
   std::string pod_dir;                          // hosts, hostname, resolv.conf and shm are there
   sys::UniqueFd rootfs;                         // detached mount
@@ -58,6 +58,7 @@ struct LaunchInput {
   std::vector<Volume> config_volumes;           // the image's own VOLUMEs
   std::vector<sys::UniqueFd> image_volumes;     // one for each of the spec's mounts that is an image, in their order
   sys::UniqueFd target_pid_ns;                  // when the container joins another's pid namespace
+  sys::UniqueFd userns;                         // the pod's own user namespace, when it has one
   ContainerLabels selinux;
 };
 
@@ -73,7 +74,6 @@ struct Launch {
 struct LaunchOptions {
   bool privileged_without_host_devices = false;
   bool device_ownership = false;  // nodes that a request names belong to its run_as_user and run_as_group
-  int64_t pids_limit = 0;         // of a container whose `unified` has none; 0 = unlimited
   std::vector<Rlimit> rlimits;    // of containers that no annotation gives others
   std::optional<BlockIoClasses> block_io;
   std::string resctrl_root = "/sys/fs/resctrl";

@@ -9,7 +9,7 @@
 namespace berth::spec {
 
 absl::StatusOr<std::optional<cgroup::BlockIo>> LaunchPlanner::BlockIoOf(const LaunchInput& input) const {
-  const ClassRequest request = ClassOf("blockio", input.container.spec(), input.pod.spec());
+  const ClassRequest request = ClassOf("blockio", input.container->spec(), input.pod.spec());
   if (request.name.empty()) return std::nullopt;
   const std::string source = absl::StrCat("annotation ", request.annotation);
   if (!options_.block_io) {
@@ -23,7 +23,7 @@ absl::StatusOr<std::optional<cgroup::BlockIo>> LaunchPlanner::BlockIoOf(const La
 }
 
 absl::Status LaunchPlanner::AddRdtClass(const LaunchInput& input, const cdi::Edits& edits, Launch& out) {
-  ClassRequest request = ClassOf("rdt", input.container.spec(), input.pod.spec());
+  ClassRequest request = ClassOf("rdt", input.container->spec(), input.pod.spec());
   std::string source = absl::StrCat("annotation ", request.annotation);
   if (request.name.empty()) {
     request.name = edits.rdt_class;

@@ -80,7 +80,7 @@ void FillOwn(const Node& node, shim::v1::DeviceNode::Own& own) {
 }  // namespace
 
 absl::Status LaunchPlanner::AddDevices(const LaunchInput& input, const cdi::Edits& edits, Launch& out, Rules& rules) {
-  const ContainerSpec& spec = input.container.spec();
+  const ContainerSpec& spec = input.container->spec();
   const bool all = spec.security().privileged() && !options_.privileged_without_host_devices;
   rules = all ? cgroup::AllDeviceRules() : cgroup::DefaultDeviceRules();
   NodeSet set;

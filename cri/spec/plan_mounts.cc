@@ -1,6 +1,10 @@
 // The mounts of a plan: the standard ones, the files of the sandbox, the image's volumes and the request's.
 #include <fcntl.h>
+#include <sys/mount.h>
 
+#include <cerrno>
+
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/mount_attrs.h"
 #include "cri/spec/volume_paths.h"
@@ -9,6 +13,8 @@
 #include "runtime/security/relabel.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
+#include "runtime/sys/procfs.h"
+#include "runtime/sys/user_namespace.h"
 
 namespace berth::spec {
 namespace {
@@ -41,11 +47,39 @@ absl::StatusOr<rootfs::Bind> OpenVolume(const state::v1::Mount& m) {
   return bind;
 }
 
-absl::Status AddBind(const state::v1::Mount& m, PlanFds& fds, std::vector<rootfs::Attachment>& out) {
+// Shows the volume with the mappings of the request, if it has any: nearly always those of the pod.
+absl::Status MapIds(const state::v1::Mount& m, const LaunchInput& input, int mount) {
+  if (m.uid_mappings().empty()) return absl::OkStatus();
+  const state::v1::Namespaces& pod = input.pod.spec().namespaces();
+  sys::UniqueFd own;
+  int userns = input.userns.get();
+  if (userns < 0 || !SameMappings(m.uid_mappings(), pod.uids()) || !SameMappings(m.gid_mappings(), pod.gids())) {
+    ASSIGN_OR_RETURN(sys::UniqueFd procfs, sys::OpenDetachedProcfs());
+    ASSIGN_OR_RETURN(own,
+                     sys::NewUserNamespace(procfs.get(), ToIdRanges(m.uid_mappings()), ToIdRanges(m.gid_mappings())));
+    userns = own.get();
+  }
+  absl::Status status = sys::MapMountIds(mount, userns);
+  if (ErrnoOf(status) != EINVAL && ErrnoOf(status) != ENOSYS) return status;
+  return absl::FailedPreconditionError(
+      absl::StrCat("'", m.host_path(), "': the file system or the kernel maps no ids: ", status.message()));
+}
+
+absl::Status AddBind(const state::v1::Mount& m, const LaunchInput& input, PlanFds& fds,
+                     std::vector<rootfs::Attachment>& out) {
   ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m));
+  RETURN_IF_ERROR(MapIds(m, input, bind.mount.get()), "mounts.uidMappings");
   out.push_back({m.container_path(), fds.Own(std::move(bind.mount)), bind.file,
                  m.propagation() == state::v1::Mount::BIDIRECTIONAL});
   return absl::OkStatus();
+}
+
+// The host's /sys, for a pod that has its network but not its user namespace: it may not mount a sysfs.
+absl::StatusOr<sys::UniqueFd> OpenHostSys() {
+  ASSIGN_OR_RETURN(sys::UniqueFd tree, sys::CloneTree(AT_FDCWD, "/sys", true));
+  RETURN_IF_ERROR(sys::SetMountAttrs(
+      tree.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE, true));
+  return tree;
 }
 
 bool Mounts(const ContainerSpec& spec, absl::string_view path) {
@@ -59,7 +93,7 @@ bool Mounts(const ContainerSpec& spec, absl::string_view path) {
 // hosts, hostname and resolv.conf of the pod, unless the request brings its own, or has mounted the host's /etc so that
 // they would cover the host's.
 absl::Status AddSandboxFiles(const LaunchInput& input, PlanFds& fds, std::vector<rootfs::Attachment>& out) {
-  const ContainerSpec& spec = input.container.spec();
+  const ContainerSpec& spec = input.container->spec();
   for (const char* name : {"hosts", "hostname", "resolv.conf"}) {
     std::string target = absl::StrCat("/etc/", name);
     if (Mounts(spec, target) || !SharedMountAbove(spec, target).empty()) continue;
@@ -74,11 +108,12 @@ absl::Status AddSandboxFiles(const LaunchInput& input, PlanFds& fds, std::vector
 }  // namespace
 
 absl::Status LaunchPlanner::AddMounts(LaunchInput& input, Launch& out) {
-  const ContainerSpec& spec = input.container.spec();
+  const ContainerSpec& spec = input.container->spec();
   rootfs::MountPlanInput mounts;
   mounts.privileged = spec.security().privileged();
   mounts.cgroup_v2 = cgroups_.version() == cgroup::Version::kV2;
-  ASSIGN_OR_RETURN(auto hierarchies, cgroups_.Mounts(input.container.cgroup_path(), mounts.privileged));
+  const bool all_cgroups = mounts.privileged && !input.userns;
+  ASSIGN_OR_RETURN(auto hierarchies, cgroups_.Mounts(input.container->cgroup_path(), all_cgroups));
   for (auto& h : hierarchies) mounts.cgroup_v1.push_back({h.name, out.fds.Own(std::move(h.mount)), false});
 
   bool host_ipc = input.pod.spec().namespaces().ipc() == state::v1::NODE;
@@ -86,17 +121,25 @@ absl::Status LaunchPlanner::AddMounts(LaunchInput& input, Launch& out) {
   ASSIGN_OR_RETURN(sys::UniqueFd shm, sys::CloneTree(AT_FDCWD, shm_path, false));
   mounts.shm_fd = out.fds.Own(std::move(shm));
 
+  if (input.userns) {
+    mounts.tty_group = HostGid(input.pod.spec(), rootfs::kTtyGroup).has_value();
+    if (input.pod.spec().namespaces().network() == state::v1::NODE) {
+      ASSIGN_OR_RETURN(sys::UniqueFd sysfs, OpenHostSys(), "/sys");
+      mounts.sys_fd = out.fds.Own(std::move(sysfs));
+    }
+  }
+
   RETURN_IF_ERROR(AddSandboxFiles(input, out.fds, mounts.volumes));
   for (Volume& volume : input.config_volumes) {
     mounts.volumes.push_back({volume.container_path, out.fds.Own(std::move(volume.mount)), false});
   }
   for (const auto& m : input.device_mounts) {
-    if (!Mounts(spec, m.container_path())) RETURN_IF_ERROR(AddBind(m, out.fds, mounts.volumes), "devices");
+    if (!Mounts(spec, m.container_path())) RETURN_IF_ERROR(AddBind(m, input, out.fds, mounts.volumes), "devices");
   }
   auto image_volume = input.image_volumes.begin();
   for (const auto& m : spec.mounts()) {
     if (m.image().empty()) {
-      RETURN_IF_ERROR(AddBind(m, out.fds, mounts.volumes));
+      RETURN_IF_ERROR(AddBind(m, input, out.fds, mounts.volumes));
       if (m.selinux_relabel() && !input.selinux.mount.empty()) {
         RETURN_IF_ERROR(security::Relabel(m.host_path(), input.selinux.mount), "mounts.selinux_relabel");
       }

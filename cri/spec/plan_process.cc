@@ -2,6 +2,7 @@
 #include <linux/capability.h>
 
 #include "cri/spec/confinement.h"
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/process.h"
 #include "runtime/security/capabilities.h"
@@ -12,8 +13,30 @@ namespace berth::spec {
 using state::v1::ContainerSpec;
 using state::v1::Security;
 
+namespace {
+
+// Only ids of the pod's user namespace can be taken on in it.
+absl::Status CheckMapped(const security::ResolvedUser& user, const state::v1::PodSpec& pod) {
+  if (!HostUid(pod, user.uid)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("run_as_user: ", user.uid, " is not mapped in the pod's user namespace"));
+  }
+  if (!HostGid(pod, user.gid)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("run_as_group: ", user.gid, " is not mapped in the pod's user namespace"));
+  }
+  for (uint32_t group : user.groups) {
+    if (HostGid(pod, group)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("supplemental_groups: ", group, " is not mapped in the pod's user namespace"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
-  const ContainerSpec& spec = input.container.spec();
+  const ContainerSpec& spec = input.container->spec();
   const Security& s = spec.security();
   shim::v1::Process& process = *out.plan.mutable_process();
 
@@ -26,6 +49,7 @@ absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
   request.strict_groups = s.strict_groups();
   ASSIGN_OR_RETURN(security::UserFiles files, security::ReadUserFiles(input.rootfs.get()), "image");
   ASSIGN_OR_RETURN(out.user, security::ResolveUser(request, files));
+  RETURN_IF_ERROR(CheckMapped(out.user, input.pod.spec()));
   process.set_uid(out.user.uid);
   process.set_gid(out.user.gid);
   for (uint32_t g : out.user.groups) process.add_groups(g);
@@ -50,7 +74,7 @@ absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
   process.set_cap_inheritable(sets.inheritable);
   process.set_cap_ambient(sets.ambient);
   process.set_no_new_privs(s.no_new_privs());
-  RETURN_IF_ERROR(AddSeccomp(input.pod, input.container, process, out.fds));
+  RETURN_IF_ERROR(AddSeccomp(input.pod, *input.container, process, out.fds));
   ASSIGN_OR_RETURN(std::string profile, AppArmorProfileOf(s, *confinement_.apparmor));
   process.set_apparmor_profile(profile);
   process.set_selinux_label(input.selinux.process);
@@ -67,7 +91,7 @@ absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
 
 absl::Status LaunchPlanner::AddRlimits(const LaunchInput& input, Launch& out) {
   ASSIGN_OR_RETURN(const std::vector<Rlimit> limits,
-                   RlimitsOf(input.container.spec(), input.pod.spec(), options_.rlimits));
+                   RlimitsOf(input.container->spec(), input.pod.spec(), options_.rlimits));
   const bool may_raise = (available_caps_ >> CAP_SYS_RESOURCE & 1) != 0;
   RETURN_IF_ERROR(CheckRlimits(limits, may_raise));
   for (const Rlimit& limit : limits) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_split.h"
 #include "cri/spec/annotations.h"
 #include "cri/spec/confinement.h"
+#include "cri/spec/id_mapping.h"
 #include "cri/spec/mount_attrs.h"
 #include "cri/spec/process.h"
 #include "cri/spec/resources.h"
@@ -99,6 +100,64 @@ absl::Status ValidateProfiles(const state::v1::Security& s) {
   return HasControlBytes(name) ? Invalid("apparmor.localhost_ref: holds control characters") : absl::OkStatus();
 }
 
+// What the kubelet's API server refuses as well: the host's processes and IPC objects belong to a user namespace in
+// which root of the pod's is nobody, so that not even /proc could be mounted.
+absl::Status ValidateUserNamespace(const Namespaces& ns) {
+  if (ns.uids().empty() && ns.gids().empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(ValidateIdMappings("namespace_options.userns_options.uids", ns.uids()));
+  RETURN_IF_ERROR(ValidateIdMappings("namespace_options.userns_options.gids", ns.gids()));
+  if (ns.uids_size() != 1 || ns.gids_size() != 1) {
+    return Invalid("namespace_options.userns_options: takes exactly one entry of uids and one of gids");
+  }
+  if (!SameMappings(ns.uids(), ns.gids())) {
+    return Invalid("namespace_options.userns_options: uids and gids are not the same");
+  }
+  if (ns.uids(0).container_id() != 0) {
+    return Invalid("namespace_options.userns_options.uids.container_id: must be 0, so that root is mapped");
+  }
+  if (ns.pid() == state::v1::NODE)
+    return Invalid("namespace_options.pid: NODE together with a user namespace of the pod's");
+  if (ns.ipc() == state::v1::NODE)
+    return Invalid("namespace_options.ipc: NODE together with a user namespace of the pod's");
+  return absl::OkStatus();
+}
+
+absl::Status ValidateUserNamespaceOf(const state::v1::ContainerSpec& spec, const state::v1::PodSpec& pod) {
+  const Namespaces& own = spec.security().namespaces();
+  for (const auto& m : spec.mounts()) {
+    // The files of an image are mounted as the pod's user namespace sees them, or as they are.
+    if (m.image().empty() || m.uid_mappings().empty()) continue;
+    if (SameMappings(m.uid_mappings(), pod.namespaces().uids()) &&
+        SameMappings(m.gid_mappings(), pod.namespaces().gids())) {
+      continue;
+    }
+    return Invalid("mounts.uidMappings: '", m.container_path(),
+                   "' is an image and has mappings that are not the pod's");
+  }
+  if (!SameMappings(own.uids(), pod.namespaces().uids()) || !SameMappings(own.gids(), pod.namespaces().gids())) {
+    return Invalid("namespace_options.userns_options: is not that of the pod sandbox");
+  }
+  if (!HasUserNamespace(pod)) return absl::OkStatus();
+  if (own.pid() == state::v1::NODE)
+    return Invalid("namespace_options.pid: NODE together with a user namespace of the pod's");
+  for (const auto& m : spec.mounts()) {
+    // What the container mounts there would be mounted on the host too, with rights that it does not have.
+    if (m.propagation() == state::v1::Mount::BIDIRECTIONAL) {
+      return Invalid("mounts.propagation: '", m.container_path(),
+                     "': BIDIRECTIONAL together with a user namespace of the pod's");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateMappingsOf(const state::v1::Mount& m) {
+  RETURN_IF_ERROR(ValidateIdMappings("mounts.uidMappings", m.uid_mappings()));
+  RETURN_IF_ERROR(ValidateIdMappings("mounts.gidMappings", m.gid_mappings()));
+  if (m.uid_mappings().empty() == m.gid_mappings().empty()) return absl::OkStatus();
+  return Invalid(m.uid_mappings().empty() ? "mounts.uidMappings" : "mounts.gidMappings", ": '", m.container_path(),
+                 "' has only the other one");
+}
+
 absl::Status ValidateImageVolume(const state::v1::Mount& m) {
   if (!m.host_path().empty()) return Invalid("mounts.host_path: '", m.host_path(), "' is given together with an image");
   if (!m.readonly()) return Invalid("mounts.readonly: '", m.container_path(), "' is an image and must be readonly");
@@ -144,6 +203,7 @@ absl::Status ValidateCovered(absl::string_view field, absl::string_view path, co
 absl::Status ValidateMount(const state::v1::Mount& m) {
   RETURN_IF_ERROR(ValidatePath("mounts.container_path", m.container_path()));
   if (HasDotDot(m.container_path())) return Invalid("mounts.container_path: '", m.container_path(), "' holds '..'");
+  RETURN_IF_ERROR(ValidateMappingsOf(m));
   RETURN_IF_ERROR(m.image().empty() ? ValidateBind(m) : ValidateImageVolume(m));
   if (m.recursive_readonly() && !m.readonly()) {
     return Invalid("mounts.recursive_read_only: '", m.container_path(), "' is not readonly");
@@ -175,6 +235,7 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
     return Invalid("namespace_options.network: must be POD or NODE");
   if (ns.pid() == state::v1::TARGET) return Invalid("namespace_options.pid: TARGET is for containers");
   if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
+  RETURN_IF_ERROR(ValidateUserNamespace(ns));
   RETURN_IF_ERROR(ValidateSysctls(spec));
   RETURN_IF_ERROR(ShmSize(spec));
   for (const auto* list : {&spec.dns().servers(), &spec.dns().searches(), &spec.dns().options()}) {
@@ -203,6 +264,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
     for (const std::string& p : s.masked_paths()) RETURN_IF_ERROR(ValidateCovered("masked_paths", p, spec));
     for (const std::string& p : s.readonly_paths()) RETURN_IF_ERROR(ValidateCovered("readonly_paths", p, spec));
   }
+  RETURN_IF_ERROR(ValidateUserNamespaceOf(spec, pod));
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }

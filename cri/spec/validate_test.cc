@@ -34,6 +34,15 @@ ContainerSpec GoodContainer() {
   return c;
 }
 
+void Map(state::v1::Namespaces& ns, uint32_t inside = 0, uint32_t host = 100000, uint32_t length = 65536) {
+  for (auto* mappings : {ns.mutable_uids(), ns.mutable_gids()}) {
+    auto* m = mappings->Add();
+    m->set_container_id(inside);
+    m->set_host_id(host);
+    m->set_length(length);
+  }
+}
+
 state::v1::Mount* AddBind(ContainerSpec& c) {
   auto* m = c.add_mounts();
   m->set_container_path("/c");
@@ -62,6 +71,26 @@ TEST(GoodMounts, AreAccepted) {
   EXPECT_TRUE(ValidateContainer(c, GoodPod()).ok()) << ValidateContainer(c, GoodPod());
 }
 
+TEST(UserNamespaces, OfPodAndContainerAreTheSame) {
+  PodSpec pod = GoodPod();
+  ContainerSpec c = GoodContainer();
+  Map(*pod.mutable_namespaces());
+  EXPECT_TRUE(ValidatePod(pod).ok()) << ValidatePod(pod);
+  EXPECT_FALSE(ValidateContainer(c, pod).ok());
+  Map(*c.mutable_security()->mutable_namespaces());
+  EXPECT_TRUE(ValidateContainer(c, pod).ok()) << ValidateContainer(c, pod);
+  *AddImage(c)->mutable_uid_mappings() = pod.namespaces().uids();
+  *c.mutable_mounts(0)->mutable_gid_mappings() = pod.namespaces().gids();
+  EXPECT_TRUE(ValidateContainer(c, pod).ok()) << ValidateContainer(c, pod);
+  auto* bind = AddBind(c);
+  bind->set_propagation(state::v1::Mount::BIDIRECTIONAL);
+  EXPECT_THAT(std::string(ValidateContainer(c, pod).message()), StartsWith("mounts.propagation"));
+  bind->set_propagation(state::v1::Mount::HOST_TO_CONTAINER);
+  EXPECT_TRUE(ValidateContainer(c, pod).ok()) << ValidateContainer(c, pod);
+  c.mutable_security()->mutable_namespaces()->set_pid(state::v1::NODE);
+  EXPECT_THAT(std::string(ValidateContainer(c, pod).message()), StartsWith("namespace_options.pid"));
+}
+
 struct PodCase {
   const char* field;
   std::function<void(PodSpec&)> spoil;
@@ -83,6 +112,37 @@ INSTANTIATE_TEST_SUITE_P(
         PodCase{"metadata.name", [](PodSpec& p) { p.clear_name(); }},
         PodCase{"metadata.namespace", [](PodSpec& p) { p.set_namespace_("a/b"); }},
         PodCase{"hostname", [](PodSpec& p) { p.set_hostname("a\nb"); }},
+        PodCase{"namespace_options.userns_options.uids.length",
+                [](PodSpec& p) { Map(*p.mutable_namespaces(), 0, 100000, 0); }},
+        PodCase{"namespace_options.userns_options.uids.host_id",
+                [](PodSpec& p) { Map(*p.mutable_namespaces(), 0, 0xffffff00, 256); }},
+        PodCase{"namespace_options.userns_options.uids.container_id",
+                [](PodSpec& p) { Map(*p.mutable_namespaces(), 1); }},
+        PodCase{"namespace_options.userns_options: takes exactly one",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  Map(*p.mutable_namespaces(), 65536, 300000);
+                }},
+        PodCase{"namespace_options.userns_options: takes exactly one",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->clear_gids();
+                }},
+        PodCase{"namespace_options.userns_options: uids and gids",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->mutable_gids(0)->set_host_id(1);
+                }},
+        PodCase{"namespace_options.pid",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->set_pid(state::v1::NODE);
+                }},
+        PodCase{"namespace_options.ipc",
+                [](PodSpec& p) {
+                  Map(*p.mutable_namespaces());
+                  p.mutable_namespaces()->set_ipc(state::v1::NODE);
+                }},
         PodCase{"hostname", [](PodSpec& p) { p.set_hostname(std::string(65, 'h')); }},
         PodCase{"log_directory", [](PodSpec& p) { p.set_log_directory("/var/log/../../etc"); }},
         PodCase{"namespace_options.network",
@@ -190,6 +250,17 @@ INSTANTIATE_TEST_SUITE_P(
         ContainerCase{"mounts.readonly", [](ContainerSpec& c) { AddImage(c)->set_readonly(false); }},
         ContainerCase{"mounts.propagation",
                       [](ContainerSpec& c) { AddImage(c)->set_propagation(state::v1::Mount::BIDIRECTIONAL); }},
+        ContainerCase{"namespace_options.userns_options",
+                      [](ContainerSpec& c) { Map(*c.mutable_security()->mutable_namespaces()); }},
+        ContainerCase{"mounts.gidMappings", [](ContainerSpec& c) { AddBind(c)->add_uid_mappings()->set_length(1); }},
+        ContainerCase{"mounts.uidMappings", [](ContainerSpec& c) { AddBind(c)->add_gid_mappings()->set_length(1); }},
+        ContainerCase{"mounts.uidMappings.length", [](ContainerSpec& c) { AddBind(c)->add_uid_mappings(); }},
+        ContainerCase{"mounts.uidMappings",
+                      [](ContainerSpec& c) {
+                        auto* m = AddImage(c);
+                        m->add_uid_mappings()->set_length(1);
+                        m->add_gid_mappings()->set_length(1);
+                      }},
         ContainerCase{"namespace_options.target_id",
                       [](ContainerSpec& c) { c.mutable_security()->mutable_namespaces()->set_pid(state::v1::TARGET); }},
         ContainerCase{"seccomp.localhost_ref",

@@ -199,7 +199,7 @@ TEST_F(StoreTest, LayersOfASnapshotOutliveTheImage) {
   Reopen();
   EXPECT_THAT(store_->Snapshots(), ElementsAre(id));
   {
-    auto mount = store_->MountSnapshot(id);
+    auto mount = store_->MountSnapshot(id, -1);
     ASSERT_TRUE(mount.ok()) << mount.status();
     auto text = sys::ReadFileAt(mount->get(), "etc/base");
     ASSERT_TRUE(text.ok()) << text.status();
@@ -228,7 +228,7 @@ TEST_F(StoreTest, LayersOfAVolumesImageOutliveIt) {
   ASSERT_TRUE(store_->RemoveSnapshot(other).ok());
   EXPECT_EQ(LayersOnDisk(), 2u);
   {
-    auto mount = store_->MountImage(id, image->id, "etc");
+    auto mount = store_->MountImage(id, image->id, "etc", -1);
     ASSERT_TRUE(mount.ok()) << mount.status();
     EXPECT_EQ(*sys::ReadFileAt(mount->get(), "base"), "one");
   }

@@ -15,6 +15,7 @@
 #include "image/snapshot/clone_while_attached.h"
 #include "image/snapshot/copy_attributes.h"
 #include "image/snapshot/copy_tree.h"
+#include "image/snapshot/mapped_dirs.h"
 #include "runtime/base/json.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
@@ -186,7 +187,33 @@ absl::StatusOr<sys::UniqueFd> Snapshots::OpenSnapshot(const ContainerId& id) con
   return sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW);
 }
 
-absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, const std::string& label) const {
+absl::StatusOr<sys::UniqueFd> Snapshots::MountMapped(absl::Span<const int> lowers, int upper, int work, int userns,
+                                                     const std::string& label) const {
+  ASSIGN_OR_RETURN(MappedDirs mapped, MappedDirs::Map(lowers, userns));
+  auto mount = MountOverlay(mapped.Get(), upper, work, label);
+  // FALLBACK(linux<6.13): overlayfs refuses mounts that are attached nowhere, and there are no pods with user
+  // namespaces.
+  if (userns >= 0 && ErrnoOf(mount.status()) == EINVAL) return CannotMapIds(mount.status());
+  return mount;
+}
+
+absl::Status Snapshots::TryMapping(int userns) const {
+  const std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
+  auto mount = [&]() -> absl::StatusOr<sys::UniqueFd> {
+    ASSIGN_OR_RETURN(sys::UniqueFd lower, MakeDir(dir.get(), "lower", 0755));
+    ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir.get(), kUpper, 0755));
+    ASSIGN_OR_RETURN(sys::UniqueFd work, MakeDir(dir.get(), kWork, 0700));
+    const int lowers[] = {lower.get()};
+    return MountMapped(lowers, upper.get(), work.get(), userns, "");
+  }();
+  const absl::Status status = mount.status();
+  if (mount.ok()) mount->Reset();
+  RETURN_IF_ERROR(sys::RemoveTreeAt(dir_.get(), tmp));
+  return status;
+}
+
+absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, int userns, const std::string& label) const {
   ASSIGN_OR_RETURN(Record record, RecordOf(id));
   if (record.boot_id != boot_id_) {
     return absl::FailedPreconditionError(
@@ -198,12 +225,16 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, const std:
   ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
   RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(chain->Lowers(), upper.get(), work.get(), label), "snapshot ", id.str());
+  // The upper directory is not mapped: on disk, too, what the container writes belongs to ids that are nobody's
+  // elsewhere. All of it that has an owner as yet is its root.
+  if (userns >= 0) RETURN_IF_ERROR(GiveToMappedOwner(upper.get(), chain->root.get(), userns), "snapshot ", id.str());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped(chain->Lowers(), upper.get(), work.get(), userns, label),
+                   "snapshot ", id.str());
   return mount;
 }
 
 absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowers, int upper, int work,
-                                                       const std::string& label) const {
+                                                      const std::string& label) const {
   absl::Status first;
   // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
   for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
@@ -222,7 +253,7 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowe
 }
 
 absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const ImageId& image,
-                                                    absl::string_view sub_path) const {
+                                                    absl::string_view sub_path, int userns) const {
   ASSIGN_OR_RETURN(Record record, RecordOf(id));
   auto volume = record.volumes.find(image.str());
   if (volume == record.volumes.end()) {
@@ -235,7 +266,7 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const
                    sys::OpenAt(dir.get(), ImagePath(image.str()), O_PATH | O_DIRECTORY | O_NOFOLLOW));
   std::vector<int> lowers = chain->Lowers();
   lowers.insert(lowers.begin(), top.get());
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(lowers, -1, -1, ""), "image ", image.str());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped(lowers, -1, -1, userns, ""), "image ", image.str());
   RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), MOUNT_ATTR_RDONLY, 0, 0, false));
   if (sub_path.empty()) return mount;
   ASSIGN_OR_RETURN(sys::UniqueFd found, sys::OpenInRoot(mount.get(), sub_path, O_PATH | O_DIRECTORY));

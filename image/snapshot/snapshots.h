@@ -53,11 +53,16 @@ class Snapshots {
   // A detached overlay mount, read-write; `label` is the SELinux context of all files in it, empty = none. NotFound. A
   // further call is allowed once the mount of an earlier one is gone (it is not checked), and only in the boot that
   // made the snapshot: after another, FailedPrecondition, since unsynced files may be torn.
-  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id, const std::string& label = "") const;
+  // With a user namespace `userns` the container's ids are mapped as it maps them: layers are seen through mapped
+  // mounts, what is written belongs to the ids outside. FailedPrecondition when the kernel or the file system cannot.
+  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id, int userns = -1, const std::string& label = "") const;
+
+  // Whether a Mount with a user namespace can work here, by making such a mount of nothing.
+  absl::Status TryMapping(int userns) const;
 
   // Store::MountImage and Store::CopyVolume.
-  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
-                                           absl::string_view sub_path) const;
+  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image, absl::string_view sub_path,
+                                           int userns = -1) const;
   absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) const;
 
   // OK when there is none. The mounts must be gone. What was in it is unlinked later.
@@ -105,7 +110,9 @@ class Snapshots {
   absl::StatusOr<Record> RecordOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<sys::UniqueFd> OpenSnapshot(const ContainerId& id) const;
   absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work,
-                                              const std::string& label) const;
+                                             const std::string& label) const;
+  absl::StatusOr<sys::UniqueFd> MountMapped(absl::Span<const int> lowers, int upper, int work, int userns,
+                                            const std::string& label) const;
 
   const sys::UniqueFd dir_;
   const Fixups fixups_;

@@ -18,6 +18,8 @@
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 #include "runtime/sys/older_kernel.h"
+#include "runtime/sys/procfs.h"
+#include "runtime/sys/user_namespace.h"
 
 namespace berth::image {
 namespace {
@@ -96,6 +98,33 @@ TEST_F(SnapshotsTest, WhiteoutsHideWhatIsBelow) {
   EXPECT_THAT(Ls(mount.get(), "o"), ElementsAre("new"));
   EXPECT_THAT(Ls(mount.get(), "r"), ElementsAre("new"));
   EXPECT_THAT(Ls(mount.get(), "w"), ElementsAre("new"));
+}
+
+TEST_F(SnapshotsTest, AUserNamespaceSeesItsOwnIds) {
+  auto procfs = sys::OpenDetachedProcfs();
+  ASSERT_TRUE(procfs.ok()) << procfs.status();
+  const sys::IdRange range = {0, 100000, 65536};
+  auto userns = sys::NewUserNamespace(procfs->get(), {&range, 1}, {&range, 1});
+  ASSERT_TRUE(userns.ok()) << userns.status();
+  if (absl::Status s = snapshots_->TryMapping(userns->get()); absl::IsFailedPrecondition(s)) GTEST_SKIP() << s;
+  const size_t before = Entries("snapshots");
+  EXPECT_TRUE(snapshots_->TryMapping(userns->get()).ok());
+  EXPECT_EQ(Entries("snapshots"), before);
+  std::string base = Layer({Dir("./", 0755, 0, 3), Dir("d", 0755, 5, 6), File("d/f", "1")});
+  std::string top = Layer({File("d/g", "2")});  // takes a fix-up layer
+  { sys::UniqueFd plain = CreateAndMount({base, top}, ContainerId("plain")); }
+  EXPECT_THAT(Attributes(AT_FDCWD, root_ + "/snapshots/plain/upper"), ::testing::HasSubstr(" 0:3 "));
+
+  ASSERT_TRUE(CreateAndMount({base, top}).valid());
+  for (int i = 0; i < 2; ++i) {
+    auto mount = snapshots_->Mount(kId, userns->get());
+    ASSERT_TRUE(mount.ok()) << mount.status();
+    EXPECT_THAT(Attributes(mount->get(), "."), ::testing::HasSubstr(" 100000:100003 "));
+    EXPECT_THAT(Attributes(mount->get(), "d"), ::testing::HasSubstr(" 100005:100006 "));
+    EXPECT_THAT(Attributes(mount->get(), "d/f"), ::testing::HasSubstr(" 100000:100000 "));
+    EXPECT_THAT(Attributes(mount->get(), "d/g"), ::testing::HasSubstr(" 100000:100000 "));
+  }
+  EXPECT_THAT(Attributes(AT_FDCWD, root_ + "/snapshots/c1/upper"), ::testing::HasSubstr(" 100000:100003 "));
 }
 
 TEST_F(SnapshotsTest, AnOpaqueRootHidesAllBelow) {

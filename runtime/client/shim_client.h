@@ -41,6 +41,8 @@ class PodShim {
   virtual int pid() const = 0;  // of the shim, in the host's pid namespace
   // Of the pod's network namespace, opened from the shim; the host's when the pod shares it.
   virtual absl::StatusOr<sys::UniqueFd> OpenNetns() = 0;
+  // The pod's user namespace; invalid when it is the host's.
+  virtual absl::StatusOr<sys::UniqueFd> OpenUserns() = 0;
 
   // `fds` are what the plan's *_fd fields index. They stay the caller's. Steps: see StepTime in the reply.
   virtual absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan,

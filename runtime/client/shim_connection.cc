@@ -85,6 +85,7 @@ absl::Status ShimConnection::ReadHello(absl::Time deadline) {
     if (message->fds.empty()) return absl::InternalError("the shim did not identify itself");
     pid_ = reply.hello().shim_pid();
     pidfd_ = std::move(message->fds[0]);
+    if (message->fds.size() > 1) userns_ = std::move(message->fds[1]);
     return absl::OkStatus();
   }
 }
@@ -211,6 +212,13 @@ absl::StatusOr<sys::UniqueFd> ShimConnection::OpenNetns() {
   // The number was the shim's while it was looked up, if the shim lives now.
   if (sys::PidfdExited(pidfd_.get())) return Gone();
   return netns;
+}
+
+absl::StatusOr<sys::UniqueFd> ShimConnection::OpenUserns() {
+  if (!userns_) return sys::UniqueFd();
+  sys::UniqueFd copy(fcntl(userns_.get(), F_DUPFD_CLOEXEC, 3));
+  if (!copy) return ErrnoError(errno, "user namespace of the pod");
+  return copy;
 }
 
 absl::StatusOr<shim::v1::CreateReply> ShimConnection::Create(const shim::v1::ContainerPlan& plan,

@@ -31,6 +31,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   const PodId& id() const override { return id_; }
   int pid() const override { return pid_; }
   absl::StatusOr<sys::UniqueFd> OpenNetns() override;
+  absl::StatusOr<sys::UniqueFd> OpenUserns() override;
   absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan, absl::Span<const int> fds) override;
   absl::StatusOr<shim::v1::StartReply> Start(const ContainerId& id) override;
   absl::Status Signal(const ContainerId& id, int signal, bool all) override;
@@ -79,6 +80,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   const absl::Duration call_timeout_;
   int pid_ = 0;
   sys::UniqueFd pidfd_;
+  sys::UniqueFd userns_;
   shim::MessageReader reader_;  // the reactor's thread only
   std::atomic<uint64_t> watch_{0};
 

@@ -17,12 +17,14 @@
 #include "runtime/container/child_report.h"
 #include "runtime/container/execute.h"
 #include "runtime/rootfs/apply.h"
+#include "runtime/rootfs/staged_mounts.h"
 #include "runtime/security/credentials.h"
 #include "runtime/sys/fd_table.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/namespace.h"
 #include "runtime/sys/procfs.h"
 #include "runtime/sys/signal.h"
+#include "runtime/sys/user_namespace.h"
 
 namespace berth::container {
 namespace {
@@ -58,7 +60,7 @@ absl::Status KeepOnlyNeeded(const ChildContext& context) {
   const int agent = SeccompAgent(*context.process, context.fds);  // the shim talks to it
   std::copy_if(context.fds.begin(), context.fds.end(), std::back_inserter(keep), [&](int fd) { return fd != agent; });
   for (int fd : {0, 1, 2, context.control, context.helper, context.stdin_fd, context.stdout_fd, context.stderr_fd,
-                 context.procfs, context.target_pidfd, context.cgroup.v2_dir}) {
+                 context.procfs, context.target_pidfd, context.userns, context.cgroup.v2_dir}) {
     keep.push_back(fd);
   }
   keep.insert(keep.end(), context.cgroup.v1_tasks.begin(), context.cgroup.v1_tasks.end());
@@ -129,6 +131,7 @@ absl::Status MakeWorkingDirectoryEarly(Child& child) {
 }
 
 absl::Status BuildRootfs(Child& child) {
+  if (child.context.userns >= 0) RETURN_IF_ERROR(rootfs::TakeStagedMounts(*child.context.plan, child.context.fds));
   return rootfs::Apply(*child.context.plan, child.context.fds, child.timer, &child.terminal);
 }
 
@@ -175,9 +178,11 @@ absl::Status ChangeDirectory(Child& child) {
 }
 
 absl::Status JoinContainer(Child& child) {
-  return sys::JoinNamespaces(child.context.target_pidfd,
-                             CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP,
-                             "of the container");
+  const int user = child.context.userns >= 0 ? CLONE_NEWUSER : 0;
+  RETURN_IF_ERROR(sys::JoinNamespaces(child.context.target_pidfd,
+                                      CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | user,
+                                      "of the container"));
+  return user != 0 ? sys::BecomeNamespaceRoot() : absl::OkStatus();
 }
 
 // Orphans of the exec come to its first process instead of the container's init: while that lives, its descendants

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "runtime/container/child_report.h"
+#include "runtime/rootfs/staged_mounts.h"
 #include "runtime/sys/clone.h"
 #include "runtime/sys/namespace.h"
 #include "runtime/sys/unix_socket.h"
@@ -22,12 +23,26 @@ struct Pipe {
   sys::UniqueFd read_end, write_end;
 };
 
-// Owned by the container's user, who may open /dev/stdout anew.
-absl::StatusOr<Pipe> MakePipe(uid_t uid, gid_t gid) {
+struct PipeOwner {
+  uid_t uid;
+  gid_t gid;
+};
+
+// The container's user, who may open /dev/stdout anew.
+absl::StatusOr<PipeOwner> OwnerOfPipes(const SpawnEnvironment& environment, const shim::v1::Process& process) {
+  if (environment.userns < 0) return PipeOwner{process.uid(), process.gid()};
+  const auto uid = sys::OutsideId(environment.uids, process.uid());
+  const auto gid = sys::OutsideId(environment.gids, process.gid());
+  if (uid && gid) return PipeOwner{*uid, *gid};
+  return absl::InvalidArgumentError(
+      absl::StrCat("user ", process.uid(), ":", process.gid(), " is not mapped in the user namespace of the pod"));
+}
+
+absl::StatusOr<Pipe> MakePipe(PipeOwner owner) {
   int fds[2];
   if (pipe2(fds, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe2");
   Pipe pipe{sys::UniqueFd(fds[0]), sys::UniqueFd(fds[1])};
-  if (fchown(pipe.read_end.get(), uid, gid) != 0) return ErrnoError(errno, "chown of a pipe");
+  if (fchown(pipe.read_end.get(), owner.uid, owner.gid) != 0) return ErrnoError(errno, "chown of a pipe");
   return pipe;
 }
 
@@ -51,13 +66,28 @@ absl::Status ReceiveForked(int control, Spawned& spawned) {
   return absl::OkStatus();
 }
 
+// What a helper enters before it clones the child there. -1 = nothing.
+struct Entry {
+  int pid_ns_fd = -1;
+  int userns = -1;  // of a container; an exec joins it with the rest of its container's namespaces
+  bool empty() const { return pid_ns_fd < 0 && userns < 0; }
+};
+
+// The user namespace last: what comes before it takes rights over the host.
+absl::Status Enter(const ChildContext& context, const Entry& entry) {
+  if (entry.pid_ns_fd >= 0) RETURN_IF_ERROR(sys::JoinNamespaces(entry.pid_ns_fd, CLONE_NEWPID, "pid"));
+  if (entry.userns < 0) return absl::OkStatus();
+  RETURN_IF_ERROR(rootfs::StageMounts(*context.plan, context.fds));
+  return sys::EnterUserNamespace(entry.userns);
+}
+
 // In the helper: clones the child as a child of the shim and exits; returns in the child. When it tells of the child it
 // has let go of the control socket: that one is the child's alone from then on.
-void CloneInside(ChildContext& context, uint64_t flags, int pid_ns_fd) {
+void CloneInside(ChildContext& context, uint64_t flags, const Entry& entry) {
   StepTimer timer;
   timer.Begin("clone");
   absl::Status status = PrepareToEnter(context);
-  if (status.ok()) status = sys::JoinNamespaces(pid_ns_fd, CLONE_NEWPID, "pid");
+  if (status.ok()) status = Enter(context, entry);
   if (status.ok()) {
     auto cloned = sys::Clone(flags | CLONE_PARENT);
     if (cloned.ok() && cloned->pid == 0) {
@@ -78,11 +108,12 @@ void CloneInside(ChildContext& context, uint64_t flags, int pid_ns_fd) {
   _exit(128);
 }
 
-// Clones and runs `run` in the child. `pid_ns_fd` >= 0: into that pid namespace, where others can look at the child
-// from its first instant. So a helper closes all that they must not see, enters, and clones the child as its sibling.
-// With cgroup v2 it is the helper that is cloned into the cgroup, where the child is born then.
-absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_fd, void (*run)(ChildContext&)) {
-  const bool direct = pid_ns_fd < 0;
+// Clones and runs `run` in the child. With a pid namespace to enter, others there can look at the child from its first
+// instant; with a user namespace, it owns the namespaces that the child is born with. So a helper closes all that they
+// must not see, enters, and clones the child as its sibling. With cgroup v2 it is the helper that is cloned into the
+// cgroup, where the child is born then.
+absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, const Entry& entry, void (*run)(ChildContext&)) {
+  const bool direct = entry.empty();
   const uint64_t begin = StepTimer::Now();
   security::ListenerMailbox::Pointer mailbox;
   if (SeccompAgent(*context.process, context.fds) >= 0) {
@@ -94,13 +125,13 @@ absl::StatusOr<Spawned> Spawn(ChildContext& context, uint64_t flags, int pid_ns_
   if (!direct) {
     ASSIGN_OR_RETURN(helper, sys::SeqpacketPair());
     context.helper = helper.second.get();
-    if (context.target_pidfd < 0) context.target_pidfd = pid_ns_fd;
+    if (context.target_pidfd < 0) context.target_pidfd = entry.pid_ns_fd;
   }
   context.control = control.second.get();
   context.in_cgroup = context.cgroup.v2_dir >= 0;
   ASSIGN_OR_RETURN(sys::CloneResult cloned, sys::Clone(direct ? flags : 0, context.cgroup.v2_dir));
   if (cloned.pid == 0) {
-    if (!direct) CloneInside(context, flags, pid_ns_fd);
+    if (!direct) CloneInside(context, flags, entry);
     run(context);
     _exit(128);
   }
@@ -168,23 +199,26 @@ absl::StatusOr<Spawned> SpawnContainer(const SpawnEnvironment& environment, cons
   context.fds = fds;
   context.cgroup = ResolveCgroup(plan.has_cgroup(), plan.cgroup(), fds);
   context.procfs = environment.procfs;
+  context.userns = environment.userns;
   context.open_files = environment.open_files;
   context.rdt_tasks = process.has_rdt_tasks_fd() ? FdAt(fds, process.rdt_tasks_fd()) : -1;
+  ASSIGN_OR_RETURN(const PipeOwner owner, OwnerOfPipes(environment, process));
   Pipe in, out, err;
   if (!process.tty()) {
-    ASSIGN_OR_RETURN(out, MakePipe(process.uid(), process.gid()));
-    ASSIGN_OR_RETURN(err, MakePipe(process.uid(), process.gid()));
+    ASSIGN_OR_RETURN(out, MakePipe(owner));
+    ASSIGN_OR_RETURN(err, MakePipe(owner));
     context.stdout_fd = out.write_end.get();
     context.stderr_fd = err.write_end.get();
     if (plan.stdin()) {
-      ASSIGN_OR_RETURN(in, MakePipe(process.uid(), process.gid()));
+      ASSIGN_OR_RETURN(in, MakePipe(owner));
       context.stdin_fd = in.read_end.get();
     }
     RETURN_IF_ERROR(SetNonblocking(out.read_end.get()));
     RETURN_IF_ERROR(SetNonblocking(err.read_end.get()));
   }
-  ASSIGN_OR_RETURN(Spawned spawned, Spawn(context, CLONE_NEWNS | net | ipc | uts | pid.flag, pid.join_fd,
-                                          [](ChildContext& c) { RunContainerChild(c); }));
+  ASSIGN_OR_RETURN(Spawned spawned,
+                   Spawn(context, CLONE_NEWNS | net | ipc | uts | pid.flag, {pid.join_fd, environment.userns},
+                         [](ChildContext& c) { RunContainerChild(c); }));
   spawned.stdout_fd = std::move(out.read_end);
   spawned.stderr_fd = std::move(err.read_end);
   spawned.stdin_fd = std::move(in.write_end);
@@ -199,6 +233,7 @@ absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const Exe
   context.cgroup = ResolveCgroup(plan.has_cgroup(), plan.cgroup(), fds);
   if (context.cgroup.empty() && target.cgroup != nullptr) context.cgroup = *target.cgroup;
   context.procfs = environment.procfs;
+  context.userns = environment.userns;
   context.open_files = environment.open_files;
   context.rdt_tasks = plan.process().has_rdt_tasks_fd() ? FdAt(fds, plan.process().rdt_tasks_fd()) : -1;
   context.stdin_fd = FdAt(fds, plan.stdin_fd());
@@ -209,7 +244,8 @@ absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const Exe
   }
   context.target_pidfd = target.pidfd;
   context.oom_score_adj = target.oom_score_adj;
-  return Spawn(context, 0, target.joins_pid_namespace ? target.pidfd : -1, [](ChildContext& c) { RunExecChild(c); });
+  return Spawn(context, 0, {target.joins_pid_namespace ? target.pidfd : -1, -1},
+               [](ChildContext& c) { RunExecChild(c); });
 }
 
 }  // namespace berth::container

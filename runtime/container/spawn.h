@@ -3,10 +3,13 @@
 
 #include <sys/resource.h>
 
+#include <vector>
+
 #include "absl/types/span.h"
 #include "runtime/base/status.h"
 #include "runtime/container/child.h"
 #include "runtime/sys/unique_fd.h"
+#include "runtime/sys/user_namespace.h"
 #include "shim/v1/shim.pb.h"
 
 namespace berth::container {
@@ -14,7 +17,9 @@ namespace berth::container {
 // What a shim lends to every child.
 struct SpawnEnvironment {
   int procfs = -1;
-  int pod_init_pidfd = -1;  // of the built-in init, -1 = the pod shares no pid namespace
+  int pod_init_pidfd = -1;               // of the built-in init, -1 = the pod shares no pid namespace
+  int userns = -1;                       // the pod's user namespace, -1 = the host's
+  std::vector<sys::IdRange> uids, gids;  // and how it maps
   rlimit open_files = {};
 };
 

@@ -39,11 +39,12 @@ std::vector<MountStep> StandardMounts(const MountPlanInput& in) {
   out.push_back(
       Step(MountStep::TMPFS, "/dev", MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME, {"mode=755", "size=65536k"}));
   out.push_back(Step(MountStep::DEVPTS, "/dev/pts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                     {"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}));
+                     {"newinstance", "ptmxmode=0666", "mode=0620"}));
+  if (in.tty_group) out.back().add_options(absl::StrCat("gid=", kTtyGroup));
   out.push_back(Step(MountStep::MQUEUE, "/dev/mqueue", kStrict));
   out.push_back(in.shm_fd >= 0 ? Attach("/dev/shm", in.shm_fd, false)
                                : Step(MountStep::TMPFS, "/dev/shm", kStrict, {"mode=1777", "size=65536k"}));
-  out.push_back(Step(MountStep::SYSFS, "/sys", kStrict | readonly));
+  out.push_back(in.sys_fd >= 0 ? Attach("/sys", in.sys_fd, false) : Step(MountStep::SYSFS, "/sys", kStrict | readonly));
   if (in.cgroup_v2) {
     out.push_back(Step(MountStep::CGROUP2, kCgroupRoot, kStrict | readonly));
     return out;

@@ -23,6 +23,8 @@ struct Attachment {
   bool shared = false;
 };
 
+inline constexpr uint32_t kTtyGroup = 5;
+
 struct MountPlanInput {
   bool privileged = false;  // sysfs and cgroups writable
   // Version 2: a cgroup2 is mounted. Otherwise a tmpfs holds `cgroup_v1`, one attachment for each
@@ -30,6 +32,8 @@ struct MountPlanInput {
   // to /sys/fs/cgroup.
   bool cgroup_v2 = false;
   std::vector<Attachment> cgroup_v1;
+  int sys_fd = -1;                  // what is at /sys; -1 = a new sysfs
+  bool tty_group = true;            // terminals belong to the group "tty"; its id is not mapped in every user namespace
   int shm_fd = -1;                  // the pod's /dev/shm; -1 = a private tmpfs of 64 MiB
   std::vector<Attachment> volumes;  // of the request, in its order
 };

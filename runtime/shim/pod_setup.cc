@@ -11,6 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "runtime/container/fd_list.h"
+#include "runtime/shim/pod_userns.h"
 #include "runtime/sys/clone.h"
 #include "runtime/sys/fd_table.h"
 #include "runtime/sys/file.h"
@@ -84,7 +85,7 @@ absl::StatusOr<std::string> SysctlPath(absl::string_view key, const v1::SandboxP
   return absl::StrCat("sys/", path);
 }
 
-absl::Status SetUpPod(const v1::SandboxPlan& plan, absl::Span<const int> fds, int procfs) {
+absl::Status SetUpPod(const v1::SandboxPlan& plan, absl::Span<const int> fds, int procfs, int userns) {
   const container::CgroupFds cgroup = container::ResolveCgroup(plan.has_cgroup(), plan.cgroup(), fds);
   if (cgroup.v2_dir < 0) {
     for (int tasks : cgroup.v1_tasks) RETURN_IF_ERROR(sys::WriteAll(tasks, "0", "cgroup tasks"));
@@ -97,13 +98,18 @@ absl::Status SetUpPod(const v1::SandboxPlan& plan, absl::Span<const int> fds, in
   int flags = net ? CLONE_NEWNET : 0;
   if (uts) flags |= CLONE_NEWUTS;
   if (plan.ipc() == v1::NAMESPACE_NEW) flags |= CLONE_NEWIPC;
-  if (flags != 0) RETURN_IF_ERROR(sys::Unshare(flags), "namespaces of the pod");
+  if (flags != 0) {
+    RETURN_IF_ERROR(userns < 0 ? sys::Unshare(flags) : EnterNamespacesOwnedBy(userns, flags), "namespaces of the pod");
+  }
   if (uts && !plan.hostname().empty()) RETURN_IF_ERROR(sys::SetHostname(plan.hostname()));
   if (net) RETURN_IF_ERROR(sys::BringLoopbackUp());
-  return ApplySysctls(plan, procfs);
+  if (userns < 0 || plan.sysctls().empty()) return ApplySysctls(plan, procfs);
+  // Those of an IPC namespace are for root of the user namespace that owns it; the host's root counts as anybody else.
+  return DoInside(userns, [&] { return ApplySysctls(plan, procfs); });
 }
 
-absl::StatusOr<PodInit> StartPodInit() {
+absl::StatusOr<PodInit> StartPodInit(int userns) {
+  if (userns >= 0) return StartInitOwnedBy(userns, RunPodInit);
   ASSIGN_OR_RETURN(sys::CloneResult cloned, sys::Clone(CLONE_NEWPID), "built-in init");
   if (cloned.pid == 0) RunPodInit();
   return PodInit{cloned.pid, std::move(cloned.pidfd)};

@@ -16,14 +16,15 @@ namespace berth::shim {
 absl::StatusOr<std::string> SysctlPath(absl::string_view key, const v1::SandboxPlan& plan);
 
 // Enters the cgroup (v1), makes the namespaces, sets hostname, loopback and sysctls. `procfs` is of the host's pid
-// namespace. Errors name what failed.
-absl::Status SetUpPod(const v1::SandboxPlan& plan, absl::Span<const int> fds, int procfs);
+// namespace, `userns` the pod's user namespace, which is to own the others; -1 = the host's. Errors name what failed.
+absl::Status SetUpPod(const v1::SandboxPlan& plan, absl::Span<const int> fds, int procfs, int userns);
 
 struct PodInit {
   pid_t pid = 0;
   sys::UniqueFd pidfd;
 };
 // Starts the first process of a new pid namespace: it reaps what is left to it, and exits on SIGTERM and SIGINT.
-absl::StatusOr<PodInit> StartPodInit();
+// `userns` as above.
+absl::StatusOr<PodInit> StartPodInit(int userns);
 
 }  // namespace berth::shim

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "runtime/container/kill.h"
+#include "runtime/shim/pod_userns.h"
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/signal.h"
 #include "runtime/sys/unix_socket.h"
@@ -40,7 +41,8 @@ absl::Status Shim::Setup() {
   const v1::SandboxPlan& plan = start_.plan;
   ASSIGN_OR_RETURN(signals_, sys::BlockIntoFd({SIGCHLD, SIGTERM}));
   for (int s : {SIGPIPE, SIGHUP, SIGINT}) signal(s, SIG_IGN);
-  RETURN_IF_ERROR(SetUpPod(plan, Numbers(start_.fds), start_.procfs.get()));
+  ASSIGN_OR_RETURN(userns_, MakePodUserNamespace(plan, start_.procfs.get()));
+  RETURN_IF_ERROR(SetUpPod(plan, Numbers(start_.fds), start_.procfs.get(), userns_.get()));
   state_dir_ = TakeFd(start_.fds, plan.state_dir_fd());
   listener_ = TakeFd(start_.fds, plan.listen_fd());
   if (!state_dir_ || !listener_) return absl::InvalidArgumentError("no state directory or no listening socket");
@@ -49,7 +51,7 @@ absl::Status Shim::Setup() {
   RETURN_IF_ERROR(epoll_.Add(signals_.get(), EPOLLIN, Key(Source::kSignal, 0)));
   RETURN_IF_ERROR(epoll_.Add(listener_.get(), EPOLLIN, Key(Source::kListener, 0)));
   if (plan.shared_pid()) {
-    ASSIGN_OR_RETURN(init_, StartPodInit());
+    ASSIGN_OR_RETURN(init_, StartPodInit(userns_.get()));
     RETURN_IF_ERROR(epoll_.Add(init_.pidfd.get(), EPOLLIN, Key(Source::kPodInit, 0)));
   }
   const uint64_t first = next_serial_;
@@ -254,12 +256,15 @@ void Shim::Hello(PendingReply to) {
   hello.set_pod_id(start_.plan.pod_id());
   hello.set_shim_pid(getpid());
   hello.set_init_pid(init_.pid);
-  const int self[] = {self_.get()};
-  Answer(to, absl::OkStatus(), std::move(reply), self);
+  std::vector<int> fds = {self_.get()};
+  if (userns_) fds.push_back(userns_.get());
+  Answer(to, absl::OkStatus(), std::move(reply), fds);
 }
 
 container::SpawnEnvironment Shim::SpawnEnv() const {
-  return {start_.procfs.get(), init_.pidfd.get(), start_.open_files};
+  const v1::SandboxPlan& plan = start_.plan;
+  return {start_.procfs.get(),     init_.pidfd.get(),       userns_.get(),
+          ToIdRanges(plan.uids()), ToIdRanges(plan.gids()), start_.open_files};
 }
 
 int Shim::Timeout() const {

@@ -111,6 +111,7 @@ class Shim {
   ShimStart start_;
   sys::Epoll epoll_;
   sys::UniqueFd state_dir_, listener_, signals_, self_;
+  sys::UniqueFd userns_;  // the pod's; invalid = the host's
   PodInit init_;
   std::unique_ptr<LogScratch> scratch_{new LogScratch};  // not initialised: untouched pages cost nothing
   uint64_t next_serial_ = 1;

@@ -84,4 +84,14 @@ absl::Status SetMountAttrs(int mount, uint64_t set, uint64_t clear, uint64_t pro
   return absl::OkStatus();
 }
 
+absl::Status MapMountIds(int mount, int userns) {
+  struct mount_attr attr = {};
+  attr.attr_set = MOUNT_ATTR_IDMAP;
+  attr.userns_fd = static_cast<uint64_t>(userns);
+  if (syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attr, sizeof attr) != 0) {
+    return ErrnoError(errno, "map the ids of a mount");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace berth::sys

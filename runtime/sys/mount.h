@@ -47,4 +47,9 @@ absl::Status DetachMount(int mount, absl::string_view name);
 // mount_setattr(2) on a mount descriptor. `propagation` is 0 or one of MS_PRIVATE, MS_SLAVE, MS_SHARED.
 absl::Status SetMountAttrs(int mount, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive);
 
+// Maps the ids of a detached mount as the user namespace `userns` maps them: what is `inside` on disk shows as
+// `outside`. The mount alone, not those below it. EINVAL: the file system cannot (Linux 5.12, and by file system), or
+// the mount has a mapping already.
+absl::Status MapMountIds(int mount, int userns);
+
 }  // namespace berth::sys

@@ -51,7 +51,7 @@ absl::Status ReplaceRootByEmptyTmpfs(absl::string_view mountpoint) {
     return ErrnoError(errno, absl::StrCat("mount tmpfs on '", at, "'"));
   }
   if (chdir(at.c_str()) != 0) return ErrnoError(errno, "chdir to the template root");
-  if (mkdir("rootfs", 0755) != 0) return ErrnoError(errno, "mkdir /rootfs");
+  if (mkdir("mnt", 0755) != 0) return ErrnoError(errno, "mkdir /mnt");
   // Both the new and the old root are ".": the old one ends up on top, and is detached with all below it.
   if (syscall(SYS_pivot_root, ".", ".") != 0) return ErrnoError(errno, "pivot_root");
   if (umount2(".", MNT_DETACH) != 0) return ErrnoError(errno, "detaching the old root");

@@ -20,7 +20,7 @@ absl::Status BringLoopbackUp();
 
 // Makes the mount namespace's root a new, empty tmpfs and lets go of everything that was mounted: nothing of the
 // host can be reached by name afterwards. The caller has its own mount namespace; `mountpoint` is any directory.
-// The tmpfs holds the one directory /rootfs, where a container's root can be attached.
+// The tmpfs holds the one directory /mnt, for a process that has a copy of the namespace to mount something at.
 absl::Status ReplaceRootByEmptyTmpfs(absl::string_view mountpoint);
 
 }  // namespace berth::sys

@@ -12,7 +12,7 @@ BUSYBOX = "e2e-test-images/busybox:1.29-2"
 NGINX = "e2e-test-images/nginx:1.14-2"
 
 # Modes of a namespace.
-POD, CONTAINER, NODE = 0, 1, 2
+POD, CONTAINER, NODE, TARGET = 0, 1, 2, 3
 
 
 class Registry:

@@ -11,7 +11,7 @@ import urllib.request
 
 import fixture
 import leaks
-from fixture import BUSYBOX, CONTAINER, NGINX, NODE, POD
+from fixture import BUSYBOX, CONTAINER, NGINX, NODE, POD, TARGET
 from suite import Skip, contains, equal, main, wait_for
 
 USER_IMAGES = {f"k8s-staging-cri-tools/test-image-{name}:latest": want for name, want in (
@@ -80,6 +80,22 @@ def test_exec_is_like_the_container(f):
         lines = dict(line.split(":\t", 1) for line in pid.splitlines() if ":\t" in line)
         return {k: lines[k].strip() for k in fields}
     equal(facts(c.exec("/bin/cat", "/proc/self/status")), facts(c.exec("/bin/cat", "/proc/1/status")))
+
+
+def test_terminal(f):
+    """All three streams are one terminal, and what is logged is all stdout."""
+    c = f.pod.start(["/bin/sh", "-c", "test -t 0 && test -t 1 && test -t 2 && echo $TERM; echo err >&2"], tty=True)
+    equal(c.wait()["exitCode"], 0)
+    equal(c.log_lines(), [("stdout", "F", "xterm"), ("stdout", "F", "err")])
+
+
+def test_standard_input(f):
+    """Without stdin a program reads its end at once; with it the stream stays open, for Attach, whatever stdin_once says."""
+    equal(f.pod.sh("cat; echo ended"), (0, "ended\n"))
+    waiting = [f.pod.start(["/bin/cat"], stdin=True, stdin_once=once) for once in (False, True)]
+    f.pod.start(["/bin/true"]).wait()
+    for c in waiting:
+        equal(c.status()["state"], "CONTAINER_RUNNING")
 
 
 def test_no_stray_descriptors_or_signals(f):
@@ -238,6 +254,27 @@ def test_pids_shared_in_the_pod(f):
     # An orphan is reaped by whoever is the pod's first process.
     first.exec("/bin/sh", "-c", "(sleep 0.2 &) ; true")
     wait_for("no zombie is left", lambda: " Z " not in first.exec("/bin/ps", "-o", "pid,stat,comm"))
+
+
+def test_pids_of_a_target(f):
+    """A container that is to look at another one shares its process ids; who it may be is checked."""
+    def target(container_id):
+        return {"namespace_options": {"pid": TARGET, "target_id": container_id}}
+
+    pod, other = f.run_pod(), f.run_pod()
+    one, stranger = pod.start(["/bin/sleep", "1003"]), other.start(["/bin/sleep", "1004"])
+    ended = pod.start(["/bin/true"])
+    ended.wait()
+    two = pod.start(["/bin/sleep", "1005"], security=target(one.id))
+    contains(two.exec("/bin/ps"), "sleep 1003")
+    equal(one.exec("readlink", "/proc/self/ns/pid"), two.exec("readlink", "/proc/self/ns/pid"))
+    for container_id, code in ((stranger.id, "InvalidArgument"), (ended.id, "FailedPrecondition"), ("f" * 64, "NotFound"), ("", "InvalidArgument")):
+        pod.try_create(pod.container_config(["/bin/true"], security=target(container_id))).refused(code, "target_id")
+    # It ends between create and start: there is no namespace to start in any more.
+    late = pod.create(["/bin/sleep", "1006"], security=target(one.id))
+    f.crictl("stop", "--timeout", "0", one.id)
+    assert f.crictl.call("start", late.id).status != 0
+    equal(two.wait()["exitCode"], 137)
 
 
 def test_pids_of_the_host(f):
