@@ -33,9 +33,10 @@ ALLOWED = {
     "image": SYS | {"image"},
     "cri/state": SYS,
     "cri/network": SYS,
-    "cri/spec": PLANS | {"image/store.h"},
-    "cri/pod": PLANS | {"runtime/client", "image/store.h", "cri/spec", "cri/state", "cri/network/network.h"},
-    "cri/service": PLANS | {"image/store.h", "cri/pod", "cri/spec", "cri/network/network.h"},
+    "cri/cdi": SYS,
+    "cri/spec": PLANS | {"image/store.h", "cri/cdi"},
+    "cri/pod": PLANS | {"runtime/client", "image/store.h", "cri/cdi", "cri/spec", "cri/state", "cri/network/network.h"},
+    "cri/service": PLANS | {"image/store.h", "cri/cdi", "cri/pod", "cri/spec", "cri/network/network.h"},
     "cri/daemon": PLANS | {"runtime/client", "image/store.h", "cri"},
     "cli": SYS | {"cli"},
 }
@@ -48,7 +49,7 @@ MESSAGES = {
                  "runtime/client", "cri/spec", "cri/pod"},
 }
 # Libraries that have no place in the static shim or anything that it is linked from.
-NOT_IN_SHIM = ("grpc", "spdlog", "sqlite3", "curl/", "thread>", "iostream>", "google/protobuf/descriptor")
+NOT_IN_SHIM = ("grpc", "spdlog", "yaml-cpp", "sqlite3", "curl/", "thread>", "iostream>", "google/protobuf/descriptor")
 SHIM_SIDE = ("runtime/base", "runtime/sys", "runtime/container", "runtime/shim")
 
 INCLUDE = re.compile(r'^\s*#include\s+["<]([^">]+[">])')

@@ -72,6 +72,17 @@ Key ListKey(absl::string_view name, absl::string_view help, Field field) {
           }};
 }
 
+template <typename Field>
+Key BoolKey(absl::string_view name, absl::string_view help, Field field) {
+  return {name, help,
+          [field](const toml::node& n, Config& c) {
+            if (!n.is_boolean()) return absl::InvalidArgumentError("expected true or false");
+            field(c) = *n.value<bool>();
+            return absl::OkStatus();
+          },
+          [field](const Config& c) { return std::string(field(const_cast<Config&>(c)) ? "true" : "false"); }};
+}
+
 Key ChoiceOfNetwork() {
   return {"network.mode",
           "\"cni\" (plugins, for clusters) or \"embedded\" (a bridge of our own, needs no configuration)",
@@ -141,6 +152,30 @@ const std::vector<Key>& Keys() {
       LogLevel(),
       PathKey(
           "cgroup_parent", "of pods that name none", [](Config & c) -> auto& { return c.cgroup_parent; }),
+      BoolKey(
+          "enable_unprivileged_ports", "pods may bind ports below 1024 without NET_BIND_SERVICE",
+          [](Config & c) -> auto& { return c.enable_unprivileged_ports; }),
+      BoolKey(
+          "enable_unprivileged_icmp", "pods may ping without NET_RAW",
+          [](Config & c) -> auto& { return c.enable_unprivileged_icmp; }),
+      BoolKey(
+          "privileged_without_host_devices", "privileged containers get only the devices that they ask for",
+          [](Config & c) -> auto& { return c.privileged_without_host_devices; }),
+      BoolKey(
+          "device_ownership_from_security_context", "nodes of devices belong to the container's run_as_user and _group",
+          [](Config & c) -> auto& { return c.device_ownership_from_security_context; }),
+      ListKey(
+          "cdi_spec_dirs", "spec files of the Container Device Interface; a later one hides an earlier one's devices",
+          [](Config & c) -> auto& { return c.cdi_spec_dirs; }),
+      StringKey(
+          "default_rlimits", "of containers without the annotation berth.dev/rlimits: \"nofile=1024:4096,core=0\"",
+          [](Config & c) -> auto& { return c.default_rlimits; }),
+      StringKey(
+          "blockio_config_file", "classes for the blockio annotations, as goresctrl has them; empty: none",
+          [](Config & c) -> auto& { return c.blockio_config_file; }),
+      PathKey(
+          "resctrl_root", "where resctrl is mounted, for the rdt annotations",
+          [](Config & c) -> auto& { return c.resctrl_root; }),
       ChoiceOfNetwork(),
       ListKey(
           "network.cni_conf_dirs", "CNI network configurations, the lexically first is used",

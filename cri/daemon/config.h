@@ -18,6 +18,14 @@ struct Config {
   std::string shim_binary;               // empty: berth-shim beside the daemon, then /usr/libexec/berth
   std::string log_level = "info";        // trace debug info warn error
   std::string cgroup_parent = "/berth";  // for pods that name none
+  bool enable_unprivileged_ports = true;
+  bool enable_unprivileged_icmp = true;
+  bool privileged_without_host_devices = false;
+  bool device_ownership_from_security_context = false;
+  std::vector<std::string> cdi_spec_dirs = {"/etc/cdi", "/var/run/cdi"};  // a later one hides an earlier one's devices
+  std::string default_rlimits;                                            // as in the annotation berth.dev/rlimits
+  std::string blockio_config_file;                                        // empty: no classes
+  std::string resctrl_root = "/sys/fs/resctrl";
   struct {
     NetworkMode mode = NetworkMode::kCni;
     std::vector<std::string> cni_conf_dirs = {"/etc/cni/net.d"};

@@ -21,10 +21,13 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.image.pinned = {"a", "b"};
   changed.image.parallel_layers = 9;
   changed.image.copy_volumes = false;
+  changed.enable_unprivileged_icmp = false;
+  changed.default_rlimits = "nofile=1";
   Config read;
   ASSERT_TRUE(ApplyToml(FormatConfig(changed), "f", read).ok());
   EXPECT_EQ(FormatConfig(read), FormatConfig(changed));
   EXPECT_EQ(read.root, "/r\"x");
+  EXPECT_TRUE(read.enable_unprivileged_ports && !read.enable_unprivileged_icmp);
   EXPECT_THAT(read.image.pinned, ElementsAre("a", "b"));
 }
 
@@ -47,6 +50,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(Bad{"\n\nrooot = \"/x\"\n", "config.toml:3: unknown key 'rooot'"},
                     Bad{"[network]\nmod = 1\n", "config.toml:2: unknown key 'network.mod'"},
                     Bad{"[nets]\nmode = 1\n", "config.toml:1: unknown key 'nets'"},
+                    Bad{"enable_unprivileged_icmp = \"no\"\n", "enable_unprivileged_icmp: expected true or false"},
                     Bad{"root = 5\n", "config.toml:1: root: expected a string"},
                     Bad{"root = \"rel\"\n", "config.toml:1: root: expected an absolute path"},
                     Bad{"network = 1\n", "config.toml:1: network: expected a table"},

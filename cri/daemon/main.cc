@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "cri/cdi/registry.h"
 #include "cri/daemon/config.h"
 #include "cri/network/network.h"
 #include "cri/pod/engine.h"
@@ -58,6 +59,19 @@ absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   return image::Store::Open(std::move(options));
 }
 
+absl::StatusOr<spec::LaunchOptions> LaunchOptionsOf(const Config& config, cdi::Registry& cdi) {
+  spec::LaunchOptions options;
+  options.privileged_without_host_devices = config.privileged_without_host_devices;
+  options.device_ownership = config.device_ownership_from_security_context;
+  ASSIGN_OR_RETURN(options.rlimits, spec::ParseRlimits(config.default_rlimits, "default_rlimits"));
+  if (!config.blockio_config_file.empty()) {
+    ASSIGN_OR_RETURN(options.block_io, spec::LoadBlockIoClasses(config.blockio_config_file), "blockio_config_file");
+  }
+  options.resctrl_root = config.resctrl_root;
+  options.cdi = &cdi;
+  return options;
+}
+
 // Waits for SIGTERM or SIGINT, which every thread has blocked.
 void AwaitEnd() {
   sigset_t set;
@@ -78,15 +92,19 @@ absl::Status Run(const Config& config) {
   ASSIGN_OR_RETURN(auto cgroups, cgroup::Hierarchy::Probe(), "cgroups");
   security::SeccompCache seccomp;
   const spec::Features features = spec::ProbeFeatures(*images);
-  pod::Engine engine({config.state, config.cgroup_parent, config.image.copy_volumes, features},
-                     {*store, *images, *network, *cgroups, seccomp});
+  cdi::Registry cdi(config.cdi_spec_dirs);
+  ASSIGN_OR_RETURN(spec::LaunchOptions launch, LaunchOptionsOf(config, cdi));
+  spec::SysctlDefaults sysctls{config.enable_unprivileged_ports, config.enable_unprivileged_icmp};
+  pod::Engine engine(
+      {config.state, config.cgroup_parent, config.image.copy_volumes, features, sysctls, std::move(launch)},
+      {*store, *images, *network, *cgroups, seccomp});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");
 
-  service::DaemonInfo info{BERTH_VERSION,        config.state,
-                           config.root,          config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
-                           FormatConfig(config), features};
+  service::DaemonInfo info{
+      BERTH_VERSION,        config.state, config.root, config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
+      FormatConfig(config), features,     &cdi};
   service::Calls calls(engine, *images, *network, std::move(info));
   RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
   ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));

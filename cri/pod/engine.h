@@ -15,6 +15,7 @@
 #include "cri/pod/worker_pool.h"
 #include "cri/spec/features.h"
 #include "cri/spec/launch_plan.h"
+#include "cri/spec/sysctls.h"
 #include "image/store.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/security/seccomp.h"
@@ -67,6 +68,8 @@ class Engine {
     std::string cgroup_parent;  // of pods that name none
     bool config_volumes;        // whether containers get the VOLUMEs of their images
     spec::Features features;    // FailedPrecondition for what the machine lacks
+    spec::SysctlDefaults sysctls;
+    spec::LaunchOptions launch;
   };
   struct Parts {
     state::StateStore& store;

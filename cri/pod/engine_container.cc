@@ -145,6 +145,8 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     AddSteps(container, made->steps());
     launch.plan.mutable_process()->clear_argv();
     launch.plan.mutable_process()->set_seccomp_fd(-1);
+    launch.plan.mutable_process()->clear_rdt_tasks_fd();
+    container.set_rdt_class(launch.rdt_class);
     container.set_process(launch.plan.process().SerializeAsString());
   }
   RETURN_IF_ERROR(registry_.AddContainer(container));

@@ -110,6 +110,8 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std
   spec::PlanFds fds;
   ASSIGN_OR_RETURN(int program, planner_->AddSeccomp(container.spec().security(), plan.process().cap_bounding(), fds));
   plan.mutable_process()->set_seccomp_fd(program);
+  ASSIGN_OR_RETURN(int rdt_tasks, planner_->AddRdtTasks(container.rdt_class(), fds), "resctrl");
+  plan.mutable_process()->set_rdt_tasks_fd(rdt_tasks);
   ASSIGN_OR_RETURN(cgroup::Cgroup cgroup, parts_.cgroups.Open(container.cgroup_path()));
   cgroup.AddTo(&fds.Get(), plan.mutable_cgroup());
   ASSIGN_OR_RETURN(state::v1::Pod pod, registry_.Pod(PodId(container.pod_id())));

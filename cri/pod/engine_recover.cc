@@ -125,7 +125,7 @@ void Engine::RecoverPod(const Pod& pod) {
 }
 
 absl::Status Engine::Recover() {
-  ASSIGN_OR_RETURN(planner_, spec::LaunchPlanner::Create(parts_.cgroups, parts_.seccomp));
+  ASSIGN_OR_RETURN(planner_, spec::LaunchPlanner::Create(parts_.cgroups, parts_.seccomp, options_.launch));
   for (const char* dir : {"", "/pods", "/netns"}) RETURN_IF_ERROR(sys::MakeDirs(options_.state_dir + dir, 0711));
   ASSIGN_OR_RETURN(state::Loaded loaded, parts_.store.Load());
   for (const std::string& damage : loaded.damage) spdlog::error("state: {}", damage);

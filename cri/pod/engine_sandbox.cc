@@ -158,10 +158,11 @@ absl::Status Engine::LaunchShim(const Pod& pod) {
   plan.set_uts(ShimNamespace(ns.network()));
   plan.set_shared_pid(ns.pid() == state::v1::POD);
   if (plan.uts() == shim::v1::NAMESPACE_NEW) plan.set_hostname(HostnameOf(pod.spec(), ""));
-  for (const auto& [key, value] : pod.spec().sysctls()) {
+  for (const spec::Sysctl& s : spec::PlanSysctls(pod.spec(), options_.sysctls)) {
     auto* sysctl = plan.add_sysctls();
-    sysctl->set_key(key);
-    sysctl->set_value(value);
+    sysctl->set_key(s.key);
+    sysctl->set_value(s.value);
+    sysctl->set_optional(s.optional);
   }
   SetMappings(ns.uids(), *plan.mutable_uids());
   SetMappings(ns.gids(), *plan.mutable_gids());

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "cri/cdi/registry.h"
 #include "cri/network/network.h"
 #include "cri/pod/engine.h"
 #include "cri/spec/features.h"
@@ -22,6 +23,7 @@ struct DaemonInfo {
   std::string network;  // "cni" or "embedded"
   std::string config;   // as TOML
   spec::Features features;
+  cdi::Registry* cdi = nullptr;  // outlives the calls
 };
 
 // Thread-safe. Every call may block; the codes are those of pod::Engine and image::Store.

@@ -226,7 +226,6 @@ absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config,
 
 absl::StatusOr<state::v1::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config) {
   if (!config.has_metadata()) return Invalid("config.metadata: is missing");
-  if (config.cdi_devices_size() > 0) return NotYet("CDI_devices");
   state::v1::ContainerSpec spec;
   spec.set_name(config.metadata().name());
   spec.set_attempt(config.metadata().attempt());

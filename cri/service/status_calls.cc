@@ -45,6 +45,7 @@ absl::Status Calls::Status(const pod::CallContext&, const v1::StatusRequest& req
                    {"toml", info_.config}};
     (*out.mutable_info())["config"] = DumpJson(config);
     (*out.mutable_info())["network"] = network_.Describe();
+    if (info_.cdi != nullptr) (*out.mutable_info())["cdi"] = info_.cdi->Describe();
   }
   return absl::OkStatus();
 }

@@ -47,13 +47,28 @@ int PlanFds::Borrow(int fd) {
 }
 
 absl::StatusOr<std::unique_ptr<LaunchPlanner>> LaunchPlanner::Create(cgroup::Hierarchy& cgroups,
-                                                                     security::SeccompCache& seccomp) {
+                                                                     security::SeccompCache& seccomp,
+                                                                     LaunchOptions options) {
   ASSIGN_OR_RETURN(rootfs::DeviceNodes devices, rootfs::DeviceNodes::Open());
   ASSIGN_OR_RETURN(uint64_t available, security::AvailableCapabilities());
-  return std::unique_ptr<LaunchPlanner>(new LaunchPlanner(cgroups, seccomp, std::move(devices), available));
+  return std::unique_ptr<LaunchPlanner>(
+      new LaunchPlanner(cgroups, seccomp, std::move(options), std::move(devices), available));
 }
 
 absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
+  ASSIGN_OR_RETURN(const cdi::Edits edits, ResolveCdi(input.container.spec()));
+  if (edits.empty()) return PlanEdited(std::move(input), edits);
+  // The record stays as it was asked for; what the devices add is decided anew for each container.
+  state::v1::Container edited = input.container;
+  ApplyCdi(edits, *edited.mutable_spec());
+  ASSIGN_OR_RETURN(std::vector<state::v1::Mount> device_mounts, MountsOf(edits));
+  return PlanEdited(
+      {input.pod, edited, input.image, std::move(input.pod_dir), std::move(input.rootfs), std::move(device_mounts),
+       std::move(input.config_volumes), std::move(input.image_volumes), std::move(input.target_pid_ns)},
+      edits);
+}
+
+absl::StatusOr<Launch> LaunchPlanner::PlanEdited(LaunchInput input, const cdi::Edits& edits) {
   const ContainerSpec& spec = input.container.spec();
   const Security& security = spec.security();
   Launch out;
@@ -70,8 +85,10 @@ absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
   plan.set_stdin_once(spec.stdin_once());
 
   RETURN_IF_ERROR(AddProcess(input, out));
+  RETURN_IF_ERROR(AddRlimits(input, out));
+  RETURN_IF_ERROR(AddRdtClass(input, edits, out));
   std::vector<cgroup::DeviceRule> rules;
-  RETURN_IF_ERROR(AddDevices(input, out, rules));
+  RETURN_IF_ERROR(AddDevices(input, edits, out, rules));
   RETURN_IF_ERROR(AddCgroup(input, out, std::move(rules)));
   RETURN_IF_ERROR(AddMounts(input, out));
   RETURN_IF_ERROR(AddLog(input, out));

@@ -3,9 +3,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "cri/cdi/registry.h"
+#include "cri/spec/block_io_classes.h"
+#include "cri/spec/rlimits.h"
 #include "image/store.h"
 #include "runtime/base/status.h"
 #include "runtime/cgroup/cgroup.h"
@@ -55,36 +59,67 @@ struct Launch {
   PlanFds fds;
   security::ResolvedUser user;
   int stop_signal = 0;
+  std::string rdt_class;  // empty = none
+};
+
+// What the configuration decides for all containers.
+struct LaunchOptions {
+  bool privileged_without_host_devices = false;
+  bool device_ownership = false;  // nodes that a request names belong to its run_as_user and run_as_group
+  std::vector<Rlimit> rlimits;    // of containers that no annotation gives others
+  std::optional<BlockIoClasses> block_io;
+  std::string resctrl_root = "/sys/fs/resctrl";
+  cdi::Registry* cdi = nullptr;  // outlives the planner; null = no devices
 };
 
 // Thread-safe.
 class LaunchPlanner {
  public:
   static absl::StatusOr<std::unique_ptr<LaunchPlanner>> Create(cgroup::Hierarchy& cgroups,
-                                                               security::SeccompCache& seccomp);
+                                                               security::SeccompCache& seccomp,
+                                                               LaunchOptions options = {});
 
   // Makes the container's cgroup and nothing else that lasts; after an error the caller removes it. InvalidArgument
-  // with the field's name for what the image cannot satisfy (an unknown user, no command).
+  // with the field's name for what the image cannot satisfy (an unknown user, no command), NotFound for a CDI device or
+  // a host's device that does not exist, FailedPrecondition for what this machine does not have.
   absl::StatusOr<Launch> Plan(LaunchInput input);
 
   // The program of a process's seccomp profile as an index in `fds`, or -1 for none.
   absl::StatusOr<int> AddSeccomp(const state::v1::Security& security, uint64_t caps, PlanFds& fds);
 
+  // The "tasks" of a resctrl class as an index in `fds`, or -1 for no name. FailedPrecondition when it is not there.
+  absl::StatusOr<int> AddRdtTasks(const std::string& name, PlanFds& fds) const;
+
   static absl::StatusOr<cgroup::Limits> LimitsOf(const state::v1::Resources& resources);
 
  private:
-  LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, rootfs::DeviceNodes devices,
-                uint64_t available)
-      : cgroups_(cgroups), seccomp_(seccomp), devices_(std::move(devices)), available_caps_(available) {}
+  LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, LaunchOptions options,
+                rootfs::DeviceNodes devices, uint64_t available)
+      : cgroups_(cgroups),
+        seccomp_(seccomp),
+        options_(std::move(options)),
+        devices_(std::move(devices)),
+        available_caps_(available) {}
+
+  absl::StatusOr<Launch> PlanEdited(LaunchInput input, const cdi::Edits& edits);
+  absl::StatusOr<cdi::Edits> ResolveCdi(const state::v1::ContainerSpec& spec);
+  // The variables and groups of the edits go into the spec; their mounts do not, since the request's win.
+  static void ApplyCdi(const cdi::Edits& edits, state::v1::ContainerSpec& spec);
+  static absl::StatusOr<std::vector<state::v1::Mount>> MountsOf(const cdi::Edits& edits);
 
   absl::Status AddProcess(const LaunchInput& input, Launch& out);
   absl::Status AddMounts(LaunchInput& input, Launch& out);
-  absl::Status AddDevices(const LaunchInput& input, Launch& out, std::vector<cgroup::DeviceRule>& rules);
+  absl::Status AddRlimits(const LaunchInput& input, Launch& out);
+  absl::Status AddRdtClass(const LaunchInput& input, const cdi::Edits& edits, Launch& out);
+  absl::StatusOr<std::optional<cgroup::BlockIo>> BlockIoOf(const LaunchInput& input) const;
+  absl::Status AddDevices(const LaunchInput& input, const cdi::Edits& edits, Launch& out,
+                          std::vector<cgroup::DeviceRule>& rules);
   absl::Status AddCgroup(const LaunchInput& input, Launch& out, std::vector<cgroup::DeviceRule> rules);
   absl::Status AddLog(const LaunchInput& input, Launch& out);
 
   cgroup::Hierarchy& cgroups_;
   security::SeccompCache& seccomp_;
+  const LaunchOptions options_;
   const rootfs::DeviceNodes devices_;
   const uint64_t available_caps_;
 };

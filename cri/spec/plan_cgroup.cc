@@ -20,6 +20,7 @@ absl::StatusOr<cgroup::Limits> LaunchPlanner::LimitsOf(const state::v1::Resource
 absl::Status LaunchPlanner::AddCgroup(const LaunchInput& input, Launch& out, std::vector<cgroup::DeviceRule> rules) {
   ASSIGN_OR_RETURN(cgroup::Limits limits, LimitsOf(input.container.spec().resources()));
   limits.devices = std::move(rules);
+  ASSIGN_OR_RETURN(limits.block_io, BlockIoOf(input));
   ASSIGN_OR_RETURN(cgroup::Cgroup made, cgroups_.Create(input.container.cgroup_path(), limits), "resources");
   auto cgroup = std::make_shared<cgroup::Cgroup>(std::move(made));
   cgroup->AddTo(&out.fds.Get(), out.plan.mutable_cgroup());

@@ -1,4 +1,6 @@
 // The first process of a plan: who it is, what it runs and what it may do.
+#include <linux/capability.h>
+
 #include "cri/spec/id_mapping.h"
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/process.h"
@@ -82,6 +84,20 @@ absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
   ASSIGN_OR_RETURN(out.stop_signal,
                    ParseSignal(spec.stop_signal().empty() ? input.image.stop_signal : spec.stop_signal()));
   out.plan.set_stop_signal(static_cast<uint32_t>(out.stop_signal));
+  return absl::OkStatus();
+}
+
+absl::Status LaunchPlanner::AddRlimits(const LaunchInput& input, Launch& out) {
+  ASSIGN_OR_RETURN(const std::vector<Rlimit> limits,
+                   RlimitsOf(input.container.spec(), input.pod.spec(), options_.rlimits));
+  const bool may_raise = (available_caps_ >> CAP_SYS_RESOURCE & 1) != 0;
+  RETURN_IF_ERROR(CheckRlimits(limits, may_raise));
+  for (const Rlimit& limit : limits) {
+    shim::v1::Rlimit& planned = *out.plan.mutable_process()->add_rlimits();
+    planned.set_resource(static_cast<uint32_t>(limit.resource));
+    planned.set_soft(limit.soft);
+    planned.set_hard(limit.hard);
+  }
   return absl::OkStatus();
 }
 

@@ -5,10 +5,12 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "cri/spec/annotations.h"
 #include "cri/spec/id_mapping.h"
 #include "cri/spec/mount_attrs.h"
 #include "cri/spec/process.h"
 #include "cri/spec/shm_size.h"
+#include "cri/spec/sysctls.h"
 #include "runtime/base/id.h"
 
 namespace berth::spec {
@@ -39,32 +41,6 @@ absl::Status ValidatePath(absl::string_view field, absl::string_view path) {
   if (!absl::StartsWith(path, "/")) return Invalid(field, ": '", path, "' is not an absolute path");
   if (path.find('\0') != absl::string_view::npos) return Invalid(field, ": holds a NUL byte");
   if (path.size() > 4095) return Invalid(field, ": longer than 4095 bytes");
-  return absl::OkStatus();
-}
-
-// Sysctls that are namespaced, and by what: anything else would change the host.
-absl::Status ValidateSysctl(absl::string_view key, absl::string_view value, const Namespaces& ns) {
-  for (char c : key) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) && !absl::StrContains("._-/", c)) {
-      return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
-    }
-  }
-  if (HasDotDot(key) || absl::StrContains(key, ".."))
-    return Invalid("linux.sysctls: '", key, "' is not the name of a sysctl");
-  if (HasControlBytes(value) && !absl::StrContains(value, '\t'))
-    return Invalid("linux.sysctls: the value of ", key, " holds control characters");
-  static const std::set<std::string> kIpc = {"kernel.msgmax", "kernel.msgmnb",         "kernel.msgmni",
-                                             "kernel.sem",    "kernel.shmall",         "kernel.shmmax",
-                                             "kernel.shmmni", "kernel.shm_rmid_forced"};
-  if (absl::StartsWith(key, "net.")) {
-    if (ns.network() == state::v1::NODE)
-      return Invalid("linux.sysctls: ", key, " with the host's network would change the host");
-  } else if (absl::StartsWith(key, "fs.mqueue.") || kIpc.count(std::string(key))) {
-    if (ns.ipc() == state::v1::NODE)
-      return Invalid("linux.sysctls: ", key, " with the host's IPC would change the host");
-  } else {
-    return Invalid("linux.sysctls: ", key, " is not namespaced");
-  }
   return absl::OkStatus();
 }
 
@@ -193,6 +169,20 @@ absl::Status ValidateMount(const state::v1::Mount& m) {
   return MountAttrs(m).status();
 }
 
+absl::Status ValidateDevices(const state::v1::ContainerSpec& spec) {
+  for (const auto& d : spec.devices()) {
+    RETURN_IF_ERROR(ValidatePath("devices.host_path", d.host_path()));
+    if (!d.container_path().empty()) {
+      RETURN_IF_ERROR(ValidatePath("devices.container_path", d.container_path()));
+      if (HasDotDot(d.container_path())) return Invalid("devices.container_path: holds '..'");
+    }
+    if (d.permissions().find_first_not_of("rwm") != std::string::npos) {
+      return Invalid("devices.permissions: '", d.permissions(), "' is not of the letters r, w and m");
+    }
+  }
+  return CdiDevicesOf(spec).status();
+}
+
 }  // namespace
 
 absl::Status ValidatePod(const state::v1::PodSpec& spec) {
@@ -215,7 +205,7 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
   if (ns.pid() == state::v1::TARGET) return Invalid("namespace_options.pid: TARGET is for containers");
   if (ns.ipc() == state::v1::TARGET) return Invalid("namespace_options.ipc: must be POD or NODE");
   RETURN_IF_ERROR(ValidateUserNamespace(ns));
-  for (const auto& [key, value] : spec.sysctls()) RETURN_IF_ERROR(ValidateSysctl(key, value, ns));
+  RETURN_IF_ERROR(ValidateSysctls(spec));
   RETURN_IF_ERROR(ShmSize(spec));
   const std::string& parent = spec.cgroup_parent();
   if (absl::EndsWith(parent, ".slice")) {
@@ -244,6 +234,7 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   RETURN_IF_ERROR(ValidateIdentity(s));
   for (const auto& m : spec.mounts()) RETURN_IF_ERROR(ValidateMount(m));
   RETURN_IF_ERROR(ValidateUserNamespaceOf(spec, pod));
+  RETURN_IF_ERROR(ValidateDevices(spec));
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }

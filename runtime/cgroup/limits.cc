@@ -138,6 +138,7 @@ absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
   if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids"});
   AddHugepages(l, "limit_in_bytes", "rsvd.limit_in_bytes", out);
   if (l.devices) RETURN_IF_ERROR(AddDevicesV1(*l.devices, out));
+  if (l.block_io) AddBlockIoV1(*l.block_io, out);
   return out;
 }
 
@@ -165,6 +166,7 @@ absl::StatusOr<std::vector<FileWrite>> PlanV2(const Limits& l) {
   }
   if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids"});
   AddHugepages(l, "max", "rsvd.max", out);
+  if (l.block_io) AddBlockIoV2(*l.block_io, out);
   for (const auto& [key, value] : l.unified) {
     RETURN_IF_ERROR(ValidateUnifiedKey(key));
     out.push_back({key.substr(0, key.find('.')), key, value, absl::StrCat("unified ", key)});

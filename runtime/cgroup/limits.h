@@ -9,6 +9,7 @@
 
 #include "absl/strings/string_view.h"
 #include "runtime/base/status.h"
+#include "runtime/cgroup/block_io.h"
 
 namespace berth::cgroup {
 
@@ -39,6 +40,7 @@ struct Limits {
   std::map<std::string, uint64_t> hugepages;   // "2MB" -> bytes
   std::map<std::string, std::string> unified;  // v2 only: "memory.high" -> "1000000"
   std::optional<std::vector<DeviceRule>> devices;
+  std::optional<BlockIo> block_io;
 };
 
 // One write to one file of a cgroup's directory.

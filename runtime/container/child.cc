@@ -69,8 +69,18 @@ absl::Status KeepOnlyNeeded(const ChildContext& context) {
 
 absl::Status CloseDescriptors(Child& child) { return KeepOnlyNeeded(child.context); }
 
+// Closed at once: whoever shares the pid namespace is not to find it.
+absl::Status EnterRdtClass(ChildContext& context) {
+  if (context.rdt_tasks < 0) return absl::OkStatus();
+  absl::Status status = sys::WriteAll(context.rdt_tasks, "0", "resctrl tasks");
+  close(context.rdt_tasks);
+  context.rdt_tasks = -1;
+  return status;
+}
+
 // A thread that moves itself does not wait for the grace period that moving another process costs.
-absl::Status EnterCgroup(const ChildContext& context) {
+absl::Status EnterCgroup(ChildContext& context) {
+  RETURN_IF_ERROR(EnterRdtClass(context));
   if (context.in_cgroup) return absl::OkStatus();
   for (int tasks : context.cgroup.v1_tasks) RETURN_IF_ERROR(sys::WriteAll(tasks, "0", "cgroup tasks"));
   return absl::OkStatus();

@@ -26,6 +26,7 @@ struct ChildContext {
   int stdout_fd = -1;
   int stderr_fd = -1;
   int procfs = -1;
+  int rdt_tasks = -1;                            // of the resctrl class that it joins
   int target_pidfd = -1;                         // of an exec: whose namespaces it joins
   int userns = -1;                               // the pod's user namespace; -1 = the host's
   int oom_score_adj = 0;                         // of an exec whose process says nothing

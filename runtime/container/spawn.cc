@@ -201,6 +201,7 @@ absl::StatusOr<Spawned> SpawnContainer(const SpawnEnvironment& environment, cons
   context.procfs = environment.procfs;
   context.userns = environment.userns;
   context.open_files = environment.open_files;
+  context.rdt_tasks = process.has_rdt_tasks_fd() ? FdAt(fds, process.rdt_tasks_fd()) : -1;
   ASSIGN_OR_RETURN(const PipeOwner owner, OwnerOfPipes(environment, process));
   Pipe in, out, err;
   if (!process.tty()) {
@@ -234,6 +235,7 @@ absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const Exe
   context.procfs = environment.procfs;
   context.userns = environment.userns;
   context.open_files = environment.open_files;
+  context.rdt_tasks = plan.process().has_rdt_tasks_fd() ? FdAt(fds, plan.process().rdt_tasks_fd()) : -1;
   context.stdin_fd = FdAt(fds, plan.stdin_fd());
   context.stdout_fd = FdAt(fds, plan.stdout_fd());
   context.stderr_fd = FdAt(fds, plan.stderr_fd());

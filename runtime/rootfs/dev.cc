@@ -44,10 +44,40 @@ absl::Status OpenPty(int rootfs, Terminal& terminal) {
   return absl::OkStatus();
 }
 
+// A node that belongs to this container alone. In /dev it lies on our tmpfs; elsewhere it may be where others can write
+// (a volume), so that after mknod only what is verified to be this node gets its owner.
+absl::Status MakeOwnNode(Build& build, const DeviceNode& device) {
+  const DeviceNode::Own& own = device.own();
+  const size_t slash = device.path().rfind('/');
+  if (slash == std::string::npos || slash + 1 == device.path().size()) {
+    return absl::InvalidArgumentError(absl::StrCat("device path '", device.path(), "'"));
+  }
+  ASSIGN_OR_RETURN(UniqueFd dir, MakeTargetDir(build.rootfs, absl::string_view(device.path()).substr(0, slash)));
+  const std::string name = device.path().substr(slash + 1);
+  const mode_t type = own.block() ? S_IFBLK : S_IFCHR;
+  const dev_t number = makedev(own.major(), own.minor());
+  if (mknodat(dir.get(), name.c_str(), type | own.mode(), number) != 0) {
+    if (errno != EEXIST) return ErrnoError(errno, absl::StrCat("mknod '", device.path(), "'"));
+    if (unlinkat(dir.get(), name.c_str(), 0) != 0 || mknodat(dir.get(), name.c_str(), type | own.mode(), number) != 0) {
+      return ErrnoError(errno, absl::StrCat("replace '", device.path(), "' by a device"));
+    }
+  }
+  ASSIGN_OR_RETURN(UniqueFd node, sys::OpenAt(dir.get(), name, O_PATH | O_NOFOLLOW));
+  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(node.get(), device.path()));
+  if ((st.st_mode & S_IFMT) != type || st.st_rdev != number) {
+    return absl::FailedPreconditionError(absl::StrCat("'", device.path(), "' changes while it is made"));
+  }
+  if (fchownat(node.get(), "", own.uid(), own.gid(), AT_EMPTY_PATH) != 0) {
+    return ErrnoError(errno, absl::StrCat("chown '", device.path(), "'"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status VerifyDevices(Build& build) {
   for (const DeviceNode& device : build.plan.devices()) {
+    if (device.has_own()) continue;
     ASSIGN_OR_RETURN(const int fd, PlanFd(build.fds, device.fd(), device.path()));
     ASSIGN_OR_RETURN(struct stat st, sys::StatFd(fd, device.path()));
     if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode)) {
@@ -62,6 +92,10 @@ absl::Status AttachDevices(Build& build) {
   for (const DeviceNode& device : build.plan.devices()) {
     // A /dev that came from elsewhere has its own nodes, and nothing is to be made in it.
     if (!build.dev.valid() && absl::StartsWith(device.path(), "/dev/")) continue;
+    if (device.has_own()) {
+      RETURN_IF_ERROR(MakeOwnNode(build, device));
+      continue;
+    }
     ASSIGN_OR_RETURN(const int fd, PlanFd(build.fds, device.fd(), device.path()));
     ASSIGN_OR_RETURN(UniqueFd target, MakeTarget(build, device.path(), true));
     RETURN_IF_ERROR(sys::AttachMount(fd, target.get(), device.path()));

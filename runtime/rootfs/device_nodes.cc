@@ -41,7 +41,8 @@ absl::StatusOr<UniqueFd> CloneNode(int node) {
 
 absl::Status AddNode(int fd, const struct stat& st, const std::string& path, std::vector<HostDevice>& out) {
   ASSIGN_OR_RETURN(UniqueFd mount, CloneNode(fd), path);
-  out.push_back({path, S_ISBLK(st.st_mode) ? 'b' : 'c', major(st.st_rdev), minor(st.st_rdev), std::move(mount)});
+  out.push_back({path, S_ISBLK(st.st_mode) ? 'b' : 'c', major(st.st_rdev), minor(st.st_rdev), std::move(mount),
+                 st.st_mode & 07777, st.st_uid, st.st_gid});
   return absl::OkStatus();
 }
 

@@ -19,6 +19,10 @@ struct HostDevice {
   uint32_t major = 0;
   uint32_t minor = 0;
   sys::UniqueFd mount;  // detached bind
+  // Of the host's node; the mode is its permission bits.
+  uint32_t mode = 0;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
 };
 
 class DeviceNodes {

@@ -36,7 +36,12 @@ bool OwnNamespace(absl::string_view path, const v1::SandboxPlan& plan) {
 absl::Status ApplySysctls(const v1::SandboxPlan& plan, int procfs) {
   for (const v1::Sysctl& sysctl : plan.sysctls()) {
     ASSIGN_OR_RETURN(std::string path, SysctlPath(sysctl.key(), plan));
-    RETURN_IF_ERROR(sys::WriteProc(procfs, path, sysctl.value()), "sysctl '", sysctl.key(), "'");
+    absl::Status written = sys::WriteProc(procfs, path, sysctl.value());
+    if (ErrnoOf(written) == ENOENT) {
+      if (sysctl.optional()) continue;
+      return absl::InvalidArgumentError(absl::StrCat("sysctl '", sysctl.key(), "' is unknown to this kernel"));
+    }
+    RETURN_IF_ERROR(written, "sysctl '", sysctl.key(), "'");
   }
   return absl::OkStatus();
 }
