@@ -16,7 +16,7 @@ from suite import Skip, contains, equal, main, wait_for
 RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = 0, 1, 2
 SLEEP = ["/bin/sleep", "1000"]
 MKDIR = 83  # of x86-64
-MOUNTS = "mount -t tmpfs none /mnt && echo mounted"
+MOUNTS = "mkdir -p /m && mount -t tmpfs none /m && echo mounted"
 ALL = {"capabilities": {"add_capabilities": ["ALL"]}}
 
 
