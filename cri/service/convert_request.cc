@@ -148,7 +148,6 @@ absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::
   *out.mutable_readonly_paths() = in.readonly_paths();
   RETURN_IF_ERROR(ToSeccomp(in, *out.mutable_seccomp()));
   RETURN_IF_ERROR(ToAppArmor(in, *out.mutable_apparmor()));
-  if (out.apparmor().kind() == state::v1::AppArmorProfile::LOCALHOST) return NotYet("apparmor.localhost_ref");
   if (in.has_selinux_options()) ToSelinux(in.selinux_options(), *out.mutable_selinux());
   return absl::OkStatus();
 }
