@@ -100,6 +100,22 @@ Key ChoiceOfNetwork() {
           [](const Config& c) { return Quote(c.network.mode == NetworkMode::kCni ? "cni" : "embedded"); }};
 }
 
+Key ChoiceOfSelinux() {
+  return {"selinux", "\"auto\" (labels where the host has SELinux and a policy for containers) or \"off\"",
+          [](const toml::node& n, Config& c) {
+            auto v = n.value<std::string>();
+            if (v == "auto") {
+              c.selinux = SelinuxMode::kAuto;
+            } else if (v == "off") {
+              c.selinux = SelinuxMode::kOff;
+            } else {
+              return absl::InvalidArgumentError("expected \"auto\" or \"off\"");
+            }
+            return absl::OkStatus();
+          },
+          [](const Config& c) { return Quote(c.selinux == SelinuxMode::kAuto ? "auto" : "off"); }};
+}
+
 Key LogLevel() {
   Key key = StringKey(
       "log_level", "trace, debug, info, warn or error", [](Config & c) -> auto& { return c.log_level; });
@@ -111,6 +127,35 @@ Key LogLevel() {
     return absl::InvalidArgumentError("expected trace, debug, info, warn or error");
   };
   return key;
+}
+
+Key CgroupDriver() {
+  Key key = StringKey(
+      "cgroup_driver",
+      "\"cgroupfs\" (directories of our own), \"systemd\" (a scope for each pod; cgroup v2), or \"auto\": systemd "
+      "where it "
+      "is the init and there is only cgroup v2; the kubelet asks for it",
+      [](Config & c) -> auto& { return c.cgroup_driver; });
+  key.set = [set = key.set](const toml::node& n, Config& c) -> absl::Status {
+    RETURN_IF_ERROR(set(n, c));
+    for (const char* driver : {"auto", "cgroupfs", "systemd"}) {
+      if (c.cgroup_driver == driver) return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError("expected \"auto\", \"cgroupfs\" or \"systemd\"");
+  };
+  return key;
+}
+
+Key PidsLimit() {
+  return {"pids_limit", "processes and threads of each container, unless its `unified` has pids.max; 0: unlimited",
+          [](const toml::node& n, Config& c) {
+            auto v = n.value<int64_t>();
+            if (!n.is_integer() || *v < 0 || *v > 4194304)
+              return absl::InvalidArgumentError("expected an integer from 0 to 4194304");
+            c.pids_limit = *v;
+            return absl::OkStatus();
+          },
+          [](const Config& c) { return absl::StrCat(c.pids_limit); }};
 }
 
 Key ParallelLayers() {
@@ -150,8 +195,12 @@ const std::vector<Key>& Keys() {
           "shim_binary", "empty: berth-shim beside berthd, then /usr/libexec/berth/berth-shim",
           [](Config & c) -> auto& { return c.shim_binary; }),
       LogLevel(),
-      PathKey(
-          "cgroup_parent", "of pods that name none", [](Config & c) -> auto& { return c.cgroup_parent; }),
+      CgroupDriver(),
+      StringKey(
+          "cgroup_parent", "of pods that name none; empty: \"/berth\", or \"berth.slice\" with the systemd driver",
+          [](Config & c) -> auto& { return c.cgroup_parent; }),
+      PidsLimit(),
+      ChoiceOfSelinux(),
       BoolKey(
           "enable_unprivileged_ports", "pods may bind ports below 1024 without NET_BIND_SERVICE",
           [](Config & c) -> auto& { return c.enable_unprivileged_ports; }),

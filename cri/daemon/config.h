@@ -10,14 +10,18 @@
 namespace berth::daemon {
 
 enum class NetworkMode { kCni, kEmbedded };
+enum class SelinuxMode { kAuto, kOff };
 
 struct Config {
   std::string root = "/var/lib/berth";  // images, records: survives a reboot
   std::string state = "/run/berth";     // live pods: does not
   std::string socket = "/run/berth/berth.sock";
-  std::string shim_binary;               // empty: berth-shim beside the daemon, then /usr/libexec/berth
-  std::string log_level = "info";        // trace debug info warn error
-  std::string cgroup_parent = "/berth";  // for pods that name none
+  std::string shim_binary;             // empty: berth-shim beside the daemon, then /usr/libexec/berth
+  std::string log_level = "info";      // trace debug info warn error
+  std::string cgroup_driver = "auto";  // "cgroupfs", "systemd"
+  std::string cgroup_parent;           // for pods that name none; empty: /berth, or berth.slice with systemd
+  int64_t pids_limit = 0;              // processes and threads of each container; 0 = unlimited
+  SelinuxMode selinux = SelinuxMode::kAuto;
   bool enable_unprivileged_ports = true;
   bool enable_unprivileged_icmp = true;
   bool privileged_without_host_devices = false;

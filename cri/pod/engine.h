@@ -14,10 +14,12 @@
 #include "cri/pod/registry.h"
 #include "cri/pod/worker_pool.h"
 #include "cri/spec/launch_plan.h"
+#include "cri/spec/resources.h"
 #include "cri/spec/sysctls.h"
 #include "image/store.h"
 #include "runtime/cgroup/cgroup.h"
-#include "runtime/security/seccomp.h"
+#include "runtime/cgroup/pod_cgroups.h"
+#include "runtime/security/confinement.h"
 
 namespace berth::pod {
 
@@ -74,7 +76,8 @@ class Engine {
     image::Store& images;
     network::PodNetwork& network;
     cgroup::Hierarchy& cgroups;
-    security::SeccompCache& seccomp;
+    cgroup::PodCgroups& pod_cgroups;
+    security::Confinement& confinement;
   };
 
   Engine(Options options, Parts parts);
@@ -102,7 +105,11 @@ class Engine {
                                       absl::Duration timeout);
   absl::StatusOr<ContainerUsage> Usage(const state::v1::Container& container);
   // FailedPrecondition when EXITED. Limits that are 0 stay as they are; on failure all do.
-  absl::Status UpdateResources(absl::string_view id, const state::v1::Resources& resources);
+  absl::Status UpdateResources(absl::string_view id, const state::v1::Resources& request);
+  // What is null stays. Unlike the rest: NotFound for an unknown id.
+  absl::Status UpdatePodResources(absl::string_view id, const state::v1::Resources* overhead,
+                                  const state::v1::Resources* resources);
+  cgroup::Driver cgroup_driver() const { return parts_.pod_cgroups.driver(); }
 
   const Registry& registry() const { return registry_; }
 
@@ -119,6 +126,7 @@ class Engine {
                                                               const std::vector<std::string>& declared, int rootfs);
   absl::StatusOr<sys::UniqueFd> OpenTargetPidNs(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
   absl::Status RemoveContainerLocked(const state::v1::Container& container);
+  absl::Status ApplyUpdate(const state::v1::Container& container, const spec::ResourceUpdate& update);
   absl::Status KillAndWait(const state::v1::Container& container);
   void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record);
   void OnExit(const PodId& pod, const shim::v1::ExitRecord& record);

@@ -100,7 +100,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   container.set_image_ref(image->repo_digests.empty() ? image->id.str() : image->repo_digests[0]);
   container.set_state(Container::CREATED);
   container.set_created_at(absl::ToUnixNanos(absl::Now()));
-  container.set_cgroup_path(absl::StrCat(pod.spec().cgroup_parent(), "/", container.id()));
+  container.set_cgroup_path(cgroup::PathOfContainer(pod.cgroup_path(), container.id()));
   if (!pod.spec().log_directory().empty() && !spec.log_path().empty()) {
     container.set_log_path(absl::StrCat(pod.spec().log_directory(), "/", spec.log_path()));
   }
@@ -111,6 +111,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     if (!s.ok()) spdlog::error("container {}: undoing a failed creation: {}", id.str(), s.ToString());
   };
   ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
+  ASSIGN_OR_RETURN(spec::ContainerLabels labels, planner_->SelinuxLabels(pod, spec));
   ASSIGN_OR_RETURN(std::vector<ImageId> image_volumes, FindImageVolumes(*container.mutable_spec()));
   undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
   timer.Begin("writable layer");
@@ -121,11 +122,12 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   {
     spec::LaunchInput input{.pod = pod, .container = container, .image = image->config, .pod_dir = PodDir(pod.id())};
     timer.Begin("overlay");
-    ASSIGN_OR_RETURN(input.rootfs, parts_.images.MountSnapshot(id));
+    ASSIGN_OR_RETURN(input.rootfs, parts_.images.MountSnapshot(id, labels.mount));
     timer.Begin("volumes");
     ASSIGN_OR_RETURN(input.config_volumes, MakeConfigVolumes(container, image->config.volumes, input.rootfs.get()));
     ASSIGN_OR_RETURN(input.image_volumes, MountImageVolumes(container));
     input.target_pid_ns = std::move(target_pid_ns);
+    input.selinux = std::move(labels);
     timer.Begin("plan");
     ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan(std::move(input)));
     timer.Begin("shim");
@@ -141,7 +143,10 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     AddSteps(container, timer);
     AddSteps(container, made->steps());
     launch.plan.mutable_process()->clear_argv();
+    // Each exec gets a program, and a connection to the agent, of its own.
     launch.plan.mutable_process()->set_seccomp_fd(-1);
+    launch.plan.mutable_process()->clear_seccomp_agent_fd();
+    launch.plan.mutable_process()->clear_seccomp_agent_state();
     launch.plan.mutable_process()->clear_rdt_tasks_fd();
     container.set_rdt_class(launch.rdt_class);
     container.set_process(launch.plan.process().SerializeAsString());
@@ -258,23 +263,6 @@ absl::StatusOr<ContainerUsage> Engine::Usage(const Container& container) {
   if (auto stats = parts_.cgroups.ReadStats(container.cgroup_path()); stats.ok()) usage.stats = *stats;
   ASSIGN_OR_RETURN(usage.writable, parts_.images.SnapshotUsage(ContainerId(container.id())));
   return usage;
-}
-
-absl::Status Engine::UpdateResources(absl::string_view id_text, const state::v1::Resources& resources) {
-  ASSIGN_OR_RETURN(ContainerId id, registry_.ResolveContainer(id_text));
-  ASSIGN_OR_RETURN(Container container, registry_.Container(id));
-  if (container.state() == Container::EXITED) {
-    return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' has exited"));
-  }
-  ASSIGN_OR_RETURN(cgroup::Limits limits, spec::LaunchPlanner::LimitsOf(resources), "linux");
-  if (absl::Status s = parts_.cgroups.Update(container.cgroup_path(), limits); !s.ok()) {
-    // Back to what was in force: on error nothing has changed.
-    ASSIGN_OR_RETURN(cgroup::Limits before, spec::LaunchPlanner::LimitsOf(container.spec().resources()));
-    (void)parts_.cgroups.Update(container.cgroup_path(), before);
-    return Annotate(s, "linux");
-  }
-  return registry_.UpdateContainer(id,
-                                   [&](Container& c) { c.mutable_spec()->mutable_resources()->MergeFrom(resources); });
 }
 
 }  // namespace berth::pod

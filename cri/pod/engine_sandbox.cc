@@ -8,6 +8,7 @@
 
 #include "cri/pod/engine.h"
 #include "cri/pod/sandbox_files.h"
+#include "cri/spec/confinement.h"
 #include "cri/spec/shm_size.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
@@ -67,6 +68,7 @@ std::string Engine::PodDir(absl::string_view pod_id) const {
 absl::StatusOr<PodId> Engine::RunPod(PodSpec spec, const CallContext& call) {
   RETURN_IF_ERROR(spec::ValidatePod(spec));
   if (spec.cgroup_parent().empty()) spec.set_cgroup_parent(options_.cgroup_parent);
+  RETURN_IF_ERROR(cgroup::PathOfPod(cgroup_driver(), spec.cgroup_parent(), "pod"), "linux.cgroup_parent");
   std::string name = NameOf(spec);
   ASSIGN_OR_RETURN(std::optional<std::string> earlier, pod_names_.Claim(name, call.deadline));
   if (earlier) {
@@ -94,18 +96,28 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   pod.set_state(Pod::NOT_READY);  // until all is there: a daemon that dies on the way leaves a pod that wants removal
   pod.set_created_at(absl::ToUnixNanos(absl::Now()));
   pod.set_boot_id(BootId());
-  pod.set_cgroup_path(absl::StrCat(spec.cgroup_parent(), "/", pod.id()));
+  ASSIGN_OR_RETURN(*pod.mutable_cgroup_path(), cgroup::PathOfPod(cgroup_driver(), spec.cgroup_parent(), pod.id()));
   const PodId id(pod.id());
   if (spec.namespaces().network() != state::v1::NODE) {
     pod.set_netns_path(absl::StrCat(options_.state_dir, "/netns/", pod.id()));
     pod.set_network_attached(true);
   }
-  RETURN_IF_ERROR(registry_.AddPod(pod));
+  security::Selinux& selinux = *parts_.confinement.selinux;
+  auto level = selinux.ReserveLevel(spec::ToSelinuxContext(spec.selinux()));
+  RETURN_IF_ERROR(level, "selinux_options");
+  pod.set_selinux_level(*level);
+  auto labels = planner_->SelinuxLabels(pod, {});
+  absl::Status known = labels.ok() ? registry_.AddPod(pod) : labels.status();
+  if (!known.ok()) {
+    selinux.Release(*level);
+    return known;
+  }
 
   Undo undo;
   undo.Add([&] {
     absl::Status s = TearDownSandbox(pod);
     if (s.ok()) s = registry_.ForgetPod(id);
+    if (s.ok()) selinux.Release(pod.selinux_level());
     // The record stays, NotReady, so that the kubelet's StopPodSandbox tries again what is still owed.
     if (!s.ok()) spdlog::error("pod {}: undoing a failed start: {}", id.str(), s.ToString());
   });
@@ -113,7 +125,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
   if (spec.namespaces().ipc() != state::v1::NODE) {
     ASSIGN_OR_RETURN(uint64_t size, spec::ShmSize(spec));
-    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size));
+    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size, labels->pod));
   }
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
@@ -125,7 +137,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
 }
 
 absl::Status Engine::LaunchShim(const Pod& pod) {
-  ASSIGN_OR_RETURN(cgroup::Cgroup cgroup, parts_.cgroups.Create(pod.cgroup_path(), cgroup::Limits{}), "pod cgroup");
+  ASSIGN_OR_RETURN(cgroup::PodCgroups::Unfinished cgroup, parts_.pod_cgroups.Make(pod.cgroup_path()), "pod cgroup");
   const state::v1::Namespaces& ns = pod.spec().namespaces();
   shim::v1::SandboxPlan plan;
   plan.set_pod_id(pod.id());
@@ -143,9 +155,10 @@ absl::Status Engine::LaunchShim(const Pod& pod) {
   }
   plan.set_oom_score_adj(-998);
   std::vector<int> fds;
-  cgroup.AddTo(&fds, plan.mutable_cgroup());
+  cgroup.shim.AddTo(&fds, plan.mutable_cgroup());
   ASSIGN_OR_RETURN(auto shim, launcher_->Launch(plan, PodDir(pod.id()), fds), "pod sandbox process");
   registry_.SetShim(PodId(pod.id()), std::move(shim));
+  parts_.pod_cgroups.Finish(pod.cgroup_path(), std::move(cgroup));
   return absl::OkStatus();
 }
 
@@ -200,7 +213,7 @@ absl::Status Engine::TearDownSandbox(const Pod& pod) {
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
     if (!c.cgroup_path().empty()) Keep(first, parts_.cgroups.Remove(c.cgroup_path()));
   }
-  Keep(first, parts_.cgroups.Remove(pod.cgroup_path()));
+  Keep(first, Annotate(parts_.pod_cgroups.Remove(pod.cgroup_path()), "pod cgroup"));
   if (first.ok()) first = sys::RemoveTreeAt(AT_FDCWD, PodDir(pod.id()));
   return first;
 }
@@ -217,6 +230,7 @@ absl::Status Engine::RemovePod(absl::string_view id_text) {
   RETURN_IF_ERROR(StopPodLocked(*id));
   for (const state::v1::Container& c : registry_.ContainersOf(*id)) RETURN_IF_ERROR(RemoveContainerLocked(c));
   RETURN_IF_ERROR(registry_.ForgetPod(*id));
+  parts_.confinement.selinux->Release(pod->selinux_level());
   pod_names_.Release(NameOf(pod->spec()));
   return absl::OkStatus();
 }

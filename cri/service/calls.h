@@ -24,6 +24,9 @@ struct DaemonInfo {
   std::string config;   // as TOML
   spec::Features features;
   cdi::Registry* cdi = nullptr;  // outlives the calls
+  struct {
+    bool seccomp = false, apparmor = false, selinux = false;  // what the host can confine with
+  } confinement;
 };
 
 // Thread-safe. Every call may block; the codes are those of pod::Engine and image::Store.
@@ -44,6 +47,7 @@ class Calls {
   BERTH_CALL(RemovePodSandbox);
   BERTH_CALL(PodSandboxStatus);
   BERTH_CALL(ListPodSandbox);
+  BERTH_CALL(UpdatePodSandboxResources);
   // container_calls.cc
   BERTH_CALL(CreateContainer);
   BERTH_CALL(StartContainer);

@@ -6,6 +6,16 @@
 #include "runtime/base/json.h"
 
 namespace berth::service {
+namespace {
+
+Json ResourcesInfo(const state::v1::Resources& r) {
+  return {{"cpuPeriod", r.cpu_period()},
+          {"cpuQuota", r.cpu_quota()},
+          {"cpuShares", r.cpu_shares()},
+          {"memoryLimitInBytes", r.memory_limit()}};
+}
+
+}  // namespace
 
 absl::Status Calls::RunPodSandbox(const pod::CallContext& call, const v1::RunPodSandboxRequest& request,
                                   v1::RunPodSandboxResponse& out) {
@@ -39,9 +49,19 @@ absl::Status Calls::PodSandboxStatus(const pod::CallContext&, const v1::PodSandb
                  {"cgroupPath", pod.cgroup_path()},
                  {"netnsPath", pod.netns_path()},
                  {"logDirectory", pod.spec().log_directory()}};
+    if (pod.spec().has_overhead()) info["overhead"] = ResourcesInfo(pod.spec().overhead());
+    if (pod.spec().has_resources()) info["resources"] = ResourcesInfo(pod.spec().resources());
     (*out.mutable_info())["info"] = DumpJson(info);
   }
   return absl::OkStatus();
+}
+
+absl::Status Calls::UpdatePodSandboxResources(const pod::CallContext&,
+                                              const v1::UpdatePodSandboxResourcesRequest& request,
+                                              v1::UpdatePodSandboxResourcesResponse&) {
+  const state::v1::Resources overhead = ToResources(request.overhead()), resources = ToResources(request.resources());
+  return engine_.UpdatePodResources(request.pod_sandbox_id(), request.has_overhead() ? &overhead : nullptr,
+                                    request.has_resources() ? &resources : nullptr);
 }
 
 absl::Status Calls::ListPodSandbox(const pod::CallContext&, const v1::ListPodSandboxRequest& request,

@@ -47,12 +47,12 @@ int PlanFds::Borrow(int fd) {
 }
 
 absl::StatusOr<std::unique_ptr<LaunchPlanner>> LaunchPlanner::Create(cgroup::Hierarchy& cgroups,
-                                                                     security::SeccompCache& seccomp,
+                                                                     security::Confinement& confinement,
                                                                      LaunchOptions options) {
   ASSIGN_OR_RETURN(rootfs::DeviceNodes devices, rootfs::DeviceNodes::Open());
   ASSIGN_OR_RETURN(uint64_t available, security::AvailableCapabilities());
   return std::unique_ptr<LaunchPlanner>(
-      new LaunchPlanner(cgroups, seccomp, std::move(options), std::move(devices), available));
+      new LaunchPlanner(cgroups, confinement, std::move(options), std::move(devices), available));
 }
 
 absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
@@ -62,10 +62,10 @@ absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {
   state::v1::Container edited = input.container;
   ApplyCdi(edits, *edited.mutable_spec());
   ASSIGN_OR_RETURN(std::vector<state::v1::Mount> device_mounts, MountsOf(edits));
-  return PlanEdited({input.pod, edited, input.image, std::move(input.pod_dir), std::move(input.rootfs),
-                     std::move(device_mounts), std::move(input.config_volumes), std::move(input.image_volumes),
-                     std::move(input.target_pid_ns)},
-                    edits);
+  return PlanEdited(
+      {input.pod, edited, input.image, std::move(input.pod_dir), std::move(input.rootfs), std::move(device_mounts),
+       std::move(input.config_volumes), std::move(input.image_volumes), std::move(input.target_pid_ns)},
+      edits);
 }
 
 absl::StatusOr<Launch> LaunchPlanner::PlanEdited(LaunchInput input, const cdi::Edits& edits) {

@@ -24,6 +24,14 @@ void Cgroup::AddTo(std::vector<int>* fds, shim::v1::CgroupJoin* join) const {
   join->set_v1_freezer_fd(add(fds_.v1_freezer));
 }
 
+absl::Status CheckMemory(const Limits& limits, const Stats& stats) {
+  if (!limits.memory || *limits.memory < 0 || static_cast<uint64_t>(*limits.memory) >= stats.memory_working_set) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat("memory_limit_in_bytes: ", *limits.memory, " is below the ",
+                                                    stats.memory_working_set, " bytes in use"));
+}
+
 absl::StatusOr<std::unique_ptr<Hierarchy>> Hierarchy::OpenV2(absl::string_view root) {
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(root, O_RDONLY | O_DIRECTORY));
   struct statfs fs;

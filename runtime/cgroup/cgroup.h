@@ -5,6 +5,8 @@
 // for one that is empty, relative, "/", or holds "." or "..".
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -67,8 +69,19 @@ class Hierarchy {
   virtual absl::StatusOr<Cgroup> Create(absl::string_view path, const Limits& limits) = 0;
   // NotFound when it does not exist.
   virtual absl::StatusOr<Cgroup> Open(absl::string_view path) = 0;
-  // Not atomic: on error the limits before the failing one are in force.
-  virtual absl::Status Update(absl::string_view path, const Limits& limits) = 0;
+  // All or nothing: on error the former limits are in force, as far as files hold them (device rules are not taken
+  // back). The answer is what Restore needs to take the update back later. FailedPrecondition naming
+  // memory_limit_in_bytes when more memory is in use than that and cannot be given up. NotFound when there is no such
+  // cgroup.
+  virtual absl::StatusOr<std::vector<FileWrite>> Update(absl::string_view path, const Limits& limits) = 0;
+  virtual absl::Status Restore(absl::string_view path, const std::vector<FileWrite>& former) = 0;
+  // Makes the controllers available to the cgroups beneath it, before they have processes: enabling one later moves
+  // them. FailedPrecondition when processes are in it itself. With v1 there is nothing to do.
+  virtual absl::Status EnableControllers(absl::string_view path) = 0;
+  // Its processes and those beneath it.
+  virtual absl::StatusOr<std::vector<pid_t>> Pids(absl::string_view path) = 0;
+  // Whether it has neither processes nor cgroups beneath it. False when it does not exist.
+  virtual bool IsUnused(absl::string_view path) = 0;
   // Removes it and the cgroups beneath it. Retried while the kernel says EBUSY (processes that are
   // not reaped yet) until `timeout`; then FailedPrecondition with EBUSY. OK when it is not there.
   virtual absl::Status Remove(absl::string_view path, absl::Duration timeout = absl::Seconds(2)) = 0;

@@ -17,8 +17,10 @@
 #include "absl/strings/ascii.h"
 #include "absl/time/clock.h"
 #include "runtime/cgroup/device_program.h"
+#include "runtime/cgroup/oom_score.h"
 #include "runtime/sys/clone.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/older_kernel.h"
 
 namespace berth::cgroup {
 namespace {
@@ -103,12 +105,91 @@ TEST_F(V1Test, CreatesWithLimitsAndRemoves) {
 TEST_F(V1Test, UpdatesInAnyDirection) {
   ASSERT_TRUE(h_->Create(path_, {.cpu_quota = 20000, .cpu_period = 50000, .memory = 64 << 20}).ok());
   for (int64_t mib : {32, 256, 16}) {
-    absl::Status status = h_->Update(path_, {.cpu_quota = mib * 1000, .cpu_period = 100000, .memory = mib << 20});
+    absl::Status status =
+        h_->Update(path_, {.cpu_quota = mib * 1000, .cpu_period = 100000, .memory = mib << 20}).status();
     EXPECT_TRUE(status.ok()) << status;
     EXPECT_EQ(ReadV1("memory", path_, "memory.limit_in_bytes"), absl::StrCat(mib << 20));
   }
   EXPECT_TRUE(h_->Update(path_, {.memory = -1}).ok());
   EXPECT_EQ(h_->ReadStats(path_)->memory_limit, std::nullopt);
+}
+
+TEST_F(V1Test, AnUpdateThatFailsChangesNothing) {
+  ASSERT_TRUE(h_->Create(path_, {}).ok());
+  const auto look = [&] {
+    return absl::StrCat(ReadV1("cpu", path_, "cpu.shares"), " ", ReadV1("cpu", path_, "cpu.cfs_quota_us"), " ",
+                        ReadV1("cpu", path_, "cpu.cfs_period_us"), " ",
+                        ReadV1("memory", path_, "memory.limit_in_bytes"), " ", ReadV1("cpuset", path_, "cpuset.cpus"));
+  };
+  const std::string before = look();
+  auto refused = h_->Update(
+      path_, {.cpu_shares = 512, .cpu_quota = 20000, .cpu_period = 50000, .cpuset_cpus = "4000", .memory = 64 << 20});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument) << refused.status();
+  EXPECT_EQ(look(), before);
+}
+
+TEST_F(V1Test, AnUpdateCanBeTakenBack) {
+  ASSERT_TRUE(h_->Create(path_, {.cpu_shares = 300}).ok());
+  const std::string unlimited = ReadV1("memory", path_, "memory.limit_in_bytes");
+  auto former = h_->Update(path_, {.cpu_shares = 512, .memory = 64 << 20});
+  ASSERT_TRUE(former.ok()) << former.status();
+  absl::Status restored = h_->Restore(path_, *former);
+  EXPECT_TRUE(restored.ok()) << restored;
+  EXPECT_EQ(ReadV1("cpu", path_, "cpu.shares"), "300");
+  EXPECT_EQ(ReadV1("memory", path_, "memory.limit_in_bytes"), unlimited);
+}
+
+TEST_F(V1Test, LessMemoryThanIsUsedIsRefused) {
+  auto cgroup = h_->Create(path_, {.memory = 64 << 20});
+  ASSERT_TRUE(cgroup.ok()) << cgroup.status();
+  const pid_t pid = Start(*cgroup, [] {
+    auto* p = static_cast<volatile char*>(malloc(24 << 20));
+    for (int i = 0; i < 24 << 20; i += 4096) p[i] = 1;
+    return Forever();
+  });
+  for (int i = 0; i < 2000 && h_->ReadStats(path_)->memory_rss < 24 << 20; ++i) absl::SleepFor(absl::Milliseconds(5));
+  absl::Status refused = h_->Update(path_, {.memory = 8 << 20}).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("memory_limit_in_bytes"));
+  EXPECT_EQ(h_->ReadStats(path_)->memory_limit, uint64_t{64 << 20});
+  ASSERT_TRUE(h_->Kill(path_).ok());
+  EXPECT_EQ(Wait(pid), 128 + SIGKILL);
+}
+
+TEST_F(V1Test, OomScoresThatWereInheritedAreReplaced) {
+  auto cgroup = h_->Create(path_, {});
+  ASSERT_TRUE(cgroup.ok()) << cgroup.status();
+  const auto with_score = [&](const char* score) {
+    return Start(*cgroup, [score] {
+      if (!sys::WriteFileAt(AT_FDCWD, "/proc/self/oom_score_adj", score).ok()) return 1;
+      return Forever();
+    });
+  };
+  const auto score = [](pid_t pid) { return *sys::ReadFile(absl::StrCat("/proc/", pid, "/oom_score_adj")); };
+  const pid_t inherited = with_score("500"), own = with_score("700");
+  for (int i = 0; i < 2000 && (score(inherited) != "500\n" || score(own) != "700\n"); ++i) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  absl::Status replaced = ReplaceOomScore(*h_, path_, 500, 600);
+  EXPECT_TRUE(replaced.ok()) << replaced;
+  EXPECT_EQ(score(inherited), "600\n");
+  EXPECT_EQ(score(own), "700\n");
+  ASSERT_TRUE(h_->Kill(path_).ok());
+  Wait(inherited);
+  Wait(own);
+}
+
+TEST_F(V1Test, UnusedMeansNeitherProcessesNorChildren) {
+  auto cgroup = h_->Create(path_, {});
+  ASSERT_TRUE(cgroup.ok()) << cgroup.status();
+  EXPECT_TRUE(h_->IsUnused(path_));
+  EXPECT_FALSE(h_->IsUnused(TestPath()));
+  EXPECT_FALSE(h_->IsUnused(path_ + "/none"));
+  const pid_t pid = Start(*cgroup, [] { return Forever(); });
+  for (int i = 0; i < 2000 && h_->IsUnused(path_); ++i) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_FALSE(h_->IsUnused(path_));
+  ASSERT_TRUE(h_->Kill(path_).ok());
+  Wait(pid);
 }
 
 TEST_F(V1Test, ALimitWithoutItsControllerNamesTheFieldAndLeavesNothing) {
@@ -121,7 +202,8 @@ TEST_F(V1Test, ALimitWithoutItsControllerNamesTheFieldAndLeavesNothing) {
 
 TEST_F(V1Test, RefusesBadPathsAndValues) {
   EXPECT_EQ(h_->Create("/a/../../b", {}).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(h_->Create(path_, {.unified = {{"memory.high", "1"}}}).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(h_->Create(path_, {.unified = {{"memory.high", "1"}}}).status().code(),
+            absl::StatusCode::kFailedPrecondition);
   auto refused = h_->Create(path_, {.cpuset_cpus = "4000"});
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("cpuset_cpus = 4000"));
   EXPECT_NE(access(("/sys/fs/cgroup/cpuset" + path_).c_str(), F_OK), 0);
@@ -225,6 +307,24 @@ TEST_F(V2Test, ChildrenAreBornInItAndKilledAtOnce) {
   EXPECT_EQ(h_->Open(path_).status().code(), absl::StatusCode::kNotFound);
 }
 
+// FALLBACK(linux<5.14) of runtime/cgroup/v2.cc
+TEST_F(V2Test, WithoutCgroupKillMembersAreSignalled) {
+  auto cgroup = h_->Create(path_, {});
+  ASSERT_TRUE(cgroup.ok()) << cgroup.status();
+  const pid_t pid = Start(*cgroup, [] { return Forever(); });
+  const std::string top = TestPath();  // named after this process
+  auto report = sys::OnOlderKernel({{SYS_openat, ENOENT, 1, {}, 0, "cgroup.kill"}}, [&] {
+    auto opened = h_->Open(path_);
+    std::vector<int> fds;
+    shim::v1::CgroupJoin join;
+    opened->AddTo(&fds, &join);
+    return absl::StrCat(join.kill_fd(), " ", h_->Kill(top).ToString());
+  });
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(*report, "-1 OK");
+  EXPECT_EQ(Wait(pid), 128 + SIGKILL);
+}
+
 TEST_F(V2Test, KillDescriptorKills) {
   auto cgroup = h_->Create(path_, {});
   ASSERT_TRUE(cgroup.ok()) << cgroup.status();
@@ -237,6 +337,51 @@ TEST_F(V2Test, KillDescriptorKills) {
   const pid_t pid = Start(*cgroup, [] { return Forever(); });
   EXPECT_EQ(write(fds[join.kill_fd()], "1", 1), 1);
   EXPECT_EQ(Wait(pid), 128 + SIGKILL);
+}
+
+// One without domains: what is threaded cannot hold a container, and a clone into it would only say EOPNOTSUPP.
+TEST_F(V2Test, NothingIsMadeBeneathAThreadedCgroup) {
+  ASSERT_TRUE(h_->Create(TestPath() + "/threads", {}).ok());
+  ASSERT_TRUE(sys::WriteFileAt(AT_FDCWD, absl::StrCat(root_, TestPath(), "/threads/cgroup.type"), "threaded").ok());
+  absl::Status status = h_->Create(TestPath() + "/threads/container", {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("threaded"));
+  EXPECT_EQ(h_->Open(TestPath() + "/threads/container").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(V2Test, LimitsAreUpdatedAndTakenBack) {
+  auto cgroup = h_->Create(path_, {.cpu_quota = 20000, .cpu_period = 50000, .memory = 64 << 20, .pids = 30});
+  if (!cgroup.ok()) GTEST_SKIP() << "not all controllers are v2's: " << cgroup.status();
+  const auto read = [&](const char* file) { return *sys::ReadFile(absl::StrCat(root_, path_, "/", file)); };
+  EXPECT_EQ(read("cpu.max"), "20000 50000\n");
+  EXPECT_EQ(read("memory.max"), absl::StrCat(64 << 20, "\n"));
+  auto former = h_->Update(path_, {.cpu_quota = -1, .cpuset_cpus = "0", .memory = -1, .pids = -1});
+  ASSERT_TRUE(former.ok()) << former.status();
+  EXPECT_EQ(read("cpu.max"), "max 100000\n");
+  EXPECT_EQ(read("cpuset.cpus"), "0\n");
+  ASSERT_TRUE(h_->Restore(path_, *former).ok());
+  EXPECT_EQ(read("cpu.max"), "20000 50000\n");
+  EXPECT_EQ(read("cpuset.cpus"), "\n");
+  EXPECT_EQ(read("memory.max"), absl::StrCat(64 << 20, "\n"));
+  EXPECT_EQ(read("pids.max"), "30\n");
+  EXPECT_FALSE(h_->Update(path_, {.cpu_quota = 30000, .pids = 40, .unified = {{"memory.high", "nonsense"}}}).ok());
+  EXPECT_EQ(read("cpu.max"), "20000 50000\n");
+  EXPECT_EQ(read("pids.max"), "30\n");
+}
+
+TEST_F(V2Test, CountsOomKillsOfTheCgroupAndThoseBeneath) {
+  auto cgroup = h_->Create(path_, {.memory = 8 << 20});
+  if (!cgroup.ok()) GTEST_SKIP() << "memory is not v2's: " << cgroup.status();
+  EXPECT_EQ(Wait(Start(*cgroup,
+                       [] {
+                         for (;;) {
+                           auto* p = static_cast<volatile char*>(malloc(1 << 20));
+                           for (int i = 0; i < 1 << 20; i += 4096) p[i] = 1;
+                         }
+                         return 0;
+                       })),
+            128 + SIGKILL);
+  EXPECT_GE(h_->ReadStats(path_)->oom_kills, 1u);  // still readable when the last process has died
 }
 
 TEST_F(V2Test, ALimitWithoutItsControllerNamesTheField) {

@@ -17,6 +17,10 @@ struct V1Tree {
   sys::UniqueFd root;
 };
 
+// FailedPrecondition when the memory limit is below what is in use and cannot simply be dropped: v2 would answer such a
+// limit with the OOM killer.
+absl::Status CheckMemory(const Limits& limits, const Stats& stats);
+
 absl::StatusOr<std::vector<V1Tree>> FindV1Trees(absl::string_view root);
 std::unique_ptr<Hierarchy> MakeV1(std::vector<V1Tree> trees);
 std::unique_ptr<Hierarchy> MakeV2(sys::UniqueFd root);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 
 namespace berth::cgroup {
 namespace {
@@ -21,17 +22,19 @@ absl::Status Validate(const Limits& l) {
   if (l.cpu_period && (*l.cpu_period < 1000 || *l.cpu_period > 1000000)) {
     return Bad("cpu_period", "not within 1000 and 1000000 µs");
   }
-  if (l.memory && *l.memory < -1) return Bad("memory_limit", "negative");
-  if (l.memory_swap && *l.memory_swap < -1) return Bad("memory_swap_limit", "negative");
+  if (l.memory && *l.memory < -1) return Bad("memory_limit_in_bytes", "negative");
+  if (l.memory_swap && *l.memory_swap < -1) return Bad("memory_swap_limit_in_bytes", "negative");
   if (l.memory_swap && *l.memory_swap != -1) {
-    if (!l.memory) return Bad("memory_swap_limit", "given without memory_limit");
-    if (*l.memory == -1 || *l.memory_swap < *l.memory) return Bad("memory_swap_limit", "below memory_limit");
+    if (!l.memory) return Bad("memory_swap_limit_in_bytes", "given without memory_limit_in_bytes");
+    if (*l.memory == -1 || *l.memory_swap < *l.memory) {
+      return Bad("memory_swap_limit_in_bytes", "below memory_limit_in_bytes");
+    }
   }
-  if (l.pids && (*l.pids == 0 || *l.pids < -1)) return Bad("pids", "has to be positive or -1");
-  for (const std::string* list : {&l.cpuset_cpus, &l.cpuset_mems}) {
-    for (char c : *list) {
-      if (!absl::ascii_isdigit(c) && c != '-' && c != ',')
-        return Bad("cpuset", absl::StrCat("'", *list, "' is no list"));
+  if (l.pids && (*l.pids == 0 || *l.pids < -1)) return Bad("pids_limit", "has to be positive or -1");
+  for (const auto& [field, list] :
+       {std::pair<const char*, const std::string&>{"cpuset_cpus", l.cpuset_cpus}, {"cpuset_mems", l.cpuset_mems}}) {
+    for (char c : list) {
+      if (!absl::ascii_isdigit(c) && c != '-' && c != ',') return Bad(field, absl::StrCat("'", list, "' is no list"));
     }
   }
   for (const auto& [size, bytes] : l.hugepages) {
@@ -52,8 +55,9 @@ void AddHugepages(const Limits& l, absl::string_view suffix, absl::string_view r
     const std::string value = absl::StrCat(bytes);
     // A limit of no pages is what every pod has that asks for none, also where there is no
     // controller to say so.
-    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits", bytes == 0});
-    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", rsvd_suffix), value, "hugepage_limits", true});
+    out.push_back(
+        {"hugetlb", absl::StrCat("hugetlb.", size, ".", suffix), value, "hugepage_limits", false, bytes == 0});
+    out.push_back({"hugetlb", absl::StrCat("hugetlb.", size, ".", rsvd_suffix), value, "hugepage_limits", true, true});
   }
 }
 
@@ -117,7 +121,7 @@ uint64_t WeightOfShares(uint64_t shares) {
 
 absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
   RETURN_IF_ERROR(Validate(l));
-  if (!l.unified.empty()) return Bad("unified", "this machine has cgroup v1");
+  if (!l.unified.empty()) return absl::FailedPreconditionError("unified: this machine has cgroup v1");
   std::vector<FileWrite> out;
   if (l.cpu_shares) {
     const uint64_t shares = std::clamp<uint64_t>(*l.cpu_shares, 2, 262144);
@@ -128,14 +132,15 @@ absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& l) {
   if (!l.cpuset_cpus.empty()) out.push_back({"cpuset", "cpuset.cpus", l.cpuset_cpus, "cpuset_cpus"});
   if (!l.cpuset_mems.empty()) out.push_back({"cpuset", "cpuset.mems", l.cpuset_mems, "cpuset_mems"});
   if (l.memory) {
-    out.push_back({"memory", "memory.limit_in_bytes", absl::StrCat(*l.memory), "memory_limit"});
+    out.push_back({"memory", "memory.limit_in_bytes", absl::StrCat(*l.memory), "memory_limit_in_bytes"});
     // Without swap accounting there is no such file, and no way to limit swap.
     out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(l.memory_swap.value_or(*l.memory)),
-                   "memory_swap_limit", true});
+                   "memory_swap_limit_in_bytes", true});
   } else if (l.memory_swap) {
-    out.push_back({"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap), "memory_swap_limit", true});
+    out.push_back(
+        {"memory", "memory.memsw.limit_in_bytes", absl::StrCat(*l.memory_swap), "memory_swap_limit_in_bytes", true});
   }
-  if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids"});
+  if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids_limit"});
   AddHugepages(l, "limit_in_bytes", "rsvd.limit_in_bytes", out);
   if (l.devices) RETURN_IF_ERROR(AddDevicesV1(*l.devices, out));
   if (l.block_io) AddBlockIoV1(*l.block_io, out);
@@ -159,17 +164,41 @@ absl::StatusOr<std::vector<FileWrite>> PlanV2(const Limits& l) {
     // there.
     int64_t swap = *l.memory == -1 ? -1 : l.memory_swap.value_or(*l.memory);
     if (swap != -1) swap -= *l.memory;
-    out.push_back({"memory", "memory.swap.max", OrMax(swap), "memory_swap_limit", true});
-    out.push_back({"memory", "memory.max", OrMax(*l.memory), "memory_limit"});
+    out.push_back({"memory", "memory.swap.max", OrMax(swap), "memory_swap_limit_in_bytes", true});
+    out.push_back({"memory", "memory.max", OrMax(*l.memory), "memory_limit_in_bytes"});
   } else if (l.memory_swap) {
-    out.push_back({"memory", "memory.swap.max", "max", "memory_swap_limit", true});
+    out.push_back({"memory", "memory.swap.max", "max", "memory_swap_limit_in_bytes", true});
   }
-  if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids"});
+  if (l.pids) out.push_back({"pids", "pids.max", OrMax(*l.pids), "pids_limit"});
   AddHugepages(l, "max", "rsvd.max", out);
   if (l.block_io) AddBlockIoV2(*l.block_io, out);
   for (const auto& [key, value] : l.unified) {
     RETURN_IF_ERROR(ValidateUnifiedKey(key));
     out.push_back({key.substr(0, key.find('.')), key, value, absl::StrCat("unified ", key)});
+  }
+  return out;
+}
+
+std::vector<FileWrite> PlanRestore(const FileWrite& write, absl::string_view present) {
+  if (write.controller == "devices") return {};
+  std::vector<FileWrite> out;
+  const auto add = [&](absl::string_view value) {
+    out.push_back(write);
+    out.back().value = std::string(value);
+  };
+  std::string devices;
+  for (absl::string_view line : absl::StrSplit(present, '\n', absl::SkipEmpty())) {
+    add(line);
+    absl::StrAppend(&devices, "\n", line.substr(0, line.find(' ')), "\n");
+  }
+  if (write.file == "io.max") {
+    // One line for each device; a device that had none gets one that limits nothing.
+    const std::string device = write.value.substr(0, write.value.find(' '));
+    if (!absl::StrContains(devices, absl::StrCat("\n", device, "\n"))) {
+      add(absl::StrCat(device, " rbps=max wbps=max riops=max wiops=max"));
+    }
+  } else if (out.empty()) {
+    add("\n");  // an empty list; a write of nothing would be none
   }
   return out;
 }

@@ -48,13 +48,14 @@ struct FileWrite {
   std::string controller;
   std::string file;
   std::string value;
-  std::string field;      // of the request, for messages
-  bool optional = false;  // the file may be missing
+  std::string field;                 // of the request, for messages
+  bool optional = false;             // the file may be missing
+  bool controller_optional = false;  // its whole controller may be; where that is, the file has to be too
   friend bool operator==(const FileWrite&, const FileWrite&) = default;
 };
 
-// In the order of writing. InvalidArgument naming the field: a value outside of its range,
-// memory_swap below memory, a page size or unified key that is malformed, `unified` on v1. Device
+// In the order of writing, `unified` last. InvalidArgument naming the field: a value outside of its range, a swap limit
+// below the memory limit, a page size or unified key that is malformed; FailedPrecondition: `unified` on v1. Device
 // rules of v2 are a program, not a file.
 absl::StatusOr<std::vector<FileWrite>> PlanV1(const Limits& limits);
 absl::StatusOr<std::vector<FileWrite>> PlanV2(const Limits& limits);
@@ -64,5 +65,9 @@ absl::StatusOr<std::vector<FileWrite>> PlanV2(const Limits& limits);
 // log2(shares), rounded up. Before, a straight line gave 1024 shares a weight of 39, well below the
 // 100 of a cgroup that nobody configured.
 uint64_t WeightOfShares(uint64_t shares);
+
+// The writes that make a file, which `write` is about to change, what its text `present` says: those that have to be
+// done again when a change is taken back. None for a file that cannot be restored so.
+std::vector<FileWrite> PlanRestore(const FileWrite& write, absl::string_view present);
 
 }  // namespace berth::cgroup

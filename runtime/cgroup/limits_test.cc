@@ -16,7 +16,8 @@ using ::testing::IsEmpty;
 std::vector<std::string> Lines(const absl::StatusOr<std::vector<FileWrite>>& plan) {
   std::vector<std::string> out;
   if (!plan.ok()) return {std::string(plan.status().message())};
-  for (const FileWrite& w : *plan) out.push_back(absl::StrCat(w.file, "=", w.value, w.optional ? "?" : ""));
+  for (const FileWrite& w : *plan)
+    out.push_back(absl::StrCat(w.file, "=", w.value, w.optional || w.controller_optional ? "?" : ""));
   return out;
 }
 
@@ -114,6 +115,29 @@ TEST(LimitsTest, DevicesOfV1) {
               ElementsAre("devices.deny=a", "devices.allow=c 1:3 rw", "devices.allow=b 8:* rwm",
                           "devices.allow=b 9:1 r", "devices.allow=c 9:1 r"));
   EXPECT_THAT(Lines(PlanV2({.devices = DefaultDeviceRules()})), IsEmpty());
+}
+
+TEST(LimitsTest, RestoringWritesWhatWasThere) {
+  const auto values = [](const FileWrite& write, absl::string_view present) {
+    std::vector<std::string> out;
+    for (const FileWrite& w : PlanRestore(write, present)) out.push_back(w.file + "=" + w.value);
+    return out;
+  };
+  EXPECT_THAT(values({"memory", "memory.max", "5"}, "max\n"), ElementsAre("memory.max=max"));
+  EXPECT_THAT(values({"cpuset", "cpuset.cpus", "0"}, "\n"), ElementsAre("cpuset.cpus=\n"));
+  EXPECT_THAT(values({"devices", "devices.allow", "a"}, "a *:* rwm\n"), IsEmpty());
+  EXPECT_THAT(values({"io", "io.max", "8:0 rbps=1"}, "8:0 rbps=9 wbps=max riops=max wiops=max\n"),
+              ElementsAre("io.max=8:0 rbps=9 wbps=max riops=max wiops=max"));
+  EXPECT_THAT(values({"io", "io.max", "8:0 rbps=1"}, ""),
+              ElementsAre("io.max=8:0 rbps=max wbps=max riops=max wiops=max"));
+}
+
+TEST(LimitsTest, HugepagesOfNoneNeedNoController) {
+  auto plan = PlanV2({.hugepages = {{"2MB", 0}, {"1GB", 5}}});
+  ASSERT_TRUE(plan.ok());
+  EXPECT_FALSE((*plan)[0].controller_optional);  // 1GB, 5
+  EXPECT_TRUE((*plan)[2].controller_optional);   // 2MB, none
+  EXPECT_FALSE((*plan)[2].optional);             // but a size that the controller does not know is an error
 }
 
 TEST(PathTest, AcceptsOnlyAbsoluteCleanPaths) {

@@ -48,6 +48,17 @@ absl::Status RemoveAt(int parent, const std::string& name, absl::Time deadline) 
 
 enum class Outcome { kDone, kRetry };
 
+// The kernel's refusal in the words of CRI: a bad value, or one that cannot be now and here.
+absl::Status Refused(const absl::Status& status, const FileWrite& write) {
+  const std::string text = absl::StrCat(write.field, " = ", write.value, ": ", status.message());
+  const int err = ErrnoOf(status);
+  if (err == EINVAL || err == ERANGE || err == E2BIG) return absl::InvalidArgumentError(text);
+  if (err == EBUSY || err == EACCES || err == EPERM || err == ENOSPC || err == ENODEV || err == EOPNOTSUPP) {
+    return absl::FailedPreconditionError(text);
+  }
+  return Annotate(status, absl::StrCat(write.field, " = ", write.value));
+}
+
 // A file of a cgroup, kept open for as long as the next write is to it too: device rules are many.
 class OpenFile {
  public:
@@ -74,7 +85,7 @@ absl::StatusOr<Outcome> WriteOne(int dir, const FileWrite& write, OpenFile& file
         absl::StrCat(write.field, ": this machine has no '", write.file, "' (controller ", write.controller, ")"));
   }
   if (err == EINVAL || err == EBUSY) return Outcome::kRetry;
-  return Annotate(status, absl::StrCat(write.field, " = ", write.value));
+  return Refused(status, write);
 }
 
 }  // namespace
@@ -119,24 +130,36 @@ absl::Status RemoveTree(int root, absl::string_view path, absl::Time deadline) {
   return RemoveAt(parent.valid() ? parent.get() : root, name, deadline);
 }
 
-absl::StatusOr<int> SignalTree(int dir) {
-  int seen = 0;
+absl::StatusOr<std::vector<pid_t>> ReadPids(int dir) {
+  std::vector<pid_t> pids;
   ASSIGN_OR_RETURN(std::vector<std::string> children, Children(dir));
   for (const std::string& child : children) {
     auto sub = sys::OpenBeneath(dir, child, O_RDONLY | O_DIRECTORY);
     if (!sub.ok()) continue;
-    ASSIGN_OR_RETURN(const int n, SignalTree(sub->get()));
-    seen += n;
+    ASSIGN_OR_RETURN(const std::vector<pid_t> below, ReadPids(sub->get()));
+    pids.insert(pids.end(), below.begin(), below.end());
   }
-  ASSIGN_OR_RETURN(std::string procs, sys::ReadFileAt(dir, "cgroup.procs", 16 << 20));
-  for (absl::string_view line : absl::StrSplit(procs, '\n', absl::SkipEmpty())) {
+  auto procs = sys::ReadFileAt(dir, "cgroup.procs", 16 << 20);
+  if (ErrnoOf(procs.status()) == EOPNOTSUPP) return pids;  // a threaded cgroup's processes are listed above it
+  RETURN_IF_ERROR(procs);
+  for (absl::string_view line : absl::StrSplit(*procs, '\n', absl::SkipEmpty())) {
     pid_t pid = 0;
     // 0 is a process of another pid namespace.
-    if (!absl::SimpleAtoi(line, &pid) || pid <= 0) continue;
-    ++seen;
-    kill(pid, SIGKILL);
+    if (absl::SimpleAtoi(line, &pid) && pid > 0) pids.push_back(pid);
   }
-  return seen;
+  return pids;
+}
+
+absl::StatusOr<int> SignalTree(int dir) {
+  ASSIGN_OR_RETURN(const std::vector<pid_t> pids, ReadPids(dir));
+  for (pid_t pid : pids) kill(pid, SIGKILL);
+  return static_cast<int>(pids.size());
+}
+
+bool IsUnusedDir(int dir) {
+  auto children = Children(dir);
+  auto pids = ReadPids(dir);
+  return children.ok() && children->empty() && pids.ok() && pids->empty();
 }
 
 std::string ReadOrEmpty(int dir, const char* file) {
@@ -152,9 +175,21 @@ absl::Status WriteLimits(int dir, const std::vector<FileWrite>& writes) {
     if (outcome == Outcome::kRetry) again.push_back(&write);
   }
   for (const FileWrite* write : again) {
-    RETURN_IF_ERROR(sys::WriteFileAt(dir, write->file, write->value), write->field, " = ", write->value);
+    if (absl::Status status = sys::WriteFileAt(dir, write->file, write->value); !status.ok()) {
+      return Refused(status, *write);
+    }
   }
   return absl::OkStatus();
+}
+
+std::vector<FileWrite> PlanUndo(int dir, const std::vector<FileWrite>& writes) {
+  std::vector<FileWrite> undo;
+  for (auto write = writes.rbegin(); write != writes.rend(); ++write) {
+    auto present = sys::ReadFileAt(dir, write->file);
+    if (!present.ok()) continue;  // missing, or a trigger that holds no value
+    for (FileWrite& back : PlanRestore(*write, *present)) undo.push_back(std::move(back));
+  }
+  return undo;
 }
 
 }  // namespace berth::cgroup

@@ -2,6 +2,8 @@
 // Thread-safe.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <vector>
 
@@ -33,9 +35,19 @@ absl::StatusOr<int> SignalTree(int dir);
 // The text of a file in `dir`; "" when it is missing or cannot be read.
 std::string ReadOrEmpty(int dir, const char* file);
 
-// Does the writes to the files of `dir`. A write that is refused because of another value not set
-// yet (EINVAL, EBUSY: period and quota, memory and swap) is done again after the others.
-// FailedPrecondition naming the field when a file that is not optional is missing.
+// Does the writes to the files of `dir`. A write that is refused because of another value not set yet (EINVAL, EBUSY:
+// period and quota, memory and swap) is done again after the others. Errors name the field: InvalidArgument for a value
+// that the kernel does not take, FailedPrecondition for a missing file that is not optional and for what the present
+// state does not allow.
 absl::Status WriteLimits(int dir, const std::vector<FileWrite>& writes);
+
+// What undoes the writes, from the files as they are now; in the order of undoing.
+std::vector<FileWrite> PlanUndo(int dir, const std::vector<FileWrite>& writes);
+
+// The processes of `dir` and of the cgroups beneath it, as this process's pid namespace numbers them.
+absl::StatusOr<std::vector<pid_t>> ReadPids(int dir);
+
+// Whether no process lives in `dir` or beneath it and there is no cgroup beneath it.
+bool IsUnusedDir(int dir);
 
 }  // namespace berth::cgroup

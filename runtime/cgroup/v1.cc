@@ -63,10 +63,36 @@ class V1 final : public Hierarchy {
     return OpenFiles(path, dirs);
   }
 
-  absl::Status Update(absl::string_view path, const Limits& limits) override {
+  absl::StatusOr<std::vector<FileWrite>> Update(absl::string_view path, const Limits& limits) override {
     ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV1(limits));
-    auto open = [&](const V1Tree& tree) { return OpenDir(tree.root.get(), path); };
-    return Annotate(Write(std::move(writes), open), absl::StrCat("update cgroup '", path, "'"));
+    ASSIGN_OR_RETURN(const Stats stats, ReadStats(path));
+    RETURN_IF_ERROR(CheckMemory(limits, stats));
+    std::vector<FileWrite> undo;
+    for (const V1Tree& tree : trees_) {
+      ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(tree.root.get(), path), "cgroup '", path, "' (", tree.name, ")");
+      for (FileWrite& back : PlanUndo(dir.get(), TakeOwn(tree, writes).first)) undo.push_back(std::move(back));
+    }
+    if (absl::Status status = WriteTo(path, writes); !status.ok()) {
+      WriteTo(path, undo).IgnoreError();
+      return Annotate(status, absl::StrCat("update cgroup '", path, "'"));
+    }
+    return undo;
+  }
+
+  absl::Status Restore(absl::string_view path, const std::vector<FileWrite>& former) override {
+    return Annotate(WriteTo(path, former), absl::StrCat("restore cgroup '", path, "'"));
+  }
+
+  absl::Status EnableControllers(absl::string_view) override { return absl::OkStatus(); }
+
+  absl::StatusOr<std::vector<pid_t>> Pids(absl::string_view path) override {
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(TreeOfProcesses().root.get(), path), "cgroup '", path, "'");
+    return ReadPids(dir.get());
+  }
+
+  bool IsUnused(absl::string_view path) override {
+    auto dir = OpenDir(TreeOfProcesses().root.get(), path);
+    return dir.ok() && IsUnusedDir(dir->get());
   }
 
   absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
@@ -141,6 +167,26 @@ class V1 final : public Hierarchy {
     return nullptr;
   }
 
+  // Every tree has every process; the freezer's is the one that nobody else divides further.
+  const V1Tree& TreeOfProcesses() const {
+    const V1Tree* freezer = TreeOf("freezer");
+    return freezer ? *freezer : trees_.front();
+  }
+
+  // The writes that belong to a tree, and the others.
+  static std::pair<std::vector<FileWrite>, std::vector<FileWrite>> TakeOwn(const V1Tree& tree,
+                                                                           const std::vector<FileWrite>& writes) {
+    std::pair<std::vector<FileWrite>, std::vector<FileWrite>> out;
+    for (const FileWrite& write : writes) {
+      (tree.controllers.contains(write.controller) ? out.first : out.second).push_back(write);
+    }
+    return out;
+  }
+
+  absl::Status WriteTo(absl::string_view path, std::vector<FileWrite> writes) {
+    return Write(std::move(writes), [&](const V1Tree& tree) { return OpenDir(tree.root.get(), path); });
+  }
+
   // What is opened of the cgroup whose directories are `dirs`, one for each tree.
   absl::StatusOr<Cgroup> OpenFiles(absl::string_view path, const std::vector<UniqueFd>& dirs) {
     Cgroup::Descriptors fds;
@@ -204,16 +250,14 @@ class V1 final : public Hierarchy {
   // `open` gives the cgroup's directory in a tree.
   absl::Status Write(std::vector<FileWrite> rest, absl::FunctionRef<absl::StatusOr<UniqueFd>(const V1Tree&)> open) {
     for (const V1Tree& tree : trees_) {
-      std::vector<FileWrite> own, others;
-      for (FileWrite& write : rest)
-        (tree.controllers.contains(write.controller) ? own : others).push_back(std::move(write));
+      auto [own, others] = TakeOwn(tree, rest);
       rest = std::move(others);
       if (own.empty()) continue;
       ASSIGN_OR_RETURN(UniqueFd dir, open(tree), tree.name);
       RETURN_IF_ERROR(WriteLimits(dir.get(), own));
     }
     for (const FileWrite& write : rest) {
-      if (write.optional) continue;
+      if (write.optional || write.controller_optional) continue;
       return absl::FailedPreconditionError(
           absl::StrCat(write.field, ": this machine has no cgroup controller '", write.controller, "'"));
     }

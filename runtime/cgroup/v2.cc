@@ -25,15 +25,25 @@ bool Lists(absl::string_view text, absl::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-// Before anything runs beneath: enabling a controller later waits for the whole machine. What
-// cannot be enabled shows when a limit needs its file.
-void EnableControllers(int dir) {
+// Before anything runs beneath: enabling a controller later waits for the whole machine. One by one, so that one that
+// is refused (cpu, while realtime processes run) does not keep the others away; the first error is returned.
+absl::Status EnableIn(int dir) {
   const std::string available = ReadOrEmpty(dir, "cgroup.controllers");
   const std::string enabled = ReadOrEmpty(dir, "cgroup.subtree_control");
+  absl::Status first;
   for (absl::string_view controller : kWanted) {
     if (!Lists(available, controller) || Lists(enabled, controller)) continue;
-    (void)sys::WriteFileAt(dir, "cgroup.subtree_control", absl::StrCat("+", controller));
+    absl::Status status = sys::WriteFileAt(dir, "cgroup.subtree_control", absl::StrCat("+", controller));
+    if (first.ok()) first = status;
   }
+  return first;
+}
+
+// A cgroup beneath a threaded one may not have processes, and clone(2) into it would say no more than EOPNOTSUPP.
+absl::Status CheckType(int dir) {
+  const std::string type = ReadOrEmpty(dir, "cgroup.type");
+  if (absl::StripAsciiWhitespace(type) != "domain invalid") return absl::OkStatus();
+  return absl::FailedPreconditionError("it is beneath a threaded cgroup, which can hold threads only");
 }
 
 class V2 final : public Hierarchy {
@@ -62,10 +72,37 @@ class V2 final : public Hierarchy {
     return Cgroup(std::string(path), std::move(fds));
   }
 
-  absl::Status Update(absl::string_view path, const Limits& limits) override {
+  absl::StatusOr<std::vector<FileWrite>> Update(absl::string_view path, const Limits& limits) override {
     ASSIGN_OR_RETURN(std::vector<FileWrite> writes, PlanV2(limits));
     ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
-    return Annotate(Write(dir.get(), writes, limits), absl::StrCat("update cgroup '", path, "'"));
+    ASSIGN_OR_RETURN(const Stats stats, ReadStats(path));
+    RETURN_IF_ERROR(CheckMemory(limits, stats));
+    std::vector<FileWrite> undo = PlanUndo(dir.get(), writes);
+    if (absl::Status status = Write(dir.get(), writes, limits); !status.ok()) {
+      (void)WriteLimits(dir.get(), undo);
+      return Annotate(status, absl::StrCat("update cgroup '", path, "'"));
+    }
+    return undo;
+  }
+
+  absl::Status Restore(absl::string_view path, const std::vector<FileWrite>& former) override {
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
+    return Annotate(WriteLimits(dir.get(), former), absl::StrCat("restore cgroup '", path, "'"));
+  }
+
+  absl::Status EnableControllers(absl::string_view path) override {
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
+    return Annotate(EnableIn(dir.get()), absl::StrCat("enable controllers in cgroup '", path, "'"));
+  }
+
+  absl::StatusOr<std::vector<pid_t>> Pids(absl::string_view path) override {
+    ASSIGN_OR_RETURN(UniqueFd dir, OpenDir(root_.get(), path), "cgroup '", path, "'");
+    return ReadPids(dir.get());
+  }
+
+  bool IsUnused(absl::string_view path) override {
+    auto dir = OpenDir(root_.get(), path);
+    return dir.ok() && IsUnusedDir(dir->get());
   }
 
   absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
@@ -113,16 +150,27 @@ class V2 final : public Hierarchy {
   absl::StatusOr<Cgroup> CreateIn(absl::string_view path, const std::vector<std::string>& parts,
                                   const std::vector<FileWrite>& writes, const Limits& limits, bool& made) {
     ASSIGN_OR_RETURN(UniqueFd dir, sys::OpenAt(root_.get(), ".", O_RDONLY | O_DIRECTORY));
+    absl::Status enabled;
     for (const std::string& part : parts) {
-      EnableControllers(dir.get());
+      absl::Status status = EnableIn(dir.get());
+      if (enabled.ok()) enabled = Annotate(status, absl::StrCat("above '", part, "'"));
       ASSIGN_OR_RETURN(made, MakeDir(dir.get(), part));
       ASSIGN_OR_RETURN(dir, sys::OpenBeneath(dir.get(), part, O_RDONLY | O_DIRECTORY));
     }
-    RETURN_IF_ERROR(Write(dir.get(), writes, limits));
+    RETURN_IF_ERROR(CheckType(dir.get()));
+    absl::Status status = Write(dir.get(), writes, limits);
+    // A controller that could not be enabled matters only to who needs it, and is then the reason.
+    if (!status.ok() && !enabled.ok()) {
+      return absl::Status(status.code(), absl::StrCat(status.message(), " (", enabled.message(), ")"));
+    }
+    RETURN_IF_ERROR(status);
     return Open(path);
   }
 
-  absl::Status Write(int dir, const std::vector<FileWrite>& writes, const Limits& limits) {
+  absl::Status Write(int dir, std::vector<FileWrite> writes, const Limits& limits) {
+    const std::string available = ReadOrEmpty(dir, "cgroup.controllers");
+    const auto missing = [&](const FileWrite& w) { return w.controller_optional && !Lists(available, w.controller); };
+    writes.erase(std::remove_if(writes.begin(), writes.end(), missing), writes.end());
     RETURN_IF_ERROR(WriteLimits(dir, writes));
     if (limits.devices) RETURN_IF_ERROR(programs_.Attach(dir, *limits.devices), "devices");
     return absl::OkStatus();

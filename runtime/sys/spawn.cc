@@ -189,4 +189,27 @@ absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request) {
   return result;
 }
 
+absl::StatusOr<IdleChild> IdleChild::Start(const std::string& path, const std::vector<std::string>& argv) {
+  ASSIGN_OR_RETURN(Pipe pipe, MakePipe());
+  ASSIGN_OR_RETURN(UniqueFd input, AboveStdio(std::move(pipe.read)));
+  if (fcntl(input.get(), F_SETFL, 0) != 0) return ErrnoError(errno, "fcntl F_SETFL");
+  UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return ErrnoError(errno, "open '/dev/null'");
+  ASSIGN_OR_RETURN(null, AboveStdio(std::move(null)));
+  const FileActions actions("/", input.get(), null.get(), null.get());
+  const Attributes attributes;
+  char* no_environment[] = {nullptr};
+  pid_t pid = 0;
+  const int err =
+      posix_spawn(&pid, path.c_str(), actions.get(), attributes.get(), Pointers(argv).data(), no_environment);
+  if (err != 0) return ErrnoError(err, absl::StrCat("run '", path, "'"));
+  return IdleChild(pid, std::move(pipe.write));
+}
+
+IdleChild::~IdleChild() {
+  if (pid_ <= 0) return;
+  kill(pid_, SIGKILL);
+  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) continue;
+}
+
 }  // namespace berth::sys

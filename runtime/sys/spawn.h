@@ -3,6 +3,8 @@
 // copied in a locked state.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "runtime/base/status.h"
+#include "runtime/sys/unique_fd.h"
 
 namespace berth::sys {
 
@@ -37,5 +40,24 @@ struct SpawnResult {
 // reaped: DeadlineExceeded after `timeout`; ResourceExhausted when stdout exceeds its limit; the errno of a failed
 // spawn (ENOENT, EACCES, ENOEXEC). Needs that nobody else reaps the process's children (waitpid(-1)). Thread-safe.
 absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request);
+
+// A child that waits and does nothing else: something that has a pid, for as long as one is needed. Its stdin is a pipe
+// of ours, so a program that ends at the end of its input ends with this process too, however that ends.
+class IdleChild {
+ public:
+  // Runs `path` with `argv` and an empty environment. The errno of a failed spawn. As with Spawn, nobody else may reap.
+  static absl::StatusOr<IdleChild> Start(const std::string& path, const std::vector<std::string>& argv);
+
+  IdleChild(IdleChild&& other) noexcept : pid_(other.pid_), input_(std::move(other.input_)) { other.pid_ = 0; }
+  IdleChild& operator=(IdleChild&&) = delete;
+  // Kills and reaps it.
+  ~IdleChild();
+  pid_t pid() const { return pid_; }
+
+ private:
+  IdleChild(pid_t pid, UniqueFd input) : pid_(pid), input_(std::move(input)) {}
+  pid_t pid_;
+  UniqueFd input_;
+};
 
 }  // namespace berth::sys

@@ -76,6 +76,18 @@ TEST(SpawnTest, OutputIsBounded) {
   EXPECT_EQ(result->err.size(), 1000u);
 }
 
+TEST(IdleChildTest, WaitsUntilItIsLetGo) {
+  pid_t pid = 0;
+  {
+    auto child = IdleChild::Start("/bin/cat", {"cat"});
+    ASSERT_TRUE(child.ok()) << child.status();
+    pid = child->pid();
+    EXPECT_EQ(kill(pid, 0), 0);
+  }
+  EXPECT_NE(kill(pid, 0), 0);
+  EXPECT_EQ(ErrnoOf(IdleChild::Start("/nowhere", {"x"}).status()), ENOENT);
+}
+
 TEST(SpawnTest, AMissingProgramIsAnErrno) {
   SpawnRequest request = Shell("true");
   request.path = "/nowhere/at/all";

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 
+import cgroups
 import leaks
 from crictl import Crictl
 from suite import Skip, need_programs, need_root, wait_for
@@ -34,23 +35,22 @@ def free_subnet():
     raise Skip("no free /16 network in 10.171.0.0 to 10.210.0.0")
 
 
-def cgroup_driver():
-    """The line of the configuration that chooses the driver; none leaves the daemon its default."""
-    driver = os.environ.get("BERTH_TEST_CGROUP_DRIVER")
-    return f'cgroup_driver = "{driver}"\n' if driver else ""
-
-
 class Daemon:
     embedded = True
 
-    def __init__(self):
+    def __init__(self, settings=None):
+        """`settings`: a function from the daemon to further lines of its configuration, outside of any table."""
         need_root()
         need_programs("ip", "nft")
         for program in ("berthd", "berth-shim"):
             if not (BIN / program).exists():
                 raise Skip(f"missing program: {BIN / program}")
         name = f"bi{os.getpid()}"
-        self.bridge, self.cgroup_parent, self.subnet = name, f"/{name}", free_subnet()
+        self.bridge, self.subnet = name, free_subnet()
+        self.cgroup_driver = os.environ.get("BERTH_TEST_CGROUP_DRIVER") or "auto"
+        # As the configuration spells it, and as a path beneath the cgroup trees.
+        self.parent_name = f"{name}.slice" if cgroups.driver(self.cgroup_driver) == "systemd" else f"/{name}"
+        self.cgroup_parent = f"/{self.parent_name.strip('/')}"
         client = crictl_program()
         # The image store wants a real file system, and /tmp may be memory; a socket wants a short path.
         self.root = tempfile.mkdtemp(prefix="berth-it.", dir="/var/tmp")
@@ -60,12 +60,12 @@ class Daemon:
         self.log = f"{self.files}/berthd.log"
         self.process = None
         self.crictl = Crictl(client, self.files, self.socket)
-        self._write_config()
+        self._write_config(settings(self) if settings else "")
 
-    def _write_config(self):
+    def _write_config(self, more):
         with open(f"{self.files}/config.toml", "w", encoding="utf-8") as f:
             f.write(f'root = "{self.root}"\nstate = "{self.state}"\nsocket = "{self.socket}"\n'
-                    f'cgroup_parent = "{self.cgroup_parent}"\nlog_level = "debug"\n{cgroup_driver()}'
+                    f'cgroup_driver = "{self.cgroup_driver}"\ncgroup_parent = "{self.parent_name}"\nlog_level = "debug"\n{more}\n'
                     f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n')
 
     @property

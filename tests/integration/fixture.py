@@ -39,18 +39,18 @@ class Registry:
         subprocess.run([self.script, "stop", self.directory], check=True)
 
 
-def make(pulled, pushed=()):
+def make(pulled, pushed=(), settings=None):
     """A function that makes the fixture: some images in the daemon's store and the registry, others only in the registry."""
-    return lambda: Fixture(pulled, pushed)
+    return lambda: Fixture(pulled, pushed, settings)
 
 
 class Fixture:
     # What runs the daemon.
     new_daemon = Daemon
 
-    def __init__(self, pulled, pushed):
+    def __init__(self, pulled, pushed, settings=None):
         need_root()
-        self.daemon = self.new_daemon()
+        self.daemon = self.new_daemon(settings) if settings else self.new_daemon()
         self.registry = None
         self._undo, self._before, self._count, self._pod = [], None, 0, None
         try:

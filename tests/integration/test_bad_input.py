@@ -179,7 +179,7 @@ def test_sysctl_of_the_host(f):
 
 
 def test_sysctl_that_does_not_exist(f):
-    refuse_pod(f, "NotFound", "net.no.such", linux={"sysctls": {"net.no.such": "1"}})
+    refuse_pod(f, "InvalidArgument", "net.no.such", "unknown to this kernel", linux={"sysctls": {"net.no.such": "1"}})
 
 
 def test_sysctl_with_bad_value(f):
@@ -224,8 +224,9 @@ def test_host_port_out_of_range(f):
     refuse_pod(f, "InvalidArgument", "65536", port_mappings=[{"container_port": 80, "host_port": 65536}])
 
 
-def test_cgroup_parent_of_systemd(f):
-    refuse_pod(f, "InvalidArgument", "cgroup_parent", linux={"cgroup_parent": "kubepods.slice"})
+def test_cgroup_parent_of_the_other_driver(f):
+    other = "/kubepods" if f.daemon.parent_name.endswith(".slice") else "kubepods.slice"
+    refuse_pod(f, "InvalidArgument", "linux.cgroup_parent", linux={"cgroup_parent": other})
 
 
 # -- containers

@@ -308,42 +308,6 @@ def test_many_pods_at_once(f):
         equal(list(threads.map(life, pods)), [p.config["metadata"]["name"] for p in pods])
 
 
-# -- limits
-
-
-def cgroup_value(pid, controller, name):
-    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            return pathlib.Path(f"/sys/fs/cgroup/{controller}{path}/{name}").read_text().strip()
-    raise Skip(f"no cgroup v1 controller {controller}")
-
-
-def test_limits(f):
-    resources = {"memory_limit_in_bytes": 64 << 20, "cpu_quota": 50000, "cpu_period": 100000, "cpu_shares": 512, "cpuset_cpus": "0"}
-    c = f.pod.start(["/bin/sleep", "1000"], resources=resources)
-    pid = c.process()
-    for controller, name, want in (("memory", "memory.limit_in_bytes", str(64 << 20)), ("cpu", "cpu.cfs_quota_us", "50000"),
-                                   ("cpu", "cpu.cfs_period_us", "100000"), ("cpu", "cpu.shares", "512"), ("cpuset", "cpuset.cpus", "0")):
-        equal(cgroup_value(pid, controller, name), want, name)
-    contains(pathlib.Path(f"/proc/{pid}/cgroup").read_text(), f"{f.daemon.cgroup_parent}/")
-    linux = c.status()["resources"]["linux"]
-    equal((linux["memoryLimitInBytes"], linux["cpuShares"]), (str(64 << 20), "512"))
-    f.crictl("update", "--memory", str(96 << 20), "--cpu-share", "256", c.id)
-    equal((cgroup_value(pid, "memory", "memory.limit_in_bytes"), cgroup_value(pid, "cpu", "cpu.shares")), (str(96 << 20), "256"))
-
-
-def test_oom_score(f):
-    c = f.pod.start(["/bin/sleep", "1000"], resources={"oom_score_adj": 500})
-    equal(pathlib.Path(f"/proc/{c.process()}/oom_score_adj").read_text().strip(), "500")
-
-
-def test_out_of_memory(f):
-    c = f.pod.start(["/bin/sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=100M count=1"], resources={"memory_limit_in_bytes": 16 << 20})
-    status = c.wait()
-    equal((status["reason"], status["exitCode"]), ("OOMKilled", 137))
-
-
 # -- its end
 
 
