@@ -52,7 +52,9 @@ class DiskStore : public Store {
   DiskUsage SnapshotsUsage() override;
 
   absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) override;
-  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) override { return snapshots_->Mount(id); }
+  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, const std::string& label) override {
+    return snapshots_->Mount(id, label);
+  }
   absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
                                            absl::string_view sub_path) override {
     return snapshots_->MountImage(id, image, sub_path);

@@ -112,8 +112,9 @@ class Store {
   // expects.
   virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image,
                                       absl::Span<const ImageId> volumes) = 0;
-  // A detached overlay mount of it. The mount lives as long as descriptors or attachments of it.
-  virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id) = 0;
+  // A detached overlay mount of it, its files labelled for SELinux unless `label` is empty. The mount lives as long as
+  // descriptors or attachments of it.
+  virtual absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, const std::string& label = "") = 0;
   // A detached read-only mount of the files of an image that CreateSnapshot was given among `volumes`, or of its
   // directory `sub_path`, which is resolved inside the image. NotFound: no such directory; errno ENOTDIR: it is
   // something else; ELOOP: symlinks without end.

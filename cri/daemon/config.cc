@@ -100,6 +100,22 @@ Key ChoiceOfNetwork() {
           [](const Config& c) { return Quote(c.network.mode == NetworkMode::kCni ? "cni" : "embedded"); }};
 }
 
+Key ChoiceOfSelinux() {
+  return {"selinux", "\"auto\" (labels where the host has SELinux and a policy for containers) or \"off\"",
+          [](const toml::node& n, Config& c) {
+            auto v = n.value<std::string>();
+            if (v == "auto") {
+              c.selinux = SelinuxMode::kAuto;
+            } else if (v == "off") {
+              c.selinux = SelinuxMode::kOff;
+            } else {
+              return absl::InvalidArgumentError("expected \"auto\" or \"off\"");
+            }
+            return absl::OkStatus();
+          },
+          [](const Config& c) { return Quote(c.selinux == SelinuxMode::kAuto ? "auto" : "off"); }};
+}
+
 Key LogLevel() {
   Key key = StringKey(
       "log_level", "trace, debug, info, warn or error", [](Config & c) -> auto& { return c.log_level; });
@@ -184,6 +200,7 @@ const std::vector<Key>& Keys() {
           "cgroup_parent", "of pods that name none; empty: \"/berth\", or \"berth.slice\" with the systemd driver",
           [](Config & c) -> auto& { return c.cgroup_parent; }),
       PidsLimit(),
+      ChoiceOfSelinux(),
       BoolKey(
           "enable_unprivileged_ports", "pods may bind ports below 1024 without NET_BIND_SERVICE",
           [](Config & c) -> auto& { return c.enable_unprivileged_ports; }),

@@ -10,6 +10,7 @@
 namespace berth::daemon {
 
 enum class NetworkMode { kCni, kEmbedded };
+enum class SelinuxMode { kAuto, kOff };
 
 struct Config {
   std::string root = "/var/lib/berth";  // images, records: survives a reboot
@@ -20,6 +21,7 @@ struct Config {
   std::string cgroup_driver = "auto";  // "cgroupfs", "systemd"
   std::string cgroup_parent;           // for pods that name none; empty: /berth, or berth.slice with systemd
   int64_t pids_limit = 0;              // processes and threads of each container; 0 = unlimited
+  SelinuxMode selinux = SelinuxMode::kAuto;
   bool enable_unprivileged_ports = true;
   bool enable_unprivileged_icmp = true;
   bool privileged_without_host_devices = false;

@@ -20,6 +20,7 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.network.mode = NetworkMode::kEmbedded;
   changed.image.pinned = {"a", "b"};
   changed.image.parallel_layers = 9;
+  changed.selinux = SelinuxMode::kOff;
   changed.image.copy_volumes = false;
   changed.enable_unprivileged_icmp = false;
   changed.default_rlimits = "nofile=1";
@@ -54,6 +55,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"root = 5\n", "config.toml:1: root: expected a string"},
                     Bad{"root = \"rel\"\n", "config.toml:1: root: expected an absolute path"},
                     Bad{"network = 1\n", "config.toml:1: network: expected a table"},
+                    Bad{"selinux = \"on\"\n", "config.toml:1: selinux: expected \"auto\" or \"off\""},
                     Bad{"[network]\nmode = \"bridge\"\n", "config.toml:2: network.mode: expected"},
                     Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
                     Bad{"[image]\nvolumes = \"bind\"\n", "image.volumes: expected"},

@@ -59,6 +59,16 @@ absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   return image::Store::Open(std::move(options));
 }
 
+void ProbeLabels(const Config& config, security::Confinement& out) {
+  out.apparmor = security::AppArmor::Probe();
+  if (auto profile = out.apparmor->DefaultProfile(); out.apparmor->available() && !profile.ok()) {
+    spdlog::warn("containers that name no AppArmor profile run without one: {}", profile.status().ToString());
+  }
+  out.selinux = security::Selinux::Probe(config.selinux == SelinuxMode::kOff);
+  spdlog::info("seccomp: {}; AppArmor: {}; SELinux: {}", out.has_seccomp, out.apparmor->available(),
+               out.selinux->available() ? "true" : out.selinux->reason());
+}
+
 absl::StatusOr<spec::LaunchOptions> LaunchOptionsOf(const Config& config, cdi::Registry& cdi) {
   spec::LaunchOptions options;
   options.privileged_without_host_devices = config.privileged_without_host_devices;
@@ -67,8 +77,8 @@ absl::StatusOr<spec::LaunchOptions> LaunchOptionsOf(const Config& config, cdi::R
   if (!config.blockio_config_file.empty()) {
     ASSIGN_OR_RETURN(options.block_io, spec::LoadBlockIoClasses(config.blockio_config_file), "blockio_config_file");
   }
-  options.pids_limit = config.pids_limit;
   options.resctrl_root = config.resctrl_root;
+  options.pids_limit = config.pids_limit;
   options.cdi = &cdi;
   return options;
 }
@@ -91,16 +101,17 @@ absl::Status Run(const Config& config) {
   ASSIGN_OR_RETURN(auto images, OpenImages(config), "images");
   ASSIGN_OR_RETURN(auto network, MakeNetwork(config), "network");
   ASSIGN_OR_RETURN(auto cgroups, cgroup::Hierarchy::Probe(), "cgroups");
-  security::SeccompCache seccomp;
+  security::Confinement confinement;
+  ProbeLabels(config, confinement);
+  cdi::Registry cdi(config.cdi_spec_dirs);
+  ASSIGN_OR_RETURN(spec::LaunchOptions launch, LaunchOptionsOf(config, cdi));
+  spec::SysctlDefaults sysctls{config.enable_unprivileged_ports, config.enable_unprivileged_icmp};
   ASSIGN_OR_RETURN(cgroup::Driver driver, cgroup::ChooseDriver(config.cgroup_driver, *cgroups), "cgroup_driver");
   std::string parent(config.cgroup_parent.empty() ? cgroup::DefaultParent(driver) : config.cgroup_parent);
   RETURN_IF_ERROR(cgroup::PathOfPod(driver, parent, "pod"), "cgroup_parent");
   cgroup::PodCgroups pod_cgroups(*cgroups, driver, ShimBinary(config));
-  cdi::Registry cdi(config.cdi_spec_dirs);
-  ASSIGN_OR_RETURN(spec::LaunchOptions launch, LaunchOptionsOf(config, cdi));
-  spec::SysctlDefaults sysctls{config.enable_unprivileged_ports, config.enable_unprivileged_icmp};
   pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch)},
-                     {*store, *images, *network, *cgroups, seccomp, pod_cgroups});
+                     {*store, *images, *network, *cgroups, pod_cgroups, confinement});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
   RETURN_IF_ERROR(engine.Recover(), "recovery");
@@ -111,7 +122,8 @@ absl::Status Run(const Config& config) {
                            config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
                            FormatConfig(config),
                            spec::ProbeFeatures(),
-                           &cdi};
+                           &cdi,
+                           {confinement.has_seccomp, confinement.apparmor->available(), confinement.selinux->available()}};
   service::Calls calls(engine, *images, *network, std::move(info));
   RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
   ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));

@@ -19,7 +19,7 @@
 #include "image/store.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/cgroup/pod_cgroups.h"
-#include "runtime/security/seccomp.h"
+#include "runtime/security/confinement.h"
 
 namespace berth::pod {
 
@@ -76,8 +76,8 @@ class Engine {
     image::Store& images;
     network::PodNetwork& network;
     cgroup::Hierarchy& cgroups;
-    security::SeccompCache& seccomp;
     cgroup::PodCgroups& pod_cgroups;
+    security::Confinement& confinement;
   };
 
   Engine(Options options, Parts parts);

@@ -111,6 +111,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     if (!s.ok()) spdlog::error("container {}: undoing a failed creation: {}", id.str(), s.ToString());
   };
   ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
+  ASSIGN_OR_RETURN(spec::ContainerLabels labels, planner_->SelinuxLabels(pod, spec));
   ASSIGN_OR_RETURN(std::vector<ImageId> image_volumes, FindImageVolumes(*container.mutable_spec()));
   undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
   timer.Begin("writable layer");
@@ -121,11 +122,12 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   {
     spec::LaunchInput input{.pod = pod, .container = container, .image = image->config, .pod_dir = PodDir(pod.id())};
     timer.Begin("overlay");
-    ASSIGN_OR_RETURN(input.rootfs, parts_.images.MountSnapshot(id));
+    ASSIGN_OR_RETURN(input.rootfs, parts_.images.MountSnapshot(id, labels.mount));
     timer.Begin("volumes");
     ASSIGN_OR_RETURN(input.config_volumes, MakeConfigVolumes(container, image->config.volumes, input.rootfs.get()));
     ASSIGN_OR_RETURN(input.image_volumes, MountImageVolumes(container));
     input.target_pid_ns = std::move(target_pid_ns);
+    input.selinux = std::move(labels);
     timer.Begin("plan");
     ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan(std::move(input)));
     timer.Begin("shim");
@@ -141,7 +143,10 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     AddSteps(container, timer);
     AddSteps(container, made->steps());
     launch.plan.mutable_process()->clear_argv();
+    // Each exec gets a program, and a connection to the agent, of its own.
     launch.plan.mutable_process()->set_seccomp_fd(-1);
+    launch.plan.mutable_process()->clear_seccomp_agent_fd();
+    launch.plan.mutable_process()->clear_seccomp_agent_state();
     launch.plan.mutable_process()->clear_rdt_tasks_fd();
     container.set_rdt_class(launch.rdt_class);
     container.set_process(launch.plan.process().SerializeAsString());

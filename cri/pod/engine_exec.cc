@@ -105,8 +105,8 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std
   for (const std::string& arg : argv) plan.mutable_process()->add_argv(arg);
   plan.mutable_process()->set_tty(false);
   spec::PlanFds fds;
-  ASSIGN_OR_RETURN(int program, planner_->AddSeccomp(container.spec().security(), plan.process().cap_bounding(), fds));
-  plan.mutable_process()->set_seccomp_fd(program);
+  ASSIGN_OR_RETURN(state::v1::Pod pod, registry_.Pod(PodId(container.pod_id())));
+  RETURN_IF_ERROR(planner_->AddSeccomp(pod, container, *plan.mutable_process(), fds));
   ASSIGN_OR_RETURN(int rdt_tasks, planner_->AddRdtTasks(container.rdt_class(), fds), "resctrl");
   plan.mutable_process()->set_rdt_tasks_fd(rdt_tasks);
   ASSIGN_OR_RETURN(cgroup::Cgroup cgroup, parts_.cgroups.Open(container.cgroup_path()));

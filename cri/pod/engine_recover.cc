@@ -125,7 +125,7 @@ void Engine::RecoverPod(const Pod& pod) {
 }
 
 absl::Status Engine::Recover() {
-  ASSIGN_OR_RETURN(planner_, spec::LaunchPlanner::Create(parts_.cgroups, parts_.seccomp, options_.launch));
+  ASSIGN_OR_RETURN(planner_, spec::LaunchPlanner::Create(parts_.cgroups, parts_.confinement, options_.launch));
   for (const char* dir : {"", "/pods", "/netns"}) RETURN_IF_ERROR(sys::MakeDirs(options_.state_dir + dir, 0711));
   ASSIGN_OR_RETURN(state::Loaded loaded, parts_.store.Load());
   for (const std::string& damage : loaded.damage) spdlog::error("state: {}", damage);
@@ -134,6 +134,7 @@ absl::Status Engine::Recover() {
     Container container;
     if (record.kind == state::Kind::kPod && pod.ParseFromString(record.data)) {
       registry_.RestorePod(pod);
+      parts_.confinement.selinux->Take(pod.selinux_level());
       // Not known to have been delivered: a retry of the call gets the same id.
       pod_names_.Finish(NameOf(pod.spec()), pod.id(), false);
     } else if (record.kind == state::Kind::kContainer && container.ParseFromString(record.data)) {

@@ -8,6 +8,7 @@
 
 #include "cri/pod/engine.h"
 #include "cri/pod/sandbox_files.h"
+#include "cri/spec/confinement.h"
 #include "cri/spec/shm_size.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
@@ -101,12 +102,22 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
     pod.set_netns_path(absl::StrCat(options_.state_dir, "/netns/", pod.id()));
     pod.set_network_attached(true);
   }
-  RETURN_IF_ERROR(registry_.AddPod(pod));
+  security::Selinux& selinux = *parts_.confinement.selinux;
+  auto level = selinux.ReserveLevel(spec::ToSelinuxContext(spec.selinux()));
+  RETURN_IF_ERROR(level, "selinux_options");
+  pod.set_selinux_level(*level);
+  auto labels = planner_->SelinuxLabels(pod, {});
+  absl::Status known = labels.ok() ? registry_.AddPod(pod) : labels.status();
+  if (!known.ok()) {
+    selinux.Release(*level);
+    return known;
+  }
 
   Undo undo;
   undo.Add([&] {
     absl::Status s = TearDownSandbox(pod);
     if (s.ok()) s = registry_.ForgetPod(id);
+    if (s.ok()) selinux.Release(pod.selinux_level());
     // The record stays, NotReady, so that the kubelet's StopPodSandbox tries again what is still owed.
     if (!s.ok()) spdlog::error("pod {}: undoing a failed start: {}", id.str(), s.ToString());
   });
@@ -114,7 +125,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
   if (spec.namespaces().ipc() != state::v1::NODE) {
     ASSIGN_OR_RETURN(uint64_t size, spec::ShmSize(spec));
-    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size));
+    RETURN_IF_ERROR(MountShm(PodDir(pod.id()), size, labels->pod));
   }
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
@@ -219,6 +230,7 @@ absl::Status Engine::RemovePod(absl::string_view id_text) {
   RETURN_IF_ERROR(StopPodLocked(*id));
   for (const state::v1::Container& c : registry_.ContainersOf(*id)) RETURN_IF_ERROR(RemoveContainerLocked(c));
   RETURN_IF_ERROR(registry_.ForgetPod(*id));
+  parts_.confinement.selinux->Release(pod->selinux_level());
   pod_names_.Release(NameOf(pod->spec()));
   return absl::OkStatus();
 }

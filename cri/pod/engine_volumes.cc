@@ -4,8 +4,8 @@
 #include <cerrno>
 
 #include "cri/pod/engine.h"
-#include "cri/spec/config_volumes.h"
 #include "cri/spec/mount_attrs.h"
+#include "cri/spec/volume_paths.h"
 #include "runtime/sys/mount.h"
 
 namespace berth::pod {

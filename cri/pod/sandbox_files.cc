@@ -77,10 +77,11 @@ absl::Status WriteSandboxFiles(const std::string& dir_path, const state::v1::Pod
   return sys::ReplaceFileAt(dir.get(), "resolv.conf", FormatResolvConf(spec, HostFile("/etc/resolv.conf")), 0644);
 }
 
-absl::Status MountShm(const std::string& dir, uint64_t size) {
+absl::Status MountShm(const std::string& dir, uint64_t size, const std::string& label) {
   std::string path = dir + "/shm";
   if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoError(errno, absl::StrCat("mkdir '", path, "'"));
   std::string options = absl::StrCat("mode=1777,size=", size);
+  if (!label.empty()) absl::StrAppend(&options, ",context=\"", label, "\"");  // it may hold commas
   if (mount("shm", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options.c_str()) != 0) {
     return ErrnoError(errno, absl::StrCat("mount tmpfs '", path, "'"));
   }

@@ -26,9 +26,9 @@ std::string HostnameOf(const state::v1::PodSpec& spec, absl::string_view host_na
 absl::Status WriteSandboxFiles(const std::string& dir, const state::v1::PodSpec& spec,
                                const std::vector<std::string>& ips);
 
-// Mounts a tmpfs of `size` bytes at DIR/shm, for a pod that does not use the host's IPC. Undone by UnmountShm, which is
-// OK when nothing is mounted.
-absl::Status MountShm(const std::string& dir, uint64_t size);
+// Mounts a tmpfs of `size` bytes at DIR/shm, for a pod that does not use the host's IPC; `label` is the SELinux context of
+// its files, empty = none. Undone by UnmountShm, which is OK when nothing is mounted.
+absl::Status MountShm(const std::string& dir, uint64_t size, const std::string& label = "");
 absl::Status UnmountShm(const std::string& dir);
 
 // Binds the network namespace `netns` to the file `path`, where CNI plugins find it. Undone by UnpinNetns (idempotent).

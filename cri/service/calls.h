@@ -24,6 +24,9 @@ struct DaemonInfo {
   std::string config;   // as TOML
   spec::Features features;
   cdi::Registry* cdi = nullptr;  // outlives the calls
+  struct {
+    bool seccomp = false, apparmor = false, selinux = false;  // what the host can confine with
+  } confinement;
 };
 
 // Thread-safe. Every call may block; the codes are those of pod::Engine and image::Store.

@@ -3,6 +3,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 #include "cri/service/convert.h"
+#include "cri/spec/validate.h"
 
 namespace berth::service {
 namespace {
@@ -147,9 +148,24 @@ absl::Status ToSecurity(const v1::LinuxContainerSecurityContext& in, state::v1::
   *out.mutable_readonly_paths() = in.readonly_paths();
   RETURN_IF_ERROR(ToSeccomp(in, *out.mutable_seccomp()));
   RETURN_IF_ERROR(ToAppArmor(in, *out.mutable_apparmor()));
-  if (out.apparmor().kind() == state::v1::AppArmorProfile::LOCALHOST) return NotYet("apparmor.localhost_ref");
   if (in.has_selinux_options()) ToSelinux(in.selinux_options(), *out.mutable_selinux());
   return absl::OkStatus();
+}
+
+// A sandbox has no process that these would be for; what is wrong with them is refused all the same.
+absl::Status CheckSandboxSecurity(const v1::LinuxSandboxSecurityContext& in) {
+  if (in.has_run_as_group() && !in.has_run_as_user()) return Invalid("run_as_group: given without run_as_user");
+  v1::LinuxContainerSecurityContext as_container;
+  if (in.has_run_as_user()) *as_container.mutable_run_as_user() = in.run_as_user();
+  if (in.has_run_as_group()) *as_container.mutable_run_as_group() = in.run_as_group();
+  *as_container.mutable_supplemental_groups() = in.supplemental_groups();
+  as_container.set_supplemental_groups_policy(in.supplemental_groups_policy());
+  if (in.has_seccomp()) *as_container.mutable_seccomp() = in.seccomp();
+  if (in.has_apparmor()) *as_container.mutable_apparmor() = in.apparmor();
+  as_container.set_seccomp_profile_path(in.seccomp_profile_path());
+  state::v1::Security security;
+  RETURN_IF_ERROR(ToSecurity(as_container, security));
+  return spec::ValidateSandboxSecurity(security);
 }
 
 absl::Status AddMounts(const v1::ContainerConfig& config, state::v1::ContainerSpec& spec) {
@@ -215,8 +231,7 @@ absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config,
   spec.set_cgroup_parent(config.linux().cgroup_parent());
   *spec.mutable_sysctls() = config.linux().sysctls();
   const v1::LinuxSandboxSecurityContext& security = config.linux().security_context();
-  if (security.has_run_as_group() && !security.has_run_as_user())
-    return Invalid("linux.security_context.run_as_group: given without run_as_user");
+  RETURN_IF_ERROR(CheckSandboxSecurity(security), "linux.security_context");
   RETURN_IF_ERROR(ToNamespaces(security.namespace_options(), *spec.mutable_namespaces()), "linux.security_context");
   spec.set_privileged(security.privileged());
   if (security.has_selinux_options()) ToSelinux(security.selinux_options(), *spec.mutable_selinux());

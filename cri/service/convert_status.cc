@@ -59,7 +59,7 @@ v1::LinuxContainerResources ToLinuxResources(const state::v1::Resources& r) {
 }
 
 v1::Signal ToSignal(uint32_t number) {
-  std::string name = absl::StrReplaceAll(spec::SignalName(static_cast<int>(number)), {{"+", "PLUS"}});
+  std::string name = absl::StrReplaceAll(spec::SignalName(static_cast<int>(number)), {{"+", "PLUS"}, {"-", "MINUS"}});
   v1::Signal signal = v1::SIGNAL_RUNTIME_DEFAULT;
   v1::Signal_Parse("SIGNAL_" + name, &signal);
   return signal;

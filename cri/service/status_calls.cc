@@ -42,6 +42,9 @@ absl::Status Calls::Status(const pod::CallContext&, const v1::StatusRequest& req
                    {"rootDir", info_.root_dir},
                    {"network", info_.network},
                    {"kernel", kernel.release},
+                   {"seccomp", info_.confinement.seccomp},
+                   {"apparmor", info_.confinement.apparmor},
+                   {"selinux", info_.confinement.selinux},
                    {"toml", info_.config}};
     (*out.mutable_info())["config"] = DumpJson(config);
     (*out.mutable_info())["network"] = network_.Describe();

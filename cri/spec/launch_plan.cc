@@ -47,12 +47,12 @@ int PlanFds::Borrow(int fd) {
 }
 
 absl::StatusOr<std::unique_ptr<LaunchPlanner>> LaunchPlanner::Create(cgroup::Hierarchy& cgroups,
-                                                                     security::SeccompCache& seccomp,
+                                                                     security::Confinement& confinement,
                                                                      LaunchOptions options) {
   ASSIGN_OR_RETURN(rootfs::DeviceNodes devices, rootfs::DeviceNodes::Open());
   ASSIGN_OR_RETURN(uint64_t available, security::AvailableCapabilities());
   return std::unique_ptr<LaunchPlanner>(
-      new LaunchPlanner(cgroups, seccomp, std::move(options), std::move(devices), available));
+      new LaunchPlanner(cgroups, confinement, std::move(options), std::move(devices), available));
 }
 
 absl::StatusOr<Launch> LaunchPlanner::Plan(LaunchInput input) {

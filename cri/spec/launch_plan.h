@@ -14,7 +14,7 @@
 #include "runtime/base/status.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/rootfs/device_nodes.h"
-#include "runtime/security/seccomp.h"
+#include "runtime/security/confinement.h"
 #include "runtime/security/users.h"
 #include "runtime/sys/unique_fd.h"
 #include "shim/v1/shim.pb.h"
@@ -36,6 +36,13 @@ class PlanFds {
   std::vector<std::shared_ptr<const void>> owners_;
 };
 
+// SELinux labels; all empty where the host has none.
+struct ContainerLabels {
+  std::string process;
+  std::string mount;  // of the rootfs and the container's other mounts
+  std::string pod;    // of what the pod's containers share
+};
+
 struct Volume {
   std::string container_path;
   sys::UniqueFd mount;  // detached, of a directory
@@ -51,6 +58,7 @@ struct LaunchInput {
   std::vector<Volume> config_volumes;           // the image's own VOLUMEs
   std::vector<sys::UniqueFd> image_volumes;     // one for each of the spec's mounts that is an image, in their order
   sys::UniqueFd target_pid_ns;                  // when the container joins another's pid namespace
+  ContainerLabels selinux;
 };
 
 struct Launch {
@@ -69,6 +77,7 @@ struct LaunchOptions {
   std::vector<Rlimit> rlimits;    // of containers that no annotation gives others
   std::optional<BlockIoClasses> block_io;
   std::string resctrl_root = "/sys/fs/resctrl";
+  int64_t pids_limit = 0;        // of a container whose `unified` has none; 0 = unlimited
   cdi::Registry* cdi = nullptr;  // outlives the planner; null = no devices
 };
 
@@ -76,7 +85,7 @@ struct LaunchOptions {
 class LaunchPlanner {
  public:
   static absl::StatusOr<std::unique_ptr<LaunchPlanner>> Create(cgroup::Hierarchy& cgroups,
-                                                               security::SeccompCache& seccomp,
+                                                               security::Confinement& confinement,
                                                                LaunchOptions options = {});
 
   // Makes the container's cgroup and nothing else that lasts; after an error the caller removes it. InvalidArgument
@@ -84,17 +93,23 @@ class LaunchPlanner {
   // a host's device that does not exist, FailedPrecondition for what this machine does not have.
   absl::StatusOr<Launch> Plan(LaunchInput input);
 
-  // The program of a process's seccomp profile as an index in `fds`, or -1 for none.
-  absl::StatusOr<int> AddSeccomp(const state::v1::Security& security, uint64_t caps, PlanFds& fds);
+  // The seccomp program of a process of the container, the first or an exec: seccomp_* of `process`, whose bounding set
+  // is decided. FailedPrecondition without seccomp in the kernel, or when the agent that the profile names does not
+  // listen.
+  absl::Status AddSeccomp(const state::v1::Pod& pod, const state::v1::Container& container, shim::v1::Process& process,
+                          PlanFds& fds);
+
+  // The labels of a container that is to be; `container` has its spec. Of a pod: its `pod`, with `container` empty.
+  absl::StatusOr<ContainerLabels> SelinuxLabels(const state::v1::Pod& pod, const state::v1::ContainerSpec& container);
 
   // The "tasks" of a resctrl class as an index in `fds`, or -1 for no name. FailedPrecondition when it is not there.
   absl::StatusOr<int> AddRdtTasks(const std::string& name, PlanFds& fds) const;
 
  private:
-  LaunchPlanner(cgroup::Hierarchy& cgroups, security::SeccompCache& seccomp, LaunchOptions options,
+  LaunchPlanner(cgroup::Hierarchy& cgroups, security::Confinement& confinement, LaunchOptions options,
                 rootfs::DeviceNodes devices, uint64_t available)
       : cgroups_(cgroups),
-        seccomp_(seccomp),
+        confinement_(confinement),
         options_(std::move(options)),
         devices_(std::move(devices)),
         available_caps_(available) {}
@@ -116,7 +131,7 @@ class LaunchPlanner {
   absl::Status AddLog(const LaunchInput& input, Launch& out);
 
   cgroup::Hierarchy& cgroups_;
-  security::SeccompCache& seccomp_;
+  security::Confinement& confinement_;
   const LaunchOptions options_;
   const rootfs::DeviceNodes devices_;
   const uint64_t available_caps_;

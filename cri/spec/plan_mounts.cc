@@ -3,8 +3,10 @@
 
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/mount_attrs.h"
+#include "cri/spec/volume_paths.h"
 #include "runtime/rootfs/bind.h"
 #include "runtime/rootfs/plan.h"
+#include "runtime/security/relabel.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 
@@ -41,7 +43,8 @@ absl::StatusOr<rootfs::Bind> OpenVolume(const state::v1::Mount& m) {
 
 absl::Status AddBind(const state::v1::Mount& m, PlanFds& fds, std::vector<rootfs::Attachment>& out) {
   ASSIGN_OR_RETURN(rootfs::Bind bind, OpenVolume(m));
-  out.push_back({m.container_path(), fds.Own(std::move(bind.mount)), bind.file});
+  out.push_back({m.container_path(), fds.Own(std::move(bind.mount)), bind.file,
+                 m.propagation() == state::v1::Mount::BIDIRECTIONAL});
   return absl::OkStatus();
 }
 
@@ -53,12 +56,13 @@ bool Mounts(const ContainerSpec& spec, absl::string_view path) {
   return false;
 }
 
-// hosts, hostname and resolv.conf of the pod, unless the request brings its own.
+// hosts, hostname and resolv.conf of the pod, unless the request brings its own, or has mounted the host's /etc so that
+// they would cover the host's.
 absl::Status AddSandboxFiles(const LaunchInput& input, PlanFds& fds, std::vector<rootfs::Attachment>& out) {
   const ContainerSpec& spec = input.container.spec();
   for (const char* name : {"hosts", "hostname", "resolv.conf"}) {
     std::string target = absl::StrCat("/etc/", name);
-    if (Mounts(spec, target)) continue;
+    if (Mounts(spec, target) || !SharedMountAbove(spec, target).empty()) continue;
     rootfs::BindRequest request{absl::StrCat(input.pod_dir, "/", name), spec.security().readonly_rootfs(), false,
                                 rootfs::Propagation::kPrivate};
     ASSIGN_OR_RETURN(rootfs::Bind bind, rootfs::OpenBind(request));
@@ -93,11 +97,15 @@ absl::Status LaunchPlanner::AddMounts(LaunchInput& input, Launch& out) {
   for (const auto& m : spec.mounts()) {
     if (m.image().empty()) {
       RETURN_IF_ERROR(AddBind(m, out.fds, mounts.volumes));
+      if (m.selinux_relabel() && !input.selinux.mount.empty()) {
+        RETURN_IF_ERROR(security::Relabel(m.host_path(), input.selinux.mount), "mounts.selinux_relabel");
+      }
     } else {
       mounts.volumes.push_back({m.container_path(), out.fds.Own(std::move(*image_volume++)), false});
     }
   }
   ASSIGN_OR_RETURN(auto steps, rootfs::PlanMounts(mounts), "mounts.container_path");
+  rootfs::AddSelinuxContexts(input.selinux.mount, input.selinux.pod, steps);
   for (auto& step : steps) *out.plan.add_mounts() = std::move(step);
   return absl::OkStatus();
 }

@@ -1,6 +1,7 @@
 // The first process of a plan: who it is, what it runs and what it may do.
 #include <linux/capability.h>
 
+#include "cri/spec/confinement.h"
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/process.h"
 #include "runtime/security/capabilities.h"
@@ -49,9 +50,10 @@ absl::Status LaunchPlanner::AddProcess(const LaunchInput& input, Launch& out) {
   process.set_cap_inheritable(sets.inheritable);
   process.set_cap_ambient(sets.ambient);
   process.set_no_new_privs(s.no_new_privs());
-  ASSIGN_OR_RETURN(int program, AddSeccomp(s, sets.bounding, out.fds));
-  process.set_seccomp_fd(program);
-  process.set_seccomp_flags(security::kSeccompFlags);
+  RETURN_IF_ERROR(AddSeccomp(input.pod, input.container, process, out.fds));
+  ASSIGN_OR_RETURN(std::string profile, AppArmorProfileOf(s, *confinement_.apparmor));
+  process.set_apparmor_profile(profile);
+  process.set_selinux_label(input.selinux.process);
   process.set_tty(spec.tty());
   process.set_umask(022);
   process.set_oom_score_adj(static_cast<int32_t>(spec.resources().oom_score_adj()));
@@ -75,17 +77,6 @@ absl::Status LaunchPlanner::AddRlimits(const LaunchInput& input, Launch& out) {
     planned.set_hard(limit.hard);
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<int> LaunchPlanner::AddSeccomp(const Security& s, uint64_t caps, PlanFds& fds) {
-  if (s.privileged() || s.seccomp().kind() == state::v1::SeccompProfile::UNCONFINED) return -1;
-  auto program = s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST
-                     ? seccomp_.Localhost(s.seccomp().path(), caps)
-                     : seccomp_.RuntimeDefault(caps);
-  RETURN_IF_ERROR(program, "seccomp");
-  int index = fds.Borrow((*program)->get());
-  fds.Keep(*std::move(program));
-  return index;
 }
 
 }  // namespace berth::spec

@@ -106,9 +106,11 @@ absl::StatusOr<int> ParseSignal(absl::string_view name) {
 }
 
 std::string SignalName(int signal) {
-  if (signal >= SIGRTMIN && signal <= SIGRTMAX) {
-    return signal == SIGRTMIN ? "SIGRTMIN" : absl::StrCat("SIGRTMIN+", signal - SIGRTMIN);
-  }
+  // Real-time signals by the nearer end, as CRI names them.
+  if (signal == SIGRTMIN) return "SIGRTMIN";
+  if (signal == SIGRTMAX) return "SIGRTMAX";
+  if (signal > SIGRTMIN && signal <= SIGRTMIN + 15) return absl::StrCat("SIGRTMIN+", signal - SIGRTMIN);
+  if (signal > SIGRTMIN && signal < SIGRTMAX) return absl::StrCat("SIGRTMAX-", SIGRTMAX - signal);
   const char* abbreviation = sigabbrev_np(signal);
   return abbreviation ? absl::StrCat("SIG", abbreviation) : absl::StrCat(signal);
 }

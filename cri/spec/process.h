@@ -27,7 +27,7 @@ std::string WorkingDir(const state::v1::ContainerSpec& spec, const image::ImageC
 
 // "SIGTERM", "TERM", "15", "SIGRTMIN+3", any case. InvalidArgument for anything else. An empty name is SIGTERM.
 absl::StatusOr<int> ParseSignal(absl::string_view name);
-// "SIGTERM" for 15; "SIGRTMIN+3" for 37.
+// "SIGTERM" for 15; "SIGRTMIN+3" for 37; "SIGRTMAX-1" for 63.
 std::string SignalName(int signal);
 
 }  // namespace berth::spec

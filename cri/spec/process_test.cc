@@ -77,6 +77,13 @@ TEST(Signals, NamesAndNumbers) {
     EXPECT_FALSE(ParseSignal(s).ok()) << s;
   EXPECT_EQ(SignalName(SIGTERM), "SIGTERM");
   EXPECT_EQ(SignalName(SIGRTMIN + 3), "SIGRTMIN+3");
+  EXPECT_EQ(SignalName(SIGRTMIN + 15), "SIGRTMIN+15");
+  EXPECT_EQ(SignalName(SIGRTMIN + 16), "SIGRTMAX-14");
+  EXPECT_EQ(SignalName(SIGRTMAX), "SIGRTMAX");
+  for (int n = 1; n <= SIGRTMAX; ++n) {
+    if (n >= 32 && n < SIGRTMIN) continue;  // the C library's own
+    EXPECT_EQ(*ParseSignal(SignalName(n)), n);
+  }
 }
 
 }  // namespace

@@ -6,11 +6,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "cri/spec/annotations.h"
+#include "cri/spec/confinement.h"
 #include "cri/spec/mount_attrs.h"
 #include "cri/spec/process.h"
 #include "cri/spec/resources.h"
 #include "cri/spec/shm_size.h"
 #include "cri/spec/sysctls.h"
+#include "cri/spec/volume_paths.h"
 #include "runtime/base/id.h"
 
 namespace berth::spec {
@@ -76,6 +78,27 @@ absl::Status ValidateIdentity(const state::v1::Security& s) {
   return absl::OkStatus();
 }
 
+// The words alone: what the policy knows is asked where the label is made.
+absl::Status ValidateSelinux(const state::v1::SelinuxOptions& options) {
+  absl::Status status = security::CheckSelinuxParts(ToSelinuxContext(options));
+  return status.ok() ? status : Invalid("selinux_options.", status.message());
+}
+
+absl::Status ValidateProfiles(const state::v1::Security& s) {
+  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
+    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
+  } else if (!s.seccomp().path().empty()) {
+    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
+  }
+  const std::string& name = s.apparmor().name();
+  if (s.apparmor().kind() != state::v1::AppArmorProfile::LOCALHOST) {
+    return name.empty() ? absl::OkStatus()
+                        : Invalid("apparmor.localhost_ref: given with a profile that is not Localhost");
+  }
+  if (name.empty()) return Invalid("apparmor.localhost_ref: is empty");
+  return HasControlBytes(name) ? Invalid("apparmor.localhost_ref: holds control characters") : absl::OkStatus();
+}
+
 absl::Status ValidateImageVolume(const state::v1::Mount& m) {
   if (!m.host_path().empty()) return Invalid("mounts.host_path: '", m.host_path(), "' is given together with an image");
   if (!m.readonly()) return Invalid("mounts.readonly: '", m.container_path(), "' is an image and must be readonly");
@@ -91,10 +114,31 @@ absl::Status ValidateImageVolume(const state::v1::Mount& m) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateDevices(const state::v1::ContainerSpec& spec) {
+  for (const auto& d : spec.devices()) {
+    RETURN_IF_ERROR(ValidatePath("devices.host_path", d.host_path()));
+    if (!d.container_path().empty()) {
+      RETURN_IF_ERROR(ValidatePath("devices.container_path", d.container_path()));
+      if (HasDotDot(d.container_path())) return Invalid("devices.container_path: holds '..'");
+    }
+    if (d.permissions().find_first_not_of("rwm") != std::string::npos) {
+      return Invalid("devices.permissions: '", d.permissions(), "' is not of the letters r, w and m");
+    }
+  }
+  return CdiDevicesOf(spec).status();
+}
+
 absl::Status ValidateBind(const state::v1::Mount& m) {
   RETURN_IF_ERROR(ValidatePath("mounts.host_path", m.host_path()));
   if (!m.image_sub_path().empty()) return Invalid("mounts.image_sub_path: given without an image");
   return absl::OkStatus();
+}
+
+// Covering a path that the host shares would cover it on the host.
+absl::Status ValidateCovered(absl::string_view field, absl::string_view path, const state::v1::ContainerSpec& spec) {
+  absl::string_view shared = SharedMountAbove(spec, path);
+  if (shared.empty()) return absl::OkStatus();
+  return Invalid(field, ": '", path, "' lies in the BIDIRECTIONAL mount '", shared, "'");
 }
 
 absl::Status ValidateMount(const state::v1::Mount& m) {
@@ -108,20 +152,6 @@ absl::Status ValidateMount(const state::v1::Mount& m) {
     return Invalid("mounts.recursive_read_only: '", m.container_path(), "' needs private propagation");
   }
   return MountAttrs(m).status();
-}
-
-absl::Status ValidateDevices(const state::v1::ContainerSpec& spec) {
-  for (const auto& d : spec.devices()) {
-    RETURN_IF_ERROR(ValidatePath("devices.host_path", d.host_path()));
-    if (!d.container_path().empty()) {
-      RETURN_IF_ERROR(ValidatePath("devices.container_path", d.container_path()));
-      if (HasDotDot(d.container_path())) return Invalid("devices.container_path: holds '..'");
-    }
-    if (d.permissions().find_first_not_of("rwm") != std::string::npos) {
-      return Invalid("devices.permissions: '", d.permissions(), "' is not of the letters r, w and m");
-    }
-  }
-  return CdiDevicesOf(spec).status();
 }
 
 }  // namespace
@@ -152,6 +182,7 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec) {
       if (HasControlBytes(s)) return Invalid("dns_config: '", s, "' holds control characters");
     }
   }
+  RETURN_IF_ERROR(ValidateSelinux(spec.selinux()));
   return ValidatePorts(spec);
 }
 
@@ -168,14 +199,15 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   RETURN_IF_ERROR(ValidateResources(spec.resources()), "linux.resources");
   for (const auto& m : spec.mounts()) RETURN_IF_ERROR(ValidateMount(m));
   RETURN_IF_ERROR(ValidateDevices(spec));
+  if (!s.privileged()) {
+    for (const std::string& p : s.masked_paths()) RETURN_IF_ERROR(ValidateCovered("masked_paths", p, spec));
+    for (const std::string& p : s.readonly_paths()) RETURN_IF_ERROR(ValidateCovered("readonly_paths", p, spec));
+  }
   if (s.namespaces().pid() == state::v1::TARGET && s.namespaces().target_id().empty()) {
     return Invalid("namespace_options.target_id: is empty with pid TARGET");
   }
-  if (s.seccomp().kind() == state::v1::SeccompProfile::LOCALHOST) {
-    RETURN_IF_ERROR(ValidatePath("seccomp.localhost_ref", s.seccomp().path()));
-  } else if (!s.seccomp().path().empty()) {
-    return Invalid("seccomp.localhost_ref: given with a profile that is not Localhost");
-  }
+  RETURN_IF_ERROR(ValidateProfiles(s));
+  RETURN_IF_ERROR(ValidateSelinux(s.selinux()));
   if (!spec.working_dir().empty()) RETURN_IF_ERROR(ValidatePath("working_dir", spec.working_dir()));
   if (!spec.log_path().empty() &&
       (HasDotDot(spec.log_path()) || absl::StartsWith(spec.log_path(), "/") || HasControlBytes(spec.log_path()))) {
@@ -188,6 +220,11 @@ absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state
   }
   RETURN_IF_ERROR(ParseSignal(spec.stop_signal()));
   return absl::OkStatus();
+}
+
+absl::Status ValidateSandboxSecurity(const state::v1::Security& s) {
+  RETURN_IF_ERROR(ValidateIdentity(s));
+  return ValidateProfiles(s);
 }
 
 }  // namespace berth::spec

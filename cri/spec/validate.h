@@ -11,4 +11,7 @@ absl::Status ValidatePod(const state::v1::PodSpec& spec);
 // `pod` is the sandbox it is to run in (for the privileged gate and the namespaces).
 absl::Status ValidateContainer(const state::v1::ContainerSpec& spec, const state::v1::PodSpec& pod);
 
+// Of a sandbox, where no process has it: the ids and profiles that would be wrong for a container are wrong here.
+absl::Status ValidateSandboxSecurity(const state::v1::Security& security);
+
 }  // namespace berth::spec

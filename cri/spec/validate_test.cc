@@ -93,10 +93,24 @@ INSTANTIATE_TEST_SUITE_P(
                 [](PodSpec& p) { (*p.mutable_sysctls())["kernel.shm_rmid_forced=1+kernel.core_pattern"] = "x"; }},
         PodCase{"linux.sysctls", [](PodSpec& p) { (*p.mutable_sysctls())["net.../../x"] = "x"; }},
         PodCase{"linux.sysctls", [](PodSpec& p) { p.mutable_namespaces()->set_network(state::v1::NODE); }},
+        PodCase{"selinux_options.level", [](PodSpec& p) { p.mutable_selinux()->set_level("c1,c2"); }},
         PodCase{"dns_config", [](PodSpec& p) { p.mutable_dns()->add_searches("a\nnameserver 1.2.3.4"); }},
         PodCase{"port_mappings.host_port", [](PodSpec& p) { p.mutable_ports(0)->set_host_port(70000); }},
         PodCase{"port_mappings.container_port", [](PodSpec& p) { p.mutable_ports(0)->set_container_port(0); }},
         PodCase{"port_mappings.host_port", [](PodSpec& p) { *p.add_ports() = p.ports(0); }}));
+
+TEST(ValidateSandbox, IdsAndProfilesAreCheckedThoughNobodyHasThem) {
+  state::v1::Security s;
+  EXPECT_TRUE(ValidateSandboxSecurity(s).ok());
+  s.set_run_as_user(-1);
+  EXPECT_THAT(std::string(ValidateSandboxSecurity(s).message()), StartsWith("run_as_user"));
+  s.set_run_as_user(1);
+  s.add_supplemental_groups(1LL << 31);
+  EXPECT_THAT(std::string(ValidateSandboxSecurity(s).message()), StartsWith("supplemental_groups"));
+  s.clear_supplemental_groups();
+  s.mutable_seccomp()->set_path("/p.json");
+  EXPECT_THAT(std::string(ValidateSandboxSecurity(s).message()), StartsWith("seccomp.localhost_ref"));
+}
 
 struct ContainerCase {
   const char* field;
@@ -154,6 +168,16 @@ INSTANTIATE_TEST_SUITE_P(
                       [](ContainerSpec& c) { AddBind(c)->set_container_path("/" + std::string(4095, 'a')); }},
         ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path("rel"); }},
         ContainerCase{"mounts.host_path", [](ContainerSpec& c) { AddBind(c)->set_host_path(std::string("/a\0b", 4)); }},
+        ContainerCase{"masked_paths",
+                      [](ContainerSpec& c) {
+                        AddBind(c)->set_propagation(state::v1::Mount::BIDIRECTIONAL);
+                        c.mutable_security()->add_masked_paths("/c/./x");
+                      }},
+        ContainerCase{"readonly_paths",
+                      [](ContainerSpec& c) {
+                        AddBind(c)->set_propagation(state::v1::Mount::BIDIRECTIONAL);
+                        c.mutable_security()->add_readonly_paths("/c");
+                      }},
         ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options("ro"); }},
         ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddBind(c)->add_mount_options(""); }},
         ContainerCase{"mounts.mount_options", [](ContainerSpec& c) { AddImage(c)->add_mount_options("exec"); }},
@@ -170,6 +194,41 @@ INSTANTIATE_TEST_SUITE_P(
                       [](ContainerSpec& c) { c.mutable_security()->mutable_namespaces()->set_pid(state::v1::TARGET); }},
         ContainerCase{"seccomp.localhost_ref",
                       [](ContainerSpec& c) { c.mutable_security()->mutable_seccomp()->set_path("/p.json"); }},
+        ContainerCase{"devices.host_path", [](ContainerSpec& c) { c.add_devices()->set_host_path("dev/x"); }},
+        ContainerCase{"devices.host_path", [](ContainerSpec& c) { c.add_devices(); }},
+        ContainerCase{"devices.container_path",
+                      [](ContainerSpec& c) {
+                        c.add_devices()->set_host_path("/dev/x");
+                        c.mutable_devices(0)->set_container_path("/dev/../x");
+                      }},
+        ContainerCase{"devices.permissions",
+                      [](ContainerSpec& c) {
+                        c.add_devices()->set_host_path("/dev/x");
+                        c.mutable_devices(0)->set_permissions("rx");
+                      }},
+        ContainerCase{"CDI_devices", [](ContainerSpec& c) { c.add_cdi_devices("gpu0"); }},
+        ContainerCase{"annotation cdi.k8s.io/a",
+                      [](ContainerSpec& c) { (*c.mutable_annotations())["cdi.k8s.io/a"] = "v/c=1,"; }},
+        ContainerCase{"seccomp.localhost_ref",
+                      [](ContainerSpec& c) {
+                        c.mutable_security()->mutable_seccomp()->set_kind(state::v1::SeccompProfile::LOCALHOST);
+                        c.mutable_security()->mutable_seccomp()->set_path("p.json");
+                      }},
+        ContainerCase{"apparmor.localhost_ref",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_apparmor()->set_name("x"); }},
+        ContainerCase{"apparmor.localhost_ref",
+                      [](ContainerSpec& c) {
+                        c.mutable_security()->mutable_apparmor()->set_kind(state::v1::AppArmorProfile::LOCALHOST);
+                      }},
+        ContainerCase{"apparmor.localhost_ref",
+                      [](ContainerSpec& c) {
+                        c.mutable_security()->mutable_apparmor()->set_kind(state::v1::AppArmorProfile::LOCALHOST);
+                        c.mutable_security()->mutable_apparmor()->set_name("x\nunconfined");
+                      }},
+        ContainerCase{"selinux_options.type",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_selinux()->set_type("a:b"); }},
+        ContainerCase{"selinux_options.level",
+                      [](ContainerSpec& c) { c.mutable_security()->mutable_selinux()->set_level("s0:c1024"); }},
         ContainerCase{"working_dir", [](ContainerSpec& c) { c.set_working_dir("rel"); }},
         ContainerCase{"log_path", [](ContainerSpec& c) { c.set_log_path("../../etc/passwd"); }},
         ContainerCase{"envs.key", [](ContainerSpec& c) { c.add_envs()->set_key("A=B"); }},

@@ -1,5 +1,7 @@
 #include "image/snapshot/overlay_options.h"
 
+#include <cerrno>
+
 #include "absl/strings/str_cat.h"
 
 namespace berth::image {
@@ -8,6 +10,8 @@ namespace {
 std::string PathOf(int fd) { return absl::StrCat("/dev/fd/", fd); }  // short: see LowerStyle::kJoined
 
 }  // namespace
+
+bool IsUnknownStyle(int error) { return error == EINVAL || error == EOPNOTSUPP; }
 
 std::vector<sys::FsOption> OverlayOptions(absl::Span<const int> lowers, int upper, int work, LowerStyle style) {
   std::vector<sys::FsOption> options;

@@ -15,6 +15,10 @@ enum class LowerStyle {
   kJoined,       // one "lowerdir" for all, of at most 255 bytes: some twenty layers
 };
 
+// Whether a mount failed with this errno because the kernel does not know its style: EINVAL, and before Linux 6.5,
+// whose overlayfs takes its options as one string, EOPNOTSUPP for a descriptor.
+bool IsUnknownStyle(int error);
+
 // `lowers` topmost first. Without an upper directory (-1, and then none for `work`) the mount is read-only and takes at
 // least two lower ones. All descriptors may be O_PATH and must stay open until the mount is made.
 std::vector<sys::FsOption> OverlayOptions(absl::Span<const int> lowers, int upper, int work, LowerStyle style);

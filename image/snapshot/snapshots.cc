@@ -186,7 +186,7 @@ absl::StatusOr<sys::UniqueFd> Snapshots::OpenSnapshot(const ContainerId& id) con
   return sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW);
 }
 
-absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
+absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, const std::string& label) const {
   ASSIGN_OR_RETURN(Record record, RecordOf(id));
   if (record.boot_id != boot_id_) {
     return absl::FailedPreconditionError(
@@ -198,22 +198,25 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id) const {
   ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
   RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(chain->Lowers(), upper.get(), work.get()), "snapshot ", id.str());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(chain->Lowers(), upper.get(), work.get(), label), "snapshot ", id.str());
   return mount;
 }
 
-absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowers, int upper, int work) const {
+absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowers, int upper, int work,
+                                                       const std::string& label) const {
   absl::Status first;
   // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
   for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
     if (style < style_.load()) continue;
-    auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper, work, style), 0);
+    std::vector<sys::FsOption> options = OverlayOptions(lowers, upper, work, style);
+    if (!label.empty()) options.push_back(sys::FsOption::String("context", label));
+    auto mount = sys::MountDetached("overlay", options, 0);
     if (mount.ok()) {
       style_.store(style);
       return mount;
     }
     if (first.ok()) first = mount.status();
-    if (ErrnoOf(mount.status()) != EINVAL) break;
+    if (!IsUnknownStyle(ErrnoOf(mount.status()))) break;
   }
   return first;
 }
@@ -232,7 +235,7 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const
                    sys::OpenAt(dir.get(), ImagePath(image.str()), O_PATH | O_DIRECTORY | O_NOFOLLOW));
   std::vector<int> lowers = chain->Lowers();
   lowers.insert(lowers.begin(), top.get());
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(lowers, -1, -1), "image ", image.str());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountOverlay(lowers, -1, -1, ""), "image ", image.str());
   RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), MOUNT_ATTR_RDONLY, 0, 0, false));
   if (sub_path.empty()) return mount;
   ASSIGN_OR_RETURN(sys::UniqueFd found, sys::OpenInRoot(mount.get(), sub_path, O_PATH | O_DIRECTORY));

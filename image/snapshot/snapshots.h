@@ -50,10 +50,10 @@ class Snapshots {
   // fix-up layers when they need ones that do not exist yet.
   absl::Status Create(const SnapshotRecord& record);
 
-  // A detached overlay mount, read-write. NotFound. A further call is allowed once the mount of an earlier one is gone
-  // (it is not checked), and only in the boot that made the snapshot: after another, FailedPrecondition, since unsynced
-  // files may be torn.
-  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id) const;
+  // A detached overlay mount, read-write; `label` is the SELinux context of all files in it, empty = none. NotFound. A
+  // further call is allowed once the mount of an earlier one is gone (it is not checked), and only in the boot that
+  // made the snapshot: after another, FailedPrecondition, since unsynced files may be torn.
+  absl::StatusOr<sys::UniqueFd> Mount(const ContainerId& id, const std::string& label = "") const;
 
   // Store::MountImage and Store::CopyVolume.
   absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image,
@@ -104,7 +104,8 @@ class Snapshots {
   absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;
   absl::StatusOr<Record> RecordOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<sys::UniqueFd> OpenSnapshot(const ContainerId& id) const;
-  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work) const;
+  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work,
+                                              const std::string& label) const;
 
   const sys::UniqueFd dir_;
   const Fixups fixups_;

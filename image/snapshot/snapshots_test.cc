@@ -17,6 +17,7 @@
 #include "image/unpack/testing_archive.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
+#include "runtime/sys/older_kernel.h"
 
 namespace berth::image {
 namespace {
@@ -265,6 +266,30 @@ TEST_F(SnapshotsTest, ManyLayers) {
   EXPECT_EQ(Ls(mount.get(), "").size(), 131u);
 }
 
+class OlderKernelTest : public SnapshotsTest {
+ protected:
+  // What a container finds in a snapshot of two layers that is made and mounted where `missing` is missing.
+  std::string MountedWithout(const std::vector<sys::MissingCall>& missing) {
+    const std::string base = Layer({File("f", "1")}), top = Layer({File("f", "2")});
+    auto report = sys::OnOlderKernel(missing, [&] {
+      snapshots_.release();  // its thread is not there in the child
+      Reopen();
+      sys::UniqueFd mount = CreateAndMount({base, top});
+      return Content(mount.get(), "f");
+    });
+    return report.ok() ? *report : report.status().ToString();
+  }
+  static sys::MissingCall DescriptorOptions() { return {SYS_fsconfig, EINVAL, 1, FSCONFIG_SET_FD}; }
+};
+
+// FALLBACK(linux<6.13) of image/snapshot/snapshots.cc
+TEST_F(OlderKernelTest, TakesLowerDirectoriesByPath) { EXPECT_EQ(MountedWithout({DescriptorOptions()}), "2"); }
+
+// FALLBACK(linux<6.8) of image/snapshot/snapshots.cc
+TEST_F(OlderKernelTest, TakesLowerDirectoriesAllAtOnce) {
+  EXPECT_EQ(MountedWithout({DescriptorOptions(), {SYS_fsconfig, EINVAL, 2, {}, 0, "lowerdir+"}}), "2");
+}
+
 // Each way in which an older kernel wants its lower directories, on this one.
 class LowerStyleTest : public SnapshotsTest, public testing::WithParamInterface<LowerStyle> {};
 
@@ -282,12 +307,18 @@ TEST_P(LowerStyleTest, Mounts) {
   auto upper = sys::Open(root_ + "/o/upper", O_PATH | O_DIRECTORY),
        work = sys::Open(root_ + "/o/work", O_PATH | O_DIRECTORY);
   auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper->get(), work->get(), GetParam()), 0);
-  if (GetParam() == LowerStyle::kDescriptors && ErrnoOf(mount.status()) == EINVAL) {
+  if (IsUnknownStyle(ErrnoOf(mount.status())) && GetParam() != LowerStyle::kJoined) {
     GTEST_SKIP() << "this kernel takes no lower directories by descriptor";
   }
   ASSERT_TRUE(mount.ok()) << mount.status();
   EXPECT_EQ(Content(mount->get(), "same"), "0");
   EXPECT_EQ(Ls(mount->get(), "").size(), 16u);
+}
+
+TEST(LowerStyle, KernelsThatDoNotKnowAStyleAreToldFromOtherFailures) {
+  EXPECT_TRUE(IsUnknownStyle(EINVAL));
+  EXPECT_TRUE(IsUnknownStyle(EOPNOTSUPP)) << "overlayfs before Linux 6.5";
+  for (int other : {0, ENOENT, EPERM, ESTALE}) EXPECT_FALSE(IsUnknownStyle(other)) << other;
 }
 
 INSTANTIATE_TEST_SUITE_P(Styles, LowerStyleTest,
@@ -342,6 +373,7 @@ TEST_F(VolumesTest, ASubPathStaysInTheImage) {
   EXPECT_EQ(MountError("loop"), ELOOP);
 }
 
+// FALLBACK(linux<6.15) of image/snapshot/snapshots.cc
 TEST_F(VolumesTest, AnOlderKernelClonesWhatIsAttached) {
   ASSERT_TRUE(CreateWith({Layer({Dir("d"), File("d/x", "1")})}).ok());
   sys::UniqueFd mount = MountImage("");

@@ -20,6 +20,7 @@
 #include "runtime/cgroup/oom_score.h"
 #include "runtime/sys/clone.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/older_kernel.h"
 
 namespace berth::cgroup {
 namespace {
@@ -304,6 +305,24 @@ TEST_F(V2Test, ChildrenAreBornInItAndKilledAtOnce) {
   EXPECT_EQ(Wait(pid), 128 + SIGKILL);
   EXPECT_TRUE(h_->Remove(path_).ok());
   EXPECT_EQ(h_->Open(path_).status().code(), absl::StatusCode::kNotFound);
+}
+
+// FALLBACK(linux<5.14) of runtime/cgroup/v2.cc
+TEST_F(V2Test, WithoutCgroupKillMembersAreSignalled) {
+  auto cgroup = h_->Create(path_, {});
+  ASSERT_TRUE(cgroup.ok()) << cgroup.status();
+  const pid_t pid = Start(*cgroup, [] { return Forever(); });
+  const std::string top = TestPath();  // named after this process
+  auto report = sys::OnOlderKernel({{SYS_openat, ENOENT, 1, {}, 0, "cgroup.kill"}}, [&] {
+    auto opened = h_->Open(path_);
+    std::vector<int> fds;
+    shim::v1::CgroupJoin join;
+    opened->AddTo(&fds, &join);
+    return absl::StrCat(join.kill_fd(), " ", h_->Kill(top).ToString());
+  });
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(*report, "-1 OK");
+  EXPECT_EQ(Wait(pid), 128 + SIGKILL);
 }
 
 TEST_F(V2Test, KillDescriptorKills) {

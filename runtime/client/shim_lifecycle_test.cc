@@ -66,6 +66,35 @@ TEST_F(ShimLifecycleTest, AShimIsAdoptedByInitHasItsOwnSessionAndShowsNothing) {
   EXPECT_EQ(st.st_mode & 0777, 0600u);
 }
 
+TEST_F(ShimLifecycleTest, AContainerJoinsItsResctrlClassAndKeepsNoDescriptorOfIt) {
+  shim::v1::SandboxPlan sandbox = Sandbox();
+  sandbox.set_shared_pid(true);
+  auto pod = LaunchPod(sandbox);
+  ASSERT_NE(pod, nullptr);
+  const std::string tasks = state_dir_ + "/tasks";
+  // Cloned at once, and by a helper that enters the pid namespace first.
+  for (auto [id, pid] : {std::pair("own", shim::v1::NAMESPACE_NEW), {"shared", shim::v1::NAMESPACE_POD}}) {
+    PlannedContainer c = Script(id, "ls -l /proc/self/fd");
+    c.plan.set_pid(pid);
+    auto fd = sys::Open(tasks, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    ASSERT_TRUE(fd.ok()) << fd.status();
+    c.plan.mutable_process()->set_rdt_tasks_fd(c.Add(*std::move(fd)));
+    Run(*pod, c);
+    AwaitExit(id);
+    EXPECT_EQ(*sys::ReadFile(tasks), "0") << id;
+    EXPECT_THAT(Log(id), Not(HasSubstr("tasks"))) << id;
+  }
+}
+
+TEST_F(ShimLifecycleTest, AnUnknownSysctlIsRefusedUnlessItIsOptional) {
+  shim::v1::SandboxPlan sandbox = Sandbox();
+  auto* sysctl = sandbox.add_sysctls();
+  sysctl->set_key("net.no.such");
+  sysctl->set_value("1");
+  sysctl->set_optional(true);
+  EXPECT_NE(LaunchPod(sandbox), nullptr);
+}
+
 TEST_F(ShimLifecycleTest, TheNetworkNamespaceIsThePodsAndLoopbackIsUp) {
   auto pod = LaunchPod();
   auto netns = pod->OpenNetns();
@@ -200,7 +229,9 @@ TEST_F(ShimLifecycleTest, ALaunchThatCannotBeIsAnErrorWithItsReason) {
   EXPECT_EQ(pod.status().code(), absl::StatusCode::kInvalidArgument) << pod.status();
   EXPECT_THAT(std::string(pod.status().message()), HasSubstr("kernel.core_pattern"));
   plan.mutable_sysctls(0)->set_key("net.ipv4.none");
-  EXPECT_EQ(ErrnoOf(launcher_->Launch(plan, state_dir_, {}).status()), ENOENT);
+  absl::Status unknown = launcher_->Launch(plan, state_dir_, {}).status();
+  EXPECT_EQ(unknown.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(unknown.message()), HasSubstr("is unknown to this kernel"));
   EXPECT_FALSE(launcher_->Launch(Sandbox(), dir_ + "/none", {}).ok());
   EXPECT_EQ(launcher_->Reconnect(pod_id_, state_dir_).status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(IsGone(pod_id_));

@@ -1,14 +1,19 @@
 #include "runtime/container/kill.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/container/oom.h"
 #include "runtime/sys/clone.h"
+#include "runtime/sys/file.h"
+#include "runtime/sys/older_kernel.h"
 #include "runtime/sys/pidfd.h"
 #include "runtime/sys/procfs.h"
 
@@ -66,6 +71,27 @@ TEST(Kill, TheTreeGoesWithWhatDetachedItself) {
   EXPECT_EQ((*sys::ReapPidfd(leader->pidfd.get()))->signal, SIGKILL);
   EXPECT_EQ(read(pipes[0], &byte, 1), 0);  // nobody holds the write end any more
   close(pipes[0]);
+}
+
+// FALLBACK(linux<5.14) of runtime/container/kill.cc
+TEST(Kill, MembersAreSignalledWhereThereIsNoCgroupKill) {
+  const std::string path = absl::StrCat("/sys/fs/cgroup/unified/berth-kill-test-", getpid());
+  if (mkdir(path.c_str(), 0755) != 0) GTEST_SKIP() << "no cgroup v2 at /sys/fs/cgroup/unified, or no root";
+  CgroupFds cgroup;
+  auto dir = sys::Open(path, O_RDONLY | O_DIRECTORY);
+  ASSERT_TRUE(dir.ok()) << dir.status();
+  cgroup.v2_dir = dir->get();
+  auto member = sys::Clone(0, dir->get());
+  ASSERT_TRUE(member.ok()) << member.status();
+  if (member->pid == 0) {
+    for (;;) pause();
+  }
+  auto report = sys::OnOlderKernel({{SYS_openat, ENOENT, 1, {}, 0, "cgroup.kill"}},
+                                   [&] { return KillCgroup(cgroup).ToString(); });
+  EXPECT_EQ(report.value_or(""), "OK") << report.status();
+  ASSERT_TRUE(sys::WaitPidfdExited(member->pidfd.get(), 5000));
+  EXPECT_EQ((*sys::ReapPidfd(member->pidfd.get()))->signal, SIGKILL);
+  EXPECT_EQ(rmdir(path.c_str()), 0);
 }
 
 TEST(Kill, ACgroupThatNobodyNamedCannotBeKilled) { EXPECT_FALSE(CanKillCgroup(CgroupFds())); }

@@ -212,6 +212,35 @@ TEST_F(ApplyTest, DeviceNodesOfTheHostCannotBeChangedFromInside) {
   EXPECT_EQ(before.st_uid, after.st_uid);
 }
 
+TEST_F(ApplyTest, NodesOfItsOwnHaveTheirOwnerAndReplaceWhatTheImageHas) {
+  const auto add = [this](const char* path) {
+    shim::v1::DeviceNode* device = plan_.add_devices();
+    device->set_path(path);
+    device->set_fd(-1);
+    shim::v1::DeviceNode::Own& own = *device->mutable_own();
+    own.set_major(1);
+    own.set_minor(7);
+    own.set_mode(0640);
+    own.set_uid(7);
+    own.set_gid(8);
+  };
+  add("/dev/sub/full");
+  add("/opt/full");
+  ASSERT_TRUE(sys::MakeDirs(dir_ + "/rootfs/opt", 0755).ok());
+  ASSERT_EQ(symlink("/etc", (dir_ + "/rootfs/opt/full").c_str()), 0);
+  EXPECT_EQ(Run([] {
+              std::string out;
+              for (const char* path : {"/dev/sub/full", "/opt/full"}) {
+                struct stat st = {};
+                lstat(path, &st);
+                absl::StrAppend(&out, S_ISCHR(st.st_mode), " ", st.st_rdev == makedev(1, 7), " ",
+                                absl::Hex(st.st_mode & 07777), " ", st.st_uid, " ", st.st_gid, "\n");
+              }
+              return out;
+            }),
+            "1 1 1a0 7 8\n1 1 1a0 7 8\n");
+}
+
 TEST_F(ApplyTest, MakesMissingTargetsAndFollowsDanglingLinksInsideTheRootfs) {
   ASSERT_EQ(symlink("/run/resolve/resolv.conf", (dir_ + "/rootfs/etc/resolv.conf").c_str()), 0);
   ASSERT_EQ(mkdir((dir_ + "/rootfs/var").c_str(), 0755), 0);

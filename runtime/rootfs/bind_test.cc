@@ -4,12 +4,9 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <linux/filter.h>
 #include <linux/mount.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -17,13 +14,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdlib>
-#include <iterator>
 
 #include "runtime/rootfs/device_nodes.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
+#include "runtime/sys/older_kernel.h"
 
 namespace berth::rootfs {
 namespace {
@@ -111,24 +107,14 @@ TEST_F(BindTest, OptionsAreOfTheTopMountAndStayWithTheSourcesOwn) {
   EXPECT_EQ(flags("sub"), 0u);
 }
 
-// An old kernel, played by a filter that answers ENOSYS to mount_setattr(2).
+// FALLBACK(linux<5.12) of cri/spec/plan_mounts.cc: this is the code that it goes by.
 TEST_F(BindTest, WithoutMountSetattrNothingPretendsToBeReadonly) {
-  pid_t child = fork();
-  if (child == 0) {
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mount_setattr, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {std::size(code), code};
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(2);
+  auto report = sys::OnOlderKernel({{SYS_mount_setattr, ENOSYS}}, [&] {
     auto bind = OpenBind({.host_path = dir_ + "/private", .readonly = true, .recursive_readonly = true});
-    _exit(absl::IsUnimplemented(bind.status()) ? 0 : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+    return absl::StrCat(absl::IsUnimplemented(bind.status()));
+  });
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(*report, "1");
 }
 
 TEST_F(BindTest, PropagationNeedsAFittingSource) {

@@ -109,10 +109,13 @@ absl::StatusOr<UniqueFd> OpenTarget(Build& build, const MountStep& step) {
       step.target() == "/sys") {
     return RealDirectory(build.rootfs, step.target());
   }
-  ASSIGN_OR_RETURN(UniqueFd target, MakeTarget(build, step.target(), step.file()));
-  if (OnProcfs(target.get()) && !AllowedInsideProc(step.target())) {
+  const auto forbidden = [&] {
     return absl::FailedPreconditionError(absl::StrCat("nothing may be mounted at '", step.target(), "' inside procfs"));
-  }
+  };
+  if (absl::StartsWith(step.target(), "/proc/") && !AllowedInsideProc(step.target())) return forbidden();
+  ASSIGN_OR_RETURN(UniqueFd target, MakeTarget(build, step.target(), step.file()));
+  // Reached through a symlink.
+  if (OnProcfs(target.get()) && !AllowedInsideProc(step.target())) return forbidden();
   return target;
 }
 

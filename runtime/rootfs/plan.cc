@@ -56,9 +56,9 @@ std::vector<MountStep> StandardMounts(const MountPlanInput& in) {
 }
 
 // Whether a volume at `volume` takes the place of the standard mount at `target`.
-bool Replaces(absl::string_view volume, absl::string_view target) {
+bool Replaces(absl::string_view volume, bool shared, absl::string_view target) {
   if (volume == target) return true;
-  const bool whole = volume == "/dev" || volume == kCgroupRoot;
+  const bool whole = shared || volume == "/dev" || volume == kCgroupRoot;
   return whole && absl::StartsWith(target, absl::StrCat(volume, "/"));
 }
 
@@ -89,7 +89,7 @@ absl::StatusOr<std::vector<MountStep>> PlanMounts(const MountPlanInput& input) {
     ASSIGN_OR_RETURN(std::string target, CleanTarget(volume.target));
     if (target.size() == 1) return absl::InvalidArgumentError("mount target '/': the rootfs cannot be replaced");
     steps.erase(std::remove_if(steps.begin(), steps.end(),
-                               [&](const MountStep& step) { return Replaces(target, step.target()); }),
+                               [&](const MountStep& step) { return Replaces(target, volume.shared, step.target()); }),
                 steps.end());
     volumes.push_back(Attach(target, volume.fd, volume.file));
   }
@@ -97,6 +97,14 @@ absl::StatusOr<std::vector<MountStep>> PlanMounts(const MountPlanInput& input) {
   std::stable_sort(steps.begin(), steps.end(),
                    [](const MountStep& a, const MountStep& b) { return Depth(a) < Depth(b); });
   return steps;
+}
+
+void AddSelinuxContexts(absl::string_view mount, absl::string_view pod, std::vector<MountStep>& steps) {
+  for (MountStep& step : steps) {
+    const bool own = step.kind() == MountStep::TMPFS || step.kind() == MountStep::DEVPTS;
+    if (own && !mount.empty()) step.add_options(absl::StrCat("context=", mount));
+    if (step.kind() == MountStep::MQUEUE && !pod.empty()) step.add_options(absl::StrCat("context=", pod));
+  }
 }
 
 bool HasOwnDev(const std::vector<MountStep>& mounts) {

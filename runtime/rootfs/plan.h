@@ -19,6 +19,8 @@ struct Attachment {
   std::string target;  // absolute, inside the container
   int fd = -1;         // index in the descriptor list
   bool file = false;
+  // What is mounted in it appears on the host too (Propagation::kBidirectional).
+  bool shared = false;
 };
 
 struct MountPlanInput {
@@ -34,10 +36,16 @@ struct MountPlanInput {
 
 // The standard mounts (/proc, /dev, /dev/pts, /dev/mqueue, /dev/shm, /sys, /sys/fs/cgroup) and the
 // volumes, parents before children. A volume at the target of a standard mount replaces it; one at
-// /dev replaces all beneath /dev too, one at /sys/fs/cgroup all of the cgroup mounts. Of two
+// /dev replaces all beneath /dev too, one at /sys/fs/cgroup all of the cgroup mounts, a shared one all that lies in it:
+// the host would find them there as well. Of two
 // volumes with one target the later one is mounted on top. InvalidArgument: a target that is not
 // absolute, is "/" or holds "..".
 absl::StatusOr<std::vector<MountStep>> PlanMounts(const MountPlanInput& input);
+
+// Labels the files of the mounts that are the container's alone: /dev, /dev/pts and other tmpfs with `mount`,
+// the message queues, which all of a pod's containers have, with `pod`. Empty: nothing changes. What the kernel fills
+// (proc, sysfs, cgroups) takes no labels.
+void AddSelinuxContexts(absl::string_view mount, absl::string_view pod, std::vector<MountStep>& steps);
 
 // Whether `mounts` bring a fresh /dev that is to be filled with the default devices.
 bool HasOwnDev(const std::vector<MountStep>& mounts);

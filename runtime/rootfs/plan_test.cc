@@ -57,6 +57,14 @@ TEST(PlanTest, AVolumeAtDevReplacesEverythingInIt) {
   EXPECT_TRUE(HasOwnDev(*PlanMounts({})));
 }
 
+TEST(PlanTest, ASharedVolumeReplacesWhatTheHostWouldFindInIt) {
+  MountPlanInput input;
+  input.volumes = {{.target = "/sys", .fd = 1, .shared = true}};
+  auto steps = PlanMounts(input);
+  ASSERT_TRUE(steps.ok());
+  for (const MountStep& step : *steps) EXPECT_NE(step.target().substr(0, 5), "/sys/") << step.target();
+}
+
 TEST(PlanTest, AVolumeAtTheCgroupsReplacesAllOfThem) {
   EXPECT_THAT(Targets(PlanMounts({.cgroup_v1 = {{"memory", 7}}, .volumes = {{"/sys/fs/cgroup", 1}}})),
               ElementsAre("/proc", "/dev", "/sys ro", "/dev/pts", "/dev/mqueue", "/dev/shm", "/sys/fs/cgroup fd1"));
@@ -77,6 +85,27 @@ TEST(PlanTest, OptionsOfTheStandardMounts) {
     EXPECT_TRUE(step.attrs() & MOUNT_ATTR_NOSUID) << step.target();
     EXPECT_EQ((step.attrs() & MOUNT_ATTR_NODEV) == 0, step.target() == "/dev" || step.target() == "/dev/pts");
     EXPECT_EQ(step.options_size(), step.target() == "/dev/pts" ? 4 : step.kind() == MountStep::TMPFS ? 2 : 0);
+  }
+}
+
+TEST(PlanMounts, SelinuxContextsWhereFilesAreTheContainersOwn) {
+  MountPlanInput input;
+  input.cgroup_v2 = true;
+  auto steps = PlanMounts(input);
+  ASSERT_TRUE(steps.ok()) << steps.status();
+  const std::vector<MountStep> before = *steps;
+  AddSelinuxContexts("", "", *steps);
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_EQ((*steps)[i].options_size(), before[i].options_size());
+  AddSelinuxContexts("u:r:own:s0:c1,c2", "u:r:pod:s0:c1,c2", *steps);
+  for (const MountStep& step : *steps) {
+    const std::string last = step.options_size() > 0 ? step.options(step.options_size() - 1) : "";
+    if (step.kind() == MountStep::TMPFS || step.kind() == MountStep::DEVPTS) {
+      EXPECT_EQ(last, "context=u:r:own:s0:c1,c2") << step.target();
+    } else if (step.kind() == MountStep::MQUEUE) {
+      EXPECT_EQ(last, "context=u:r:pod:s0:c1,c2");
+    } else {
+      EXPECT_EQ(step.options_size(), 0) << step.target();
+    }
   }
 }
 

@@ -32,6 +32,7 @@ absl::Status SeccompListener::HandOver(int pidfd, pid_t pid, pid_t container_pid
   mailbox_.reset();
   const int fds[] = {listener.get()};
   absl::Status sent = sys::SendPacket(agent_.get(), state, fds, MSG_DONTWAIT);
+  shutdown(agent_.get(), SHUT_RDWR);  // the daemon may still have the socket, but the agent's reading is to end
   agent_.Reset();
   if (sent.ok()) return sent;
   return absl::FailedPreconditionError(absl::StrCat("the agent does not take the listener: ", sent.message()));

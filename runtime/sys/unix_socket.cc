@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "runtime/base/id.h"
+#include "runtime/sys/file.h"
 
 namespace berth::sys {
 namespace {
@@ -65,6 +66,23 @@ absl::StatusOr<UniqueFd> ConnectSeqpacket(int dir, absl::string_view name) {
     return ErrnoError(errno, absl::StrCat("connect '", name, "'"));
   }
   return fd;
+}
+
+absl::StatusOr<UniqueFd> ConnectStream(absl::string_view path) {
+  ASSIGN_OR_RETURN(UniqueFd file, Open(path, O_PATH));
+  // Through the descriptor, since an address has room for 107 bytes.
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  const std::string link = absl::StrCat("/proc/self/fd/", file.get());
+  memcpy(address.sun_path, link.c_str(), link.size() + 1);
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return ErrnoError(errno, "socket");
+  if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) return fd;
+  const int err = errno;
+  if (err == ECONNREFUSED) return absl::NotFoundError(absl::StrCat("nobody listens at '", path, "'"));
+  if (err == EAGAIN) return absl::UnavailableError(absl::StrCat("'", path, "' takes no more connections"));
+  if (err == EPROTOTYPE) return absl::InvalidArgumentError(absl::StrCat("'", path, "' is not a socket of streams"));
+  return ErrnoError(err, absl::StrCat("connect '", path, "'"));
 }
 
 absl::StatusOr<UniqueFd> AcceptConnection(int listener) {

@@ -28,6 +28,10 @@ absl::StatusOr<UniqueFd> ListenSeqpacket(int dir, absl::string_view name);
 // Connects to it. NotFound when nobody listens there.
 absl::StatusOr<UniqueFd> ConnectSeqpacket(int dir, absl::string_view name);
 
+// Connects to a stream socket by host path. Non-blocking, also for the connecting: a listener whose queue is full is
+// Unavailable. NotFound when nobody listens there; InvalidArgument when it is no socket of streams.
+absl::StatusOr<UniqueFd> ConnectStream(absl::string_view path);
+
 // The next connection. NotFound when none waits. The connection is non-blocking.
 absl::StatusOr<UniqueFd> AcceptConnection(int listener);
 

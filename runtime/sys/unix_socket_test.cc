@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 
 #include "runtime/sys/file.h"
@@ -73,6 +76,32 @@ TEST(UnixSocket, ListensInADirectoryOfAnyLength) {
   EXPECT_EQ(ConnectSeqpacket(dir->get(), "s.sock").status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(ListenSeqpacket(dir->get(), "../s.sock").ok());
   EXPECT_TRUE(RemoveTreeAt(AT_FDCWD, base).ok());
+}
+
+TEST(UnixSocket, StreamByAPathLongerThanAnAddress) {
+  char name[] = "/tmp/berth-stream-XXXXXX";
+  ASSERT_NE(mkdtemp(name), nullptr);
+  const std::string dir = absl::StrCat(name, "/", std::string(150, 'd'));
+  ASSERT_TRUE(MakeDirs(dir, 0755).ok());
+  const std::string path = dir + "/agent";
+  EXPECT_TRUE(absl::IsNotFound(ConnectStream(path).status()));
+  auto at = Open(dir, O_PATH | O_DIRECTORY);
+  ASSERT_TRUE(at.ok());
+  {
+    auto packets = ListenSeqpacket(at->get(), "agent");
+    ASSERT_TRUE(packets.ok()) << packets.status();
+    EXPECT_TRUE(absl::IsInvalidArgument(ConnectStream(path).status())) << "no stream";
+  }
+  EXPECT_TRUE(absl::IsNotFound(ConnectStream(path).status())) << "nobody listens any more";
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  UniqueFd listener(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/agent", at->get());
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(listen(listener.get(), 1), 0);
+  EXPECT_TRUE(ConnectStream(path).ok()) << ConnectStream(path).status();
+  ASSERT_TRUE(RemoveTreeAt(AT_FDCWD, name).ok());
 }
 
 }  // namespace

@@ -38,7 +38,8 @@ def free_subnet():
 class Daemon:
     embedded = True
 
-    def __init__(self):
+    def __init__(self, settings=None):
+        """`settings`: a function from the daemon to further lines of its configuration, outside of any table."""
         need_root()
         need_programs("ip", "nft")
         for program in ("berthd", "berth-shim"):
@@ -59,12 +60,12 @@ class Daemon:
         self.log = f"{self.files}/berthd.log"
         self.process = None
         self.crictl = Crictl(client, self.files, self.socket)
-        self._write_config()
+        self._write_config(settings(self) if settings else "")
 
-    def _write_config(self):
+    def _write_config(self, more):
         with open(f"{self.files}/config.toml", "w", encoding="utf-8") as f:
             f.write(f'root = "{self.root}"\nstate = "{self.state}"\nsocket = "{self.socket}"\n'
-                    f'cgroup_driver = "{self.cgroup_driver}"\ncgroup_parent = "{self.parent_name}"\nlog_level = "debug"\n'
+                    f'cgroup_driver = "{self.cgroup_driver}"\ncgroup_parent = "{self.parent_name}"\nlog_level = "debug"\n{more}\n'
                     f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n')
 
     @property

@@ -179,7 +179,7 @@ def test_sysctl_of_the_host(f):
 
 
 def test_sysctl_that_does_not_exist(f):
-    refuse_pod(f, "NotFound", "net.no.such", linux={"sysctls": {"net.no.such": "1"}})
+    refuse_pod(f, "InvalidArgument", "net.no.such", "unknown to this kernel", linux={"sysctls": {"net.no.such": "1"}})
 
 
 def test_sysctl_with_bad_value(f):

@@ -10,7 +10,7 @@ import sys
 
 import fixture
 import rpc
-from fixture import BUSYBOX, NODE
+from fixture import BUSYBOX, CONTAINER, NODE
 from rpc import message
 from suite import contains, equal, main, wait_for
 
@@ -19,6 +19,7 @@ BAD_VOLUMES = [f"berth/volumes:{name}" for name in ("proc", "sys", "dev", "root"
 PRIVATE, FROM_HOST, BIDIRECTIONAL = 0, 1, 2
 SLEEP = ["/bin/sleep", "1000"]
 SHM_SIZE = "io.kubernetes.cri-o.ShmSize"
+OWN_PIDS = message((2, message((3, message((2, CONTAINER))))))  # of LinuxContainerConfig
 SYS_ADMIN = {"capabilities": {"add_capabilities": ["SYS_ADMIN"]}}
 
 
@@ -53,8 +54,9 @@ def image_mount(f, image, container="/vol", **more):
 
 
 def refuse(f, code, *parts, **more):
+    before = f.crictl.json("ps", "-a", "--pod", f.pod.id)["containers"]
     f.pod.try_create(f.pod.container_config(SLEEP, **more)).refused(code, *parts)
-    equal(f.crictl.json("ps", "-a", "--pod", f.pod.id)["containers"], [])
+    equal(len(f.crictl.json("ps", "-a", "--pod", f.pod.id)["containers"]), len(before), "containers")
 
 
 def pull(f, image):
@@ -67,7 +69,7 @@ def raw_create(f, *mounts, command=SLEEP):
     name = f.fresh("raw")
     f.cleanup(remove_named, f, name)
     config = message((1, message((1, name))), (2, message((1, f.busybox))), *((3, word) for word in command),
-                     *((7, message(*m)) for m in mounts), (10, f"{name}.log"), (15, message()))
+                     *((7, message(*m)) for m in mounts), (11, f"{name}.log"), (15, OWN_PIDS))
     sandbox = message((1, message((1, f.pod.config["metadata"]["name"]))))
     return name, rpc.call(f.daemon.socket, "RuntimeService/CreateContainer", message((1, f.pod.id), (2, config), (3, sandbox)))
 
@@ -246,7 +248,7 @@ def test_mount_options(f):
     image = [(1, "/vol"), (3, 1), (9, message((1, f.registry.ref(FILES)))), (11, "nosuid")]
     plain = [(1, "/plain"), (2, str(volume))]
     name, answer = raw_create(f, fields, image, plain)
-    equal(answer[0], "OK", answer[1])
+    equal(answer, ("OK", ""))
     (container,) = find_named(f, name)
     f.crictl("start", container)
     contains(f.crictl.call("exec", "-s", container, "/data/run").err, "ermission denied")
@@ -364,6 +366,20 @@ def test_nothing_leaks_to_the_host(f):
     c.exec("/bin/sh", "-c", "mkdir /mnt && mount -t tmpfs x /mnt && mount -t tmpfs y /tmp")
     equal(pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8"), with_volume)
     assert before != with_volume
+
+
+def test_the_runtimes_mounts_stay_off_the_host(f):
+    """A directory of the host at /etc, shared: neither the pod's files nor masks are mounted into it."""
+    path = shared_mount(f)
+    (path / "hosts").write_text("of the host\n")
+    (path / "passwd").write_text("root:x:0:0::/:/bin/sh\n")
+    before = pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    c = f.pod.start(SLEEP, mounts=[bind(path, "/etc", propagation=BIDIRECTIONAL)])
+    equal(c.exec("/bin/cat", "/etc/hosts"), "of the host\n")
+    equal(pathlib.Path("/proc/self/mountinfo").read_text(encoding="utf-8"), before)
+    equal(sorted(os.listdir(path)), ["hosts", "passwd", "sub"])
+    refuse(f, "InvalidArgument", "masked_paths", "/etc/hosts", security={"masked_paths": ["/etc/hosts"]},
+           mounts=[bind(path, "/etc", propagation=BIDIRECTIONAL)])
 
 
 # -- where volumes go, and where they come from
@@ -544,4 +560,11 @@ def test_readonly_paths_of_every_kind(f):
     (volume / "dir/of-the-host").touch()
 
 
-main(sys.modules[__name__], fixture.make([BUSYBOX, FILES, FILES_ONE, VOLUMES], [*BAD_VOLUMES, FILES_MARKED]))
+def make_fixture():
+    f = fixture.make([BUSYBOX, FILES, FILES_ONE, VOLUMES], [*BAD_VOLUMES, FILES_MARKED])()
+    f.begin()
+    assert f.pod.id  # first of all, since most cases clean up after it
+    return f
+
+
+main(sys.modules[__name__], make_fixture)

@@ -1,4 +1,4 @@
-#include "cri/spec/config_volumes.h"
+#include "cri/spec/volume_paths.h"
 
 #include <set>
 
@@ -44,6 +44,14 @@ bool IsMountedOver(const state::v1::ContainerSpec& spec, absl::string_view path)
     if (IsAtOrBeneath(path, CleanInRoot(m.container_path()))) return true;
   }
   return false;
+}
+
+absl::string_view SharedMountAbove(const state::v1::ContainerSpec& spec, absl::string_view path) {
+  for (const auto& m : spec.mounts()) {
+    const bool shared = m.propagation() == state::v1::Mount::BIDIRECTIONAL;
+    if (shared && IsAtOrBeneath(CleanInRoot(path), CleanInRoot(m.container_path()))) return m.container_path();
+  }
+  return "";
 }
 
 absl::StatusOr<std::vector<std::string>> ConfigVolumes(const std::vector<std::string>& declared,

@@ -1,4 +1,5 @@
-// The VOLUMEs of an image's configuration: which of them a container gets. Pure functions. What an image says is not to
+// What the mounts of a request stand over, and with that the VOLUMEs of an image's configuration: which of them a
+// container gets. Pure functions. What an image says is not to
 // be trusted: the paths are cleaned as text here, and still have to be resolved inside the rootfs.
 #pragma once
 
@@ -21,5 +22,9 @@ absl::Status CheckVolumePath(absl::string_view path);
 
 // Whether a mount of the request stands at `path` or above it.
 bool IsMountedOver(const state::v1::ContainerSpec& spec, absl::string_view path);
+
+// The container path of a BIDIRECTIONAL mount of the request at `path` or above it, empty when there is none: whatever
+// the runtime mounts there is mounted on the host too.
+absl::string_view SharedMountAbove(const state::v1::ContainerSpec& spec, absl::string_view path);
 
 }  // namespace berth::spec

@@ -1,4 +1,4 @@
-#include "cri/spec/config_volumes.h"
+#include "cri/spec/volume_paths.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,6 +26,15 @@ TEST(ConfigVolumes, MountsOfTheRequestWin) {
   const std::vector<std::string> declared = {"/a", "/b/c", "/d", "/dd"};
   EXPECT_THAT(*ConfigVolumes(declared, Mounting({"/a/", "/b", "/d/e"})), ElementsAre("/d", "/dd"));
   EXPECT_THAT(*ConfigVolumes(declared, Mounting({"/d", "/x"})), ElementsAre("/a", "/b/c", "/dd"));
+}
+
+TEST(SharedMountAbove, OnlyBidirectionalOnesCount) {
+  ContainerSpec spec = Mounting({"/a", "/a/b/"});
+  EXPECT_EQ(SharedMountAbove(spec, "/a/b/c"), "");
+  spec.mutable_mounts(1)->set_propagation(state::v1::Mount::BIDIRECTIONAL);
+  EXPECT_EQ(SharedMountAbove(spec, "/a//b/./c"), "/a/b/");
+  EXPECT_EQ(SharedMountAbove(spec, "/a/b"), "/a/b/");
+  EXPECT_EQ(SharedMountAbove(spec, "/a/bc"), "");
 }
 
 TEST(ConfigVolumes, WhatIsTheRuntimesIsRefused) {
