@@ -341,7 +341,9 @@ TEST_F(V2Test, KillDescriptorKills) {
 
 // One without domains: what is threaded cannot hold a container, and a clone into it would only say EOPNOTSUPP.
 TEST_F(V2Test, NothingIsMadeBeneathAThreadedCgroup) {
-  ASSERT_TRUE(h_->Create(TestPath() + "/threads", {}).ok());
+  // By hand: with a domain controller enabled above it, no cgroup can become threaded.
+  ASSERT_TRUE(h_->Create(TestPath(), {}).ok());
+  ASSERT_EQ(mkdir(absl::StrCat(root_, TestPath(), "/threads").c_str(), 0755), 0);
   ASSERT_TRUE(sys::WriteFileAt(AT_FDCWD, absl::StrCat(root_, TestPath(), "/threads/cgroup.type"), "threaded").ok());
   absl::Status status = h_->Create(TestPath() + "/threads/container", {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;

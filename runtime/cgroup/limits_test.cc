@@ -135,6 +135,7 @@ TEST(LimitsTest, RestoringWritesWhatWasThere) {
 TEST(LimitsTest, HugepagesOfNoneNeedNoController) {
   auto plan = PlanV2({.hugepages = {{"2MB", 0}, {"1GB", 5}}});
   ASSERT_TRUE(plan.ok());
+  ASSERT_EQ(plan->size(), 4u);
   EXPECT_FALSE((*plan)[0].controller_optional);  // 1GB, 5
   EXPECT_TRUE((*plan)[2].controller_optional);   // 2MB, none
   EXPECT_FALSE((*plan)[2].optional);             // but a size that the controller does not know is an error

@@ -25,14 +25,26 @@ bool Lists(absl::string_view text, absl::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+// The root of the tree may have processes; it is the one without a type.
+bool HasProcesses(int dir) {
+  return !ReadOrEmpty(dir, "cgroup.type").empty() && !ReadOrEmpty(dir, "cgroup.procs").empty();
+}
+
 // Before anything runs beneath: enabling a controller later waits for the whole machine. One by one, so that one that
 // is refused (cpu, while realtime processes run) does not keep the others away; the first error is returned.
+//
+// Never in one that has processes itself: the kernel would refuse the controllers of domains (memory, io), but take
+// those of threads (cpu, pids), and by that turn it into a threaded domain, beneath which no process can be born any
+// more.
 absl::Status EnableIn(int dir) {
   const std::string available = ReadOrEmpty(dir, "cgroup.controllers");
   const std::string enabled = ReadOrEmpty(dir, "cgroup.subtree_control");
   absl::Status first;
+  bool looked = false;
   for (absl::string_view controller : kWanted) {
     if (!Lists(available, controller) || Lists(enabled, controller)) continue;
+    if (!looked && HasProcesses(dir)) return absl::FailedPreconditionError("processes are in it itself");
+    looked = true;
     absl::Status status = sys::WriteFileAt(dir, "cgroup.subtree_control", absl::StrCat("+", controller));
     if (first.ok()) first = status;
   }
