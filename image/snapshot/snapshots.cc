@@ -12,7 +12,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
-#include "image/snapshot/clone_while_attached.h"
 #include "image/snapshot/copy_attributes.h"
 #include "image/snapshot/copy_tree.h"
 #include "image/snapshot/mapped_dirs.h"
@@ -25,8 +24,6 @@ namespace {
 
 constexpr absl::string_view kTemporary = ".tmp-";  // no safe name begins with a dot
 constexpr size_t kMaxChains = 32;                  // each holds a descriptor for each layer
-constexpr char kUpper[] = "upper";
-constexpr char kWork[] = "work";
 constexpr char kRecordName[] = "meta.json";
 constexpr char kVolumes[] = "volumes";
 constexpr char kImages[] = "images";
@@ -187,13 +184,12 @@ absl::StatusOr<sys::UniqueFd> Snapshots::OpenSnapshot(const ContainerId& id) con
   return sys::OpenAt(dir_.get(), id.str(), O_PATH | O_DIRECTORY | O_NOFOLLOW);
 }
 
-absl::StatusOr<sys::UniqueFd> Snapshots::MountMapped(absl::Span<const int> lowers, int upper, int work, int userns,
-                                                     const std::string& label) const {
-  ASSIGN_OR_RETURN(MappedDirs mapped, MappedDirs::Map(lowers, userns));
-  auto mount = MountOverlay(mapped.Get(), upper, work, label);
-  // FALLBACK(linux<6.13): overlayfs refuses mounts that are attached nowhere, and there are no pods with user
-  // namespaces.
-  if (userns >= 0 && ErrnoOf(mount.status()) == EINVAL) return CannotMapIds(mount.status());
+absl::StatusOr<sys::UniqueFd> Snapshots::MountMapped(Overlay overlay, int userns) const {
+  ASSIGN_OR_RETURN(MappedDirs mapped, MappedDirs::Map(overlay.lowers, userns));
+  overlay.lowers = mapped.Get();
+  overlay.mapped = userns >= 0;
+  auto mount = mounter_.Mount(overlay);
+  if (overlay.mapped && ErrnoOf(mount.status()) == EINVAL) return CannotMapIds(mount.status());
   return mount;
 }
 
@@ -205,7 +201,7 @@ absl::Status Snapshots::TryMapping(int userns) const {
     ASSIGN_OR_RETURN(sys::UniqueFd upper, MakeDir(dir.get(), kUpper, 0755));
     ASSIGN_OR_RETURN(sys::UniqueFd work, MakeDir(dir.get(), kWork, 0700));
     const int lowers[] = {lower.get()};
-    return MountMapped(lowers, upper.get(), work.get(), userns, "");
+    return MountMapped({lowers, false, upper.get(), work.get(), dir.get(), ""}, userns);
   }();
   const absl::Status status = mount.status();
   if (mount.ok()) mount->Reset();
@@ -228,28 +224,10 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, int userns
   // The upper directory is not mapped: on disk, too, what the container writes belongs to ids that are nobody's
   // elsewhere. All of it that has an owner as yet is its root.
   if (userns >= 0) RETURN_IF_ERROR(GiveToMappedOwner(upper.get(), chain->root.get(), userns), "snapshot ", id.str());
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped(chain->Lowers(), upper.get(), work.get(), userns, label),
+  const std::vector<int> lowers = chain->Lowers();
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped({lowers, false, upper.get(), work.get(), dir.get(), label}, userns),
                    "snapshot ", id.str());
   return mount;
-}
-
-absl::StatusOr<sys::UniqueFd> Snapshots::MountOverlay(absl::Span<const int> lowers, int upper, int work,
-                                                      const std::string& label) const {
-  absl::Status first;
-  // FALLBACK(linux<6.13): lower directories by descriptor. FALLBACK(linux<6.8): one by one at all.
-  for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined}) {
-    if (style < style_.load()) continue;
-    std::vector<sys::FsOption> options = OverlayOptions(lowers, upper, work, style);
-    if (!label.empty()) options.push_back(sys::FsOption::String("context", label));
-    auto mount = sys::MountDetached("overlay", options, 0);
-    if (mount.ok()) {
-      style_.store(style);
-      return mount;
-    }
-    if (first.ok()) first = mount.status();
-    if (!IsUnknownStyle(ErrnoOf(mount.status()))) break;
-  }
-  return first;
 }
 
 absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const ImageId& image,
@@ -266,14 +244,11 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountImage(const ContainerId& id, const
                    sys::OpenAt(dir.get(), ImagePath(image.str()), O_PATH | O_DIRECTORY | O_NOFOLLOW));
   std::vector<int> lowers = chain->Lowers();
   lowers.insert(lowers.begin(), top.get());
-  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped(lowers, -1, -1, userns, ""), "image ", image.str());
+  ASSIGN_OR_RETURN(sys::UniqueFd mount, MountMapped({.lowers = lowers}, userns), "image ", image.str());
   RETURN_IF_ERROR(sys::SetMountAttrs(mount.get(), MOUNT_ATTR_RDONLY, 0, 0, false));
   if (sub_path.empty()) return mount;
   ASSIGN_OR_RETURN(sys::UniqueFd found, sys::OpenInRoot(mount.get(), sub_path, O_PATH | O_DIRECTORY));
-  auto clone = sys::CloneTree(found.get(), "", false);
-  // FALLBACK(linux<6.15): only what is attached can be cloned.
-  if (ErrnoOf(clone.status()) == EINVAL) clone = CloneWhileAttached(mount.get(), found.get(), top.get());
-  return clone;
+  return mounter_.CloneWithin(mount.get(), found.get());
 }
 
 absl::StatusOr<VolumeCopy> Snapshots::CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) const {

@@ -5,7 +5,6 @@
 // only record of a snapshot. Thread-safe, as long as one id is used by one thread at a time.
 #pragma once
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <set>
@@ -19,7 +18,7 @@
 #include "absl/types/span.h"
 #include "image/snapshot/fixups.h"
 #include "image/snapshot/layer_stack.h"
-#include "image/snapshot/overlay_options.h"
+#include "image/snapshot/overlay_mounter.h"
 #include "image/store.h"
 #include "image/unpack/layer_store.h"
 #include "image/unpack/trash.h"
@@ -109,10 +108,8 @@ class Snapshots {
   absl::StatusOr<Record> ReadRecord(const ContainerId& id) const;
   absl::StatusOr<Record> RecordOf(const ContainerId& id) const ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<sys::UniqueFd> OpenSnapshot(const ContainerId& id) const;
-  absl::StatusOr<sys::UniqueFd> MountOverlay(absl::Span<const int> lowers, int upper, int work,
-                                             const std::string& label) const;
-  absl::StatusOr<sys::UniqueFd> MountMapped(absl::Span<const int> lowers, int upper, int work, int userns,
-                                            const std::string& label) const;
+  // `overlay.lowers` are as on disk.
+  absl::StatusOr<sys::UniqueFd> MountMapped(Overlay overlay, int userns) const;
 
   const sys::UniqueFd dir_;
   const Fixups fixups_;
@@ -122,7 +119,7 @@ class Snapshots {
   mutable absl::Mutex mutex_;
   std::map<ContainerId, Record> records_ ABSL_GUARDED_BY(mutex_);  // the sound ones
   mutable std::map<std::vector<std::string>, std::shared_ptr<const Chain>> chains_ ABSL_GUARDED_BY(mutex_);
-  mutable std::atomic<LowerStyle> style_ = LowerStyle::kDescriptors;  // what this kernel is known to take
+  const OverlayMounter mounter_;
 };
 
 }  // namespace berth::image

@@ -10,10 +10,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <thread>
 
 #include "absl/strings/match.h"
-#include "image/snapshot/clone_while_attached.h"
 #include "image/snapshot/layer_stack.h"
+#include "image/snapshot/overlay_mounter.h"
 #include "image/unpack/testing_archive.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
@@ -297,29 +299,87 @@ TEST_F(SnapshotsTest, ManyLayers) {
 
 class OlderKernelTest : public SnapshotsTest {
  protected:
-  // What a container finds in a snapshot of two layers that is made and mounted where `missing` is missing.
-  std::string MountedWithout(const std::vector<sys::MissingCall>& missing) {
-    const std::string base = Layer({File("f", "1")}), top = Layer({File("f", "2")});
+  // What `body` finds with snapshots that are opened where `missing` is missing.
+  std::string Without(const std::vector<sys::MissingCall>& missing, const std::function<std::string()>& body) {
     auto report = sys::OnOlderKernel(missing, [&] {
       snapshots_.release();  // its thread is not there in the child
       Reopen();
-      sys::UniqueFd mount = CreateAndMount({base, top});
-      return Content(mount.get(), "f");
+      const std::string before = Leavings();
+      std::string found = body();
+      std::string after = Leavings();
+      // A thread can be joined a little before it is gone.
+      for (int i = 0; i < 1000 && before != after; ++i, after = Leavings()) usleep(10000);
+      return before == after ? found : absl::StrCat("before:\n", before, "after:\n", after);
     });
     return report.ok() ? *report : report.status().ToString();
   }
+  // What a container finds in a snapshot of `count` layers.
+  std::string MountedWithout(const std::vector<sys::MissingCall>& missing, int count = 2) {
+    std::vector<std::string> layers;
+    for (int i = 1; i <= count; ++i)
+      layers.push_back(Layer({File("f", std::to_string(i)), File(absl::StrCat(i), "x")}));
+    return Without(missing, [&] {
+      sys::UniqueFd mount = CreateAndMount(layers);
+      const std::string found = absl::StrCat(Content(mount.get(), "f"), " of ", Ls(mount.get(), "").size() - 1);
+      return Write(mount.get(), "new", "x").ok() ? found : "it cannot be written";
+    });
+  }
+  // The mount table, and the threads and descriptors of this process but for the scratch namespace and directories of
+  // layers, which are kept.
+  std::string Leavings() const {
+    std::string out = *sys::ReadFile("/proc/self/mountinfo");
+    for (const char* of : {"/proc/self/task", "/proc/self/fd"}) {
+      int count = 0;
+      for (const auto& entry : std::filesystem::directory_iterator(of)) {
+        std::error_code gone;
+        const std::string to = std::filesystem::read_symlink(entry, gone);
+        count += !absl::StartsWith(to, "mnt:[") && !absl::StartsWith(to, root_);
+      }
+      absl::StrAppend(&out, of, " ", count, "\n");
+    }
+    return out;
+  }
   static sys::MissingCall DescriptorOptions() { return {SYS_fsconfig, EINVAL, 1, FSCONFIG_SET_FD}; }
+  static sys::MissingCall OptionsFor(const char* key) { return {SYS_fsconfig, EINVAL, 2, {}, 0, key}; }
 };
 
-// FALLBACK(linux<6.13) of image/snapshot/snapshots.cc
-TEST_F(OlderKernelTest, TakesLowerDirectoriesByPath) { EXPECT_EQ(MountedWithout({DescriptorOptions()}), "2"); }
+// FALLBACK(linux<6.13) of image/snapshot/overlay_mounter.cc
+TEST_F(OlderKernelTest, TakesLowerDirectoriesByPath) { EXPECT_EQ(MountedWithout({DescriptorOptions()}), "2 of 2"); }
 
-// FALLBACK(linux<6.8) of image/snapshot/snapshots.cc
+// FALLBACK(linux<6.8) of image/snapshot/overlay_mounter.cc
 TEST_F(OlderKernelTest, TakesLowerDirectoriesAllAtOnce) {
-  EXPECT_EQ(MountedWithout({DescriptorOptions(), {SYS_fsconfig, EINVAL, 2, {}, 0, "lowerdir+"}}), "2");
+  EXPECT_EQ(MountedWithout({DescriptorOptions(), OptionsFor("lowerdir+")}), "2 of 2");
 }
 
-// Each way in which an older kernel wants its lower directories, on this one.
+TEST_F(OlderKernelTest, TakesMoreLowerDirectoriesThanAnOptionHolds) {
+  EXPECT_EQ(MountedWithout({DescriptorOptions(), OptionsFor("lowerdir+")}, 60), "60 of 60");
+}
+
+TEST_F(OlderKernelTest, MapsIdsThroughMountsThatAreAttachedForAMoment) {
+  auto procfs = sys::OpenDetachedProcfs();
+  ASSERT_TRUE(procfs.ok()) << procfs.status();
+  const sys::IdRange range = {0, 100000, 65536};
+  auto userns = sys::NewUserNamespace(procfs->get(), {&range, 1}, {&range, 1});
+  ASSERT_TRUE(userns.ok()) << userns.status();
+  const std::vector<std::string> layers = {Layer({Dir("./", 0755, 0, 3), Dir("d", 0755, 5, 6), File("d/f", "1")}),
+                                           Layer({File("d/g", "2")})};
+  EXPECT_EQ(Without({DescriptorOptions(), OptionsFor("lowerdir+"), OptionsFor("lowerdir")},
+                    [&]() -> std::string {
+                      if (absl::Status s = snapshots_->TryMapping(userns->get()); !s.ok()) return s.ToString();
+                      if (absl::Status s = snapshots_->Create({kId, layers, {}}); !s.ok()) return s.ToString();
+                      auto mount = snapshots_->Mount(kId, userns->get());
+                      if (!mount.ok()) return mount.status().ToString();
+                      std::string out;
+                      for (const char* path : {".", "d", "d/f", "d/g"}) {
+                        const std::string all = Attributes(mount->get(), path);
+                        absl::StrAppend(&out, all.substr(0, all.rfind(' ')), "\n");
+                      }
+                      return out;
+                    }),
+            "1ed 100000:100003\n1ed 100005:100006\n1a4 100000:100000\n1a4 100000:100000\n");
+}
+
+// Each way in which a kernel wants its lower directories, on this one.
 class LowerStyleTest : public SnapshotsTest, public testing::WithParamInterface<LowerStyle> {};
 
 TEST_P(LowerStyleTest, Mounts) {
@@ -333,15 +393,55 @@ TEST_P(LowerStyleTest, Mounts) {
     fds.push_back(*std::move(fd));
     lowers.push_back(fds.back().get());
   }
-  auto upper = sys::Open(root_ + "/o/upper", O_PATH | O_DIRECTORY),
-       work = sys::Open(root_ + "/o/work", O_PATH | O_DIRECTORY);
-  auto mount = sys::MountDetached("overlay", OverlayOptions(lowers, upper->get(), work->get(), GetParam()), 0);
-  if (IsUnknownStyle(ErrnoOf(mount.status())) && GetParam() != LowerStyle::kJoined) {
+  auto parent = sys::Open(root_ + "/o", O_PATH | O_DIRECTORY), upper = sys::Open(root_ + "/o/upper", O_PATH),
+       work = sys::Open(root_ + "/o/work", O_PATH);
+  const Overlay overlay = {lowers, false, upper->get(), work->get(), parent->get(), ""};
+  auto mount = GetParam() == LowerStyle::kAttached
+                   ? OverlayMounter().MountAttached(overlay)
+                   : sys::MountDetached("overlay", OverlayOptions(overlay, GetParam()), 0);
+  if (IsUnknownStyle(ErrnoOf(mount.status())) && GetParam() < LowerStyle::kJoined) {
     GTEST_SKIP() << "this kernel takes no lower directories by descriptor";
   }
   ASSERT_TRUE(mount.ok()) << mount.status();
   EXPECT_EQ(Content(mount->get(), "same"), "0");
   EXPECT_EQ(Ls(mount->get(), "").size(), 16u);
+  ASSERT_TRUE(Write(mount->get(), "new", "x").ok());
+  EXPECT_EQ(Content(upper->get(), "new"), "x");
+}
+
+TEST_F(SnapshotsTest, OverlaysOfManyThreadsAreAttachedApart) {
+  const std::vector<sys::UniqueFd> layers = [&] {
+    std::vector<sys::UniqueFd> fds;
+    for (int i = 0; i < 8; ++i) fds.push_back(*store_->OpenLayer(Layer({File("f", std::to_string(i))})));
+    return fds;
+  }();
+  const sys::UniqueFd base = *store_->OpenLayer(Layer({File("f", "base")}));
+  const OverlayMounter mounter;
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    threads.emplace_back([&, i] {
+      for (int n = 0; n < 20; ++n) {
+        const int lowers[] = {layers[i].get(), base.get()};
+        auto mount = mounter.MountAttached({.lowers = lowers});
+        ASSERT_TRUE(mount.ok()) << mount.status();
+        EXPECT_EQ(Content(mount->get(), "f"), std::to_string(i));
+        EXPECT_EQ(ErrnoOf(Write(mount->get(), "new", "x")), EROFS);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(absl::StrContains(*sys::ReadFile("/proc/self/mountinfo"), root_));
+}
+
+TEST(LowerStyle, OptionsOfAttachedDirectories) {
+  const int lowers[] = {7, 8, 9};
+  std::vector<std::string> said;
+  for (const sys::FsOption& o : AttachedOptions({lowers, true, 4, 5, 6, "system_u:object_r:container_file_t:s0:c1,c2"}))
+    said.push_back(absl::StrCat(o.key, "=", o.value));
+  EXPECT_THAT(said,
+              ElementsAre("lowerdir=0:1:2", "upperdir=w/upper", "workdir=w/work", "index=off", "metacopy=off",
+                          "redirect_dir=nofollow", "volatile=", "context=system_u:object_r:container_file_t:s0:c1,c2"));
+  EXPECT_THAT(AttachedOptions({.lowers = lowers}), SizeIs(4));
 }
 
 TEST(LowerStyle, KernelsThatDoNotKnowAStyleAreToldFromOtherFailures) {
@@ -351,7 +451,8 @@ TEST(LowerStyle, KernelsThatDoNotKnowAStyleAreToldFromOtherFailures) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Styles, LowerStyleTest,
-                         testing::Values(LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined));
+                         testing::Values(LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined,
+                                         LowerStyle::kAttached));
 
 // -- what goes with a snapshot
 
@@ -402,13 +503,12 @@ TEST_F(VolumesTest, ASubPathStaysInTheImage) {
   EXPECT_EQ(MountError("loop"), ELOOP);
 }
 
-// FALLBACK(linux<6.15) of image/snapshot/snapshots.cc
+// FALLBACK(linux<6.15) of image/snapshot/overlay_mounter.cc
 TEST_F(VolumesTest, AnOlderKernelClonesWhatIsAttached) {
   ASSERT_TRUE(CreateWith({Layer({Dir("d"), File("d/x", "1")})}).ok());
   sys::UniqueFd mount = MountImage("");
   sys::UniqueFd found = *sys::OpenInRoot(mount.get(), "d", O_PATH | O_DIRECTORY);
-  sys::UniqueFd spare = *sys::Open(absl::StrCat(root_, "/snapshots/c1"), O_PATH | O_DIRECTORY);
-  auto clone = CloneWhileAttached(mount.get(), found.get(), spare.get());
+  auto clone = OverlayMounter().CloneWhileAttached(mount.get(), found.get());
   ASSERT_TRUE(clone.ok()) << clone.status();
   EXPECT_THAT(Ls(clone->get(), ""), ElementsAre("x"));
   EXPECT_EQ(ErrnoOf(Write(clone->get(), "new", "x")), EROFS);

@@ -7,6 +7,8 @@
 
 #include <cerrno>
 
+#include "absl/strings/match.h"
+
 namespace berth::sys {
 namespace {
 
@@ -49,6 +51,23 @@ absl::StatusOr<UniqueFd> MountDetached(absl::string_view type, absl::Span<const 
   UniqueFd mount(static_cast<int>(syscall(SYS_fsmount, fs.get(), FSMOUNT_CLOEXEC, attrs)));
   if (!mount) return FsError(fs.get(), errno, type, "fsmount");
   return mount;
+}
+
+absl::Status MountByPath(absl::string_view type, absl::Span<const FsOption> options, absl::string_view target) {
+  std::string data;
+  for (const FsOption& o : options) {
+    absl::StrAppend(&data, data.empty() ? "" : ",", o.key);
+    // Quoted as the security modules want it: categories of an SELinux label are separated by commas.
+    if (!o.value.empty())
+      absl::StrAppend(&data, "=", absl::StrContains(o.value, ',') ? absl::StrCat("\"", o.value, "\"") : o.value);
+  }
+  // The kernel reads one page and drops what does not fit.
+  if (data.size() >= static_cast<size_t>(sysconf(_SC_PAGESIZE)))
+    return ErrnoError(E2BIG, absl::StrCat("options of ", type));
+  const std::string at(target), name(type);
+  if (mount(name.c_str(), at.c_str(), name.c_str(), 0, data.c_str()) != 0)
+    return ErrnoError(errno, absl::StrCat("mount ", type));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<UniqueFd> CloneTree(int dir, absl::string_view path, bool recursive) {

@@ -33,6 +33,10 @@ struct FsOption {
 // of the error message.
 absl::StatusOr<UniqueFd> MountDetached(absl::string_view type, absl::Span<const FsOption> options, uint64_t attrs);
 
+// mount(2): attaches a new mount to `target`, a path, in the caller's mount namespace. Its options may take a page,
+// where a string of MountDetached ends at 255 bytes; E2BIG beyond. No option takes a descriptor.
+absl::Status MountByPath(absl::string_view type, absl::Span<const FsOption> options, absl::string_view target);
+
 // A detached clone (bind mount) of what `path` beneath `dir` names; an empty path clones `dir` itself. `recursive`
 // takes the mounts below it too.
 absl::StatusOr<UniqueFd> CloneTree(int dir, absl::string_view path, bool recursive);
