@@ -14,6 +14,21 @@ namespace berth::image {
 namespace {
 
 constexpr char kAt[] = "o";
+// overlayfs leaves this in the work directory of a volatile mount and refuses the next one while it is there
+// (overlayfs.rst, "Volatile mount").
+constexpr char kVolatileMark[] = "work/work/incompat/volatile";
+
+// Best first.
+absl::Span<const LowerStyle> StylesFor(const Overlay& overlay) {
+  // FALLBACK(linux<6.8): lower directories are not taken one by one; what does not fit into 255 bytes is attached.
+  static constexpr LowerStyle kPlain[] = {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined,
+                                          LowerStyle::kAttached};
+  // FALLBACK(linux<6.13): directories are not taken by descriptor, nor, by whatever path, those of mounts that are
+  // attached nowhere.
+  static constexpr LowerStyle kMapped[] = {LowerStyle::kDescriptors, LowerStyle::kAttached};
+  if (overlay.mapped) return kMapped;
+  return kPlain;
+}
 
 absl::Status AttachAt(int mount, const std::string& name) {
   if (mkdirat(AT_FDCWD, name.c_str(), 0700) != 0) return ErrnoError(errno, absl::StrCat("mkdir '", name, "'"));
@@ -32,16 +47,19 @@ absl::StatusOr<sys::UniqueFd> MountHere(const Overlay& overlay, absl::Span<const
 
 }  // namespace
 
-absl::StatusOr<const sys::ScratchNamespace*> OverlayMounter::Scratch() const {
+absl::StatusOr<const ScratchNamespace*> OverlayMounter::Scratch() const {
   absl::MutexLock lock(&mutex_);
   if (scratch_ == nullptr) {
-    ASSIGN_OR_RETURN(sys::ScratchNamespace made, sys::ScratchNamespace::Make());
-    scratch_ = std::make_unique<sys::ScratchNamespace>(std::move(made));
+    ASSIGN_OR_RETURN(ScratchNamespace made, ScratchNamespace::Make());
+    scratch_ = std::make_unique<ScratchNamespace>(std::move(made));
   }
   return scratch_.get();
 }
 
 absl::StatusOr<sys::UniqueFd> OverlayMounter::MountIn(LowerStyle style, const Overlay& overlay) const {
+  // The mark stands for writes that may be missing on disk: not in one boot, where they are in the page cache. A mount
+  // that fails at its lower directories leaves one, too.
+  if (overlay.writable()) RETURN_IF_ERROR(sys::RemoveTreeAt(overlay.parent, kVolatileMark));
   if (style == LowerStyle::kAttached) return MountAttached(overlay);
   return sys::MountDetached("overlay", OverlayOptions(overlay, style), 0);
 }
@@ -49,9 +67,7 @@ absl::StatusOr<sys::UniqueFd> OverlayMounter::MountIn(LowerStyle style, const Ov
 absl::StatusOr<sys::UniqueFd> OverlayMounter::Mount(const Overlay& overlay) const {
   std::atomic<LowerStyle>& known = overlay.mapped ? mapped_ : plain_;
   absl::Status first;
-  // FALLBACK(linux<6.13): lower directories by descriptor, and so those of mounts that are attached nowhere.
-  // FALLBACK(linux<6.8): one by one at all; what does not fit into 255 bytes, or is mapped, is attached for the mount.
-  for (LowerStyle style : {LowerStyle::kDescriptors, LowerStyle::kPaths, LowerStyle::kJoined, LowerStyle::kAttached}) {
+  for (LowerStyle style : StylesFor(overlay)) {
     if (style < known.load()) continue;
     auto mount = MountIn(style, overlay);
     if (mount.ok()) {
@@ -60,13 +76,13 @@ absl::StatusOr<sys::UniqueFd> OverlayMounter::Mount(const Overlay& overlay) cons
       return mount;
     }
     if (first.ok()) first = mount.status();
-    if (!IsUnknownStyle(ErrnoOf(mount.status()))) break;
+    if (!IsUnknownStyle(ErrnoOf(mount.status()))) return mount;
   }
   return first;
 }
 
 absl::StatusOr<sys::UniqueFd> OverlayMounter::MountAttached(const Overlay& overlay) const {
-  ASSIGN_OR_RETURN(const sys::ScratchNamespace* scratch, Scratch());
+  ASSIGN_OR_RETURN(const ScratchNamespace* scratch, Scratch());
   std::vector<sys::UniqueFd> clones;
   std::vector<int> lowers(overlay.lowers.begin(), overlay.lowers.end());
   if (!overlay.mapped) {
@@ -96,7 +112,7 @@ absl::StatusOr<sys::UniqueFd> OverlayMounter::CloneWithin(int mount, int found) 
 }
 
 absl::StatusOr<sys::UniqueFd> OverlayMounter::CloneWhileAttached(int mount, int found) const {
-  ASSIGN_OR_RETURN(const sys::ScratchNamespace* scratch, Scratch());
+  ASSIGN_OR_RETURN(const ScratchNamespace* scratch, Scratch());
   sys::UniqueFd clone;
   RETURN_IF_ERROR(scratch->Run([&]() -> absl::Status {
     RETURN_IF_ERROR(AttachAt(mount, kAt));

@@ -7,15 +7,15 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "image/snapshot/overlay_options.h"
+#include "image/snapshot/scratch_namespace.h"
 #include "runtime/base/status.h"
-#include "runtime/sys/scratch_namespace.h"
 #include "runtime/sys/unique_fd.h"
 
 namespace berth::image {
 
 class OverlayMounter {
  public:
-  // A detached mount. EINVAL also where the kernel takes no mapped lower directories in any way.
+  // A detached mount. An errno that IsUnknownStyle where the kernel takes such directories in no way.
   // Mounts of `overlay.lowers`, if `mapped`, may be attached nowhere afterwards, or be gone: they are for one call.
   absl::StatusOr<sys::UniqueFd> Mount(const Overlay& overlay) const;
 
@@ -29,12 +29,12 @@ class OverlayMounter {
  private:
   absl::StatusOr<sys::UniqueFd> MountIn(LowerStyle style, const Overlay& overlay) const;
   // Made at the first use, and kept.
-  absl::StatusOr<const sys::ScratchNamespace*> Scratch() const ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<const ScratchNamespace*> Scratch() const ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What this kernel is known to take of plain and of mapped lower directories.
   mutable std::atomic<LowerStyle> plain_ = LowerStyle::kDescriptors, mapped_ = LowerStyle::kDescriptors;
   mutable absl::Mutex mutex_;
-  mutable std::unique_ptr<sys::ScratchNamespace> scratch_ ABSL_GUARDED_BY(mutex_);
+  mutable std::unique_ptr<ScratchNamespace> scratch_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace berth::image

@@ -26,7 +26,7 @@ void AddCommon(const Overlay& overlay, std::vector<FsOption>& options) {
 
 }  // namespace
 
-bool IsUnknownStyle(int error) { return error == EINVAL || error == EOPNOTSUPP; }
+bool IsUnknownStyle(int error) { return error == EINVAL || error == EOPNOTSUPP || error == EBADF; }
 
 std::vector<FsOption> OverlayOptions(const Overlay& overlay, LowerStyle style) {
   std::vector<FsOption> options;

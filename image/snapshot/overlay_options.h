@@ -31,11 +31,12 @@ enum class LowerStyle {
   kDescriptors,  // one "lowerdir+" each, by descriptor (Linux 6.13)
   kPaths,        // one "lowerdir+" each, by path (Linux 6.8)
   kJoined,       // one "lowerdir" for all, of at most 255 bytes: some twenty layers
-  kAttached,     // as kJoined in a page, by paths at which they are attached: see attached_overlay.h
+  kAttached,     // as kJoined in a page, by paths at which they are attached: see OverlayMounter
 };
 
-// Whether a mount failed with this errno because the kernel does not know its style: EINVAL, and before Linux 6.5,
-// whose overlayfs takes its options as one string, EOPNOTSUPP for a descriptor.
+// Whether a mount failed with this errno because the kernel does not know its style: EINVAL; EOPNOTSUPP for a
+// descriptor before Linux 6.5, whose overlayfs takes its options as one string; EBADF for one of O_PATH where only
+// others are taken.
 bool IsUnknownStyle(int error);
 
 // Of a style before kAttached.

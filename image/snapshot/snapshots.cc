@@ -27,9 +27,6 @@ constexpr size_t kMaxChains = 32;                  // each holds a descriptor fo
 constexpr char kRecordName[] = "meta.json";
 constexpr char kVolumes[] = "volumes";
 constexpr char kImages[] = "images";
-// overlayfs leaves this in the work directory of a volatile mount and refuses the next one while it is there
-// (overlayfs.rst, "Volatile mount").
-constexpr char kVolatileMark[] = "work/work/incompat/volatile";
 
 absl::Status CheckId(const ContainerId& id) {
   if (IsSafeName(id.str())) return absl::OkStatus();
@@ -189,7 +186,7 @@ absl::StatusOr<sys::UniqueFd> Snapshots::MountMapped(Overlay overlay, int userns
   overlay.lowers = mapped.Get();
   overlay.mapped = userns >= 0;
   auto mount = mounter_.Mount(overlay);
-  if (overlay.mapped && ErrnoOf(mount.status()) == EINVAL) return CannotMapIds(mount.status());
+  if (overlay.mapped && IsUnknownStyle(ErrnoOf(mount.status()))) return CannotMapIds(mount.status());
   return mount;
 }
 
@@ -219,8 +216,6 @@ absl::StatusOr<sys::UniqueFd> Snapshots::Mount(const ContainerId& id, int userns
   ASSIGN_OR_RETURN(sys::UniqueFd dir, OpenSnapshot(id));
   ASSIGN_OR_RETURN(sys::UniqueFd upper, sys::OpenAt(dir.get(), kUpper, O_PATH | O_DIRECTORY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(sys::UniqueFd work, sys::OpenAt(dir.get(), kWork, O_PATH | O_DIRECTORY | O_NOFOLLOW));
-  // The mark stands for writes that may be missing on disk. In the same boot they are in the page cache.
-  RETURN_IF_ERROR(sys::RemoveTreeAt(dir.get(), kVolatileMark));
   // The upper directory is not mapped: on disk, too, what the container writes belongs to ids that are nobody's
   // elsewhere. All of it that has an owner as yet is its root.
   if (userns >= 0) RETURN_IF_ERROR(GiveToMappedOwner(upper.get(), chain->root.get(), userns), "snapshot ", id.str());

@@ -1,4 +1,4 @@
-#include "runtime/sys/scratch_namespace.h"
+#include "image/snapshot/scratch_namespace.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -15,7 +15,7 @@
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 
-namespace berth::sys {
+namespace berth::image {
 namespace {
 
 class ScratchNamespaceTest : public testing::Test {
@@ -30,37 +30,38 @@ class ScratchNamespaceTest : public testing::Test {
 };
 
 TEST_F(ScratchNamespaceTest, ShowsNothingOfTheHostAndTheHostNothingOfIt) {
-  const std::string before = *ReadFile("/proc/self/mountinfo");
+  const std::string before = *sys::ReadFile("/proc/self/mountinfo");
   const std::string here = std::filesystem::current_path();
-  auto procfs = MountDetached("proc", {}, 0);
+  auto procfs = sys::MountDetached("proc", {}, 0);
   ASSERT_TRUE(procfs.ok()) << procfs.status();
   std::string table;
   for (int i = 0; i < 2; ++i) {
     absl::Status run = scratch_->Run([&]() -> absl::Status {
       EXPECT_TRUE(std::filesystem::is_empty("."));
       EXPECT_EQ(mkdir("p", 0700), 0) << errno;
-      ASSIGN_OR_RETURN(UniqueFd at, Open("p", O_PATH));
-      if (i == 0) RETURN_IF_ERROR(AttachMount(procfs->get(), at.get(), "p"));
-      if (i == 0) table = *ReadFile("p/thread-self/mountinfo");
+      ASSIGN_OR_RETURN(sys::UniqueFd at, sys::Open("p", O_PATH));
+      if (i == 0) RETURN_IF_ERROR(sys::AttachMount(procfs->get(), at.get(), "p"));
+      if (i == 0) table = *sys::ReadFile("p/thread-self/mountinfo");
       return absl::OkStatus();
     });
     ASSERT_TRUE(run.ok()) << run;
   }
   EXPECT_EQ(std::count(table.begin(), table.end(), '\n'), 3) << table;  // root, working directory, procfs
-  EXPECT_EQ(*ReadFile("/proc/self/mountinfo"), before);
+  EXPECT_EQ(*sys::ReadFile("/proc/self/mountinfo"), before);
   EXPECT_EQ(std::filesystem::current_path(), here);
 }
 
 TEST_F(ScratchNamespaceTest, WhatIsClonedThereStays) {
-  UniqueFd clone;
+  sys::UniqueFd clone;
   absl::Status run = scratch_->Run([&]() -> absl::Status {
     if (mkdir("t", 0700) != 0) return ErrnoError(errno, "mkdir");
-    RETURN_IF_ERROR(MountByPath("tmpfs", {FsOption::String("mode", "711"), FsOption::String("size", "64k")}, "t"));
-    ASSIGN_OR_RETURN(clone, CloneTree(AT_FDCWD, "t", false));
+    RETURN_IF_ERROR(
+        sys::MountByPath("tmpfs", {sys::FsOption::String("mode", "711"), sys::FsOption::String("size", "64k")}, "t"));
+    ASSIGN_OR_RETURN(clone, sys::CloneTree(AT_FDCWD, "t", false));
     return absl::OkStatus();
   });
   ASSERT_TRUE(run.ok()) << run;
-  EXPECT_EQ(StatFd(clone.get(), "t")->st_mode & 07777, mode_t{0711});
+  EXPECT_EQ(sys::StatFd(clone.get(), "t")->st_mode & 07777, mode_t{0711});
 }
 
 TEST_F(ScratchNamespaceTest, TheBodysErrorIsTheAnswer) {
@@ -68,8 +69,10 @@ TEST_F(ScratchNamespaceTest, TheBodysErrorIsTheAnswer) {
 }
 
 TEST_F(ScratchNamespaceTest, OptionsThatFillMoreThanAPageAreNotCut) {
-  EXPECT_EQ(ErrnoOf(MountByPath("overlay", {FsOption::String("lowerdir", std::string(4096, 'x'))}, "/nowhere")), E2BIG);
+  EXPECT_EQ(
+      ErrnoOf(sys::MountByPath("overlay", {sys::FsOption::String("lowerdir", std::string(4096, 'x'))}, "/nowhere")),
+      E2BIG);
 }
 
 }  // namespace
-}  // namespace berth::sys
+}  // namespace berth::image

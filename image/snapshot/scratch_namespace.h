@@ -8,7 +8,7 @@
 #include "runtime/base/status.h"
 #include "runtime/sys/unique_fd.h"
 
-namespace berth::sys {
+namespace berth::image {
 
 // Thread-safe. One descriptor; the namespace ends with it.
 class ScratchNamespace {
@@ -23,8 +23,8 @@ class ScratchNamespace {
   absl::Status Run(const std::function<absl::Status()>& body) const;
 
  private:
-  explicit ScratchNamespace(UniqueFd ns) : ns_(std::move(ns)) {}
-  UniqueFd ns_;
+  explicit ScratchNamespace(sys::UniqueFd ns) : ns_(std::move(ns)) {}
+  sys::UniqueFd ns_;
 };
 
-}  // namespace berth::sys
+}  // namespace berth::image
