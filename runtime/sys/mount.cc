@@ -53,20 +53,25 @@ absl::StatusOr<UniqueFd> MountDetached(absl::string_view type, absl::Span<const 
   return mount;
 }
 
-absl::Status MountByPath(absl::string_view type, absl::Span<const FsOption> options, absl::string_view target) {
-  std::string data;
+std::string JoinOptions(absl::Span<const FsOption> options) {
+  std::string joined;
   for (const FsOption& o : options) {
-    absl::StrAppend(&data, data.empty() ? "" : ",", o.key);
-    // Quoted as the security modules want it: categories of an SELinux label are separated by commas.
-    if (!o.value.empty())
-      absl::StrAppend(&data, "=", absl::StrContains(o.value, ',') ? absl::StrCat("\"", o.value, "\"") : o.value);
+    const char* quote = absl::StrContains(o.value, ',') ? "\"" : "";
+    absl::StrAppend(&joined, joined.empty() ? "" : ",", o.key);
+    if (!o.value.empty()) absl::StrAppend(&joined, "=", quote, o.value, quote);
   }
+  return joined;
+}
+
+absl::Status MountByPath(absl::string_view type, absl::Span<const FsOption> options, absl::string_view target) {
+  const std::string at(target), name(type), data = JoinOptions(options);
   // The kernel reads one page and drops what does not fit.
-  if (data.size() >= static_cast<size_t>(sysconf(_SC_PAGESIZE)))
+  if (data.size() >= static_cast<size_t>(sysconf(_SC_PAGESIZE))) {
     return ErrnoError(E2BIG, absl::StrCat("options of ", type));
-  const std::string at(target), name(type);
-  if (mount(name.c_str(), at.c_str(), name.c_str(), 0, data.c_str()) != 0)
+  }
+  if (mount(name.c_str(), at.c_str(), name.c_str(), 0, data.c_str()) != 0) {
     return ErrnoError(errno, absl::StrCat("mount ", type));
+  }
   return absl::OkStatus();
 }
 

@@ -33,6 +33,10 @@ struct FsOption {
 // of the error message.
 absl::StatusOr<UniqueFd> MountDetached(absl::string_view type, absl::Span<const FsOption> options, uint64_t attrs);
 
+// Options, none of them a descriptor, as mount(2) takes them. A value with commas is quoted, as the security modules
+// want it: they separate the categories of an SELinux label.
+std::string JoinOptions(absl::Span<const FsOption> options);
+
 // mount(2): attaches a new mount to `target`, a path, in the caller's mount namespace. Its options may take a page,
 // where a string of MountDetached ends at 255 bytes; E2BIG beyond. No option takes a descriptor.
 absl::Status MountByPath(absl::string_view type, absl::Span<const FsOption> options, absl::string_view target);
