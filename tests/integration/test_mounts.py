@@ -20,7 +20,8 @@ PRIVATE, FROM_HOST, BIDIRECTIONAL = 0, 1, 2
 SLEEP = ["/bin/sleep", "1000"]
 SHM_SIZE = "io.kubernetes.cri-o.ShmSize"
 OWN_PIDS = message((2, message((3, message((2, CONTAINER))))))  # of LinuxContainerConfig
-SYS_ADMIN = {"capabilities": {"add_capabilities": ["SYS_ADMIN"]}}
+# AppArmor's default profile lets nobody mount, whatever the rights.
+SYS_ADMIN = {"capabilities": {"add_capabilities": ["SYS_ADMIN"]}, "apparmor": {"profile_type": 1}}
 
 
 def directory(f, name=None):
