@@ -75,11 +75,10 @@ absl::StatusOr<sys::UniqueFd> Engine::OpenTargetPidNs(const Pod& pod, const Cont
   if (target.pod_id() != pod.id()) {
     return absl::InvalidArgumentError("namespace_options.target_id: is a container of another pod sandbox");
   }
-  // An error of its own only while the container runs: one that has ended has no /proc/PID.
   auto ns_fd = sys::Open(absl::StrCat("/proc/", target.pid(), "/ns/pid"), O_RDONLY);
   // Still running after the namespace was opened: so the pid was the container's when it was.
   ASSIGN_OR_RETURN(target, registry_.Container(id));
-  if (target.state() != Container::RUNNING) {
+  if (target.state() != Container::RUNNING || !ns_fd.ok()) {
     return absl::FailedPreconditionError(
         absl::StrCat("namespace_options.target_id: container '", id.str(), "' is not running"));
   }

@@ -51,72 +51,55 @@ absl::Status ToNamespaces(const v1::NamespaceOption& in, state::v1::Namespaces& 
   return absl::OkStatus();
 }
 
-// The profile as a message, or as the string that it was before Kubernetes 1.19. Neither: unconfined.
-absl::Status ToSeccomp(const v1::LinuxContainerSecurityContext& in, state::v1::SeccompProfile& out) {
-  using state::v1::SeccompProfile;
-  if (in.has_seccomp()) {
-    switch (in.seccomp().profile_type()) {
+// Sets the kind of a profile that is given as a message, or as the word that it was before. Returns what it is of: the
+// file or the name of a LOCALHOST one. With neither the kind stays.
+template <typename Profile>
+absl::StatusOr<std::string> ToProfile(const v1::SecurityProfile* profile, absl::string_view field,
+                                      absl::string_view word, absl::string_view word_field, Profile& out) {
+  if (profile != nullptr) {
+    switch (profile->profile_type()) {
       case v1::SecurityProfile::RuntimeDefault:
-        out.set_kind(SeccompProfile::RUNTIME_DEFAULT);
+        out.set_kind(Profile::RUNTIME_DEFAULT);
         break;
       case v1::SecurityProfile::Unconfined:
-        out.set_kind(SeccompProfile::UNCONFINED);
+        out.set_kind(Profile::UNCONFINED);
         break;
       case v1::SecurityProfile::Localhost:
-        out.set_kind(SeccompProfile::LOCALHOST);
+        out.set_kind(Profile::LOCALHOST);
         break;
       default:
-        return Invalid("seccomp.profile_type: is not a type");
+        return Invalid(absl::StrCat(field, ".profile_type: is not a type"));
     }
-    out.set_path(in.seccomp().localhost_ref());
-    return absl::OkStatus();
+    return profile->localhost_ref();
   }
-  absl::string_view profile = in.seccomp_profile_path();
-  if (profile.empty() || profile == "unconfined") return absl::OkStatus();
-  if (profile == "runtime/default" || profile == "docker/default") {
-    out.set_kind(SeccompProfile::RUNTIME_DEFAULT);
-  } else if (absl::ConsumePrefix(&profile, "localhost/")) {
-    out.set_kind(SeccompProfile::LOCALHOST);
-    out.set_path(std::string(profile));
+  if (word.empty()) return std::string();
+  if (word == "runtime/default" || word == "docker/default") {
+    out.set_kind(Profile::RUNTIME_DEFAULT);
+  } else if (word == "unconfined") {
+    out.set_kind(Profile::UNCONFINED);
+  } else if (absl::ConsumePrefix(&word, "localhost/")) {
+    out.set_kind(Profile::LOCALHOST);
+    return std::string(word);
   } else {
-    return Invalid(absl::StrCat("seccomp_profile_path: '", profile, "' is not a profile"));
+    return Invalid(absl::StrCat(word_field, ": '", word, "' is not a profile"));
   }
+  return std::string();
+}
+
+// Neither: unconfined.
+absl::Status ToSeccomp(const v1::LinuxContainerSecurityContext& in, state::v1::SeccompProfile& out) {
+  ASSIGN_OR_RETURN(std::string path, ToProfile(in.has_seccomp() ? &in.seccomp() : nullptr, "seccomp",
+                                               in.seccomp_profile_path(), "seccomp_profile_path", out));
+  out.set_path(path);
   return absl::OkStatus();
 }
 
-// As ToSeccomp, but neither means the default profile where the host has AppArmor.
+// Neither: the default profile where the host has AppArmor.
 absl::Status ToAppArmor(const v1::LinuxContainerSecurityContext& in, state::v1::AppArmorProfile& out) {
-  using state::v1::AppArmorProfile;
-  if (in.has_apparmor()) {
-    switch (in.apparmor().profile_type()) {
-      case v1::SecurityProfile::RuntimeDefault:
-        out.set_kind(AppArmorProfile::RUNTIME_DEFAULT);
-        break;
-      case v1::SecurityProfile::Unconfined:
-        out.set_kind(AppArmorProfile::UNCONFINED);
-        break;
-      case v1::SecurityProfile::Localhost:
-        out.set_kind(AppArmorProfile::LOCALHOST);
-        break;
-      default:
-        return Invalid("apparmor.profile_type: is not a type");
-    }
-    // "localhost/NAME" is how the older field spells it, and some clients fill the newer one so.
-    out.set_name(std::string(absl::StripPrefix(in.apparmor().localhost_ref(), "localhost/")));
-    return absl::OkStatus();
-  }
-  absl::string_view profile = in.apparmor_profile();
-  if (profile.empty()) return absl::OkStatus();
-  if (profile == "runtime/default" || profile == "docker/default") {
-    out.set_kind(AppArmorProfile::RUNTIME_DEFAULT);
-  } else if (profile == "unconfined") {
-    out.set_kind(AppArmorProfile::UNCONFINED);
-  } else if (absl::ConsumePrefix(&profile, "localhost/")) {
-    out.set_kind(AppArmorProfile::LOCALHOST);
-    out.set_name(std::string(profile));
-  } else {
-    return Invalid(absl::StrCat("apparmor_profile: '", profile, "' is not a profile"));
-  }
+  ASSIGN_OR_RETURN(std::string name, ToProfile(in.has_apparmor() ? &in.apparmor() : nullptr, "apparmor",
+                                               in.apparmor_profile(), "apparmor_profile", out));
+  // "localhost/NAME" is how the older field spells it, and some clients fill the newer one so.
+  out.set_name(std::string(absl::StripPrefix(name, "localhost/")));
   return absl::OkStatus();
 }
 

@@ -4,26 +4,12 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "runtime/base/lexical_path.h"
 
 namespace berth::spec {
 namespace {
 
-// "/a/./b/../../../c" -> "/c": ".." at the root stays there, as it does inside a chroot.
-std::string CleanInRoot(absl::string_view path) {
-  std::vector<absl::string_view> parts;
-  for (absl::string_view part : absl::StrSplit(path, '/', absl::SkipEmpty())) {
-    if (part == ".") continue;
-    if (part != "..") {
-      parts.push_back(part);
-    } else if (!parts.empty()) {
-      parts.pop_back();
-    }
-  }
-  std::string out;
-  for (absl::string_view part : parts) absl::StrAppend(&out, "/", part);
-  return out.empty() ? "/" : out;
-}
+std::string Absolute(absl::string_view path) { return absl::StrCat("/", CleanInRoot(path)); }
 
 bool IsAtOrBeneath(absl::string_view path, absl::string_view top) {
   return top == "/" || path == top || absl::StartsWith(path, absl::StrCat(top, "/"));
@@ -41,7 +27,7 @@ absl::Status CheckVolumePath(absl::string_view path) {
 
 bool IsMountedOver(const state::v1::ContainerSpec& spec, absl::string_view path) {
   for (const auto& m : spec.mounts()) {
-    if (IsAtOrBeneath(path, CleanInRoot(m.container_path()))) return true;
+    if (IsAtOrBeneath(path, Absolute(m.container_path()))) return true;
   }
   return false;
 }
@@ -49,7 +35,7 @@ bool IsMountedOver(const state::v1::ContainerSpec& spec, absl::string_view path)
 absl::string_view SharedMountAbove(const state::v1::ContainerSpec& spec, absl::string_view path) {
   for (const auto& m : spec.mounts()) {
     const bool shared = m.propagation() == state::v1::Mount::BIDIRECTIONAL;
-    if (shared && IsAtOrBeneath(CleanInRoot(path), CleanInRoot(m.container_path()))) return m.container_path();
+    if (shared && IsAtOrBeneath(Absolute(path), Absolute(m.container_path()))) return m.container_path();
   }
   return "";
 }
@@ -58,7 +44,7 @@ absl::StatusOr<std::vector<std::string>> ConfigVolumes(const std::vector<std::st
                                                        const state::v1::ContainerSpec& spec) {
   std::set<std::string> paths;  // a parent sorts before what is beneath it
   for (const std::string& volume : declared) {
-    std::string path = CleanInRoot(volume);
+    std::string path = Absolute(volume);
     if (absl::StrContains(volume, '\0') || volume.size() > 4095) {
       return absl::FailedPreconditionError("image.image: its configuration declares a volume at what is no path");
     }

@@ -12,6 +12,7 @@
 
 #include "absl/strings/escaping.h"
 #include "image/unpack/entry_attributes.h"
+#include "runtime/base/lexical_path.h"
 #include "runtime/sys/file.h"
 
 namespace berth::image {
@@ -39,7 +40,7 @@ absl::Status LayerApplier::OnEntry(const TarEntry& entry) {
 }
 
 absl::Status LayerApplier::Apply(const TarEntry& entry) {
-  std::string path = CleanLayerPath(entry.path);
+  std::string path = CleanInRoot(entry.path);
   if (path.empty()) return Root(entry);
   LayerName name = SplitLayerPath(path);
   Whiteout whiteout = ClassifyWhiteout(name);
@@ -225,7 +226,7 @@ absl::Status LayerApplier::Node(const ParentDir& parent, const std::string& base
 }
 
 absl::Status LayerApplier::HardLink(const ParentDir& parent, const std::string& base, const TarEntry& entry) {
-  std::string target = CleanLayerPath(entry.link);
+  std::string target = CleanInRoot(entry.link);
   auto missing = [&] {
     return absl::InvalidArgumentError(
         absl::StrCat("hard link to '", absl::CEscape(target), "', which is not a file of the same layer before it"));

@@ -1,9 +1,6 @@
 #include "image/unpack/layer_path.h"
 
-#include <vector>
-
 #include "absl/strings/match.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
 namespace berth::image {
@@ -14,19 +11,6 @@ constexpr absl::string_view kPrivatePrefix = ".wh..wh.";
 constexpr absl::string_view kOpaqueName = ".wh..wh..opq";
 
 }  // namespace
-
-std::string CleanLayerPath(absl::string_view path) {
-  std::vector<absl::string_view> parts;
-  for (absl::string_view part : absl::StrSplit(path, '/', absl::SkipEmpty())) {
-    if (part == ".") continue;
-    if (part != "..") {
-      parts.push_back(part);
-    } else if (!parts.empty()) {
-      parts.pop_back();
-    }
-  }
-  return absl::StrJoin(parts, "/");
-}
 
 LayerName SplitLayerPath(absl::string_view clean) {
   size_t slash = clean.rfind('/');

@@ -7,15 +7,11 @@
 
 namespace berth::image {
 
-// Relative to the layer's root, without ".", ".." (which stops at the root), empty parts and slashes at the ends;
-// "" is the root.
-std::string CleanLayerPath(absl::string_view path);
-
 struct LayerName {
   absl::string_view parent;  // "" is the root
   absl::string_view base;
 };
-// Splits a clean path that is not "". The views point into it.
+// Splits a clean path (CleanInRoot) that is not "". The views point into it.
 LayerName SplitLayerPath(absl::string_view clean);
 
 // What a name says about lower layers (OCI image-spec, layer.md, "Whiteouts").

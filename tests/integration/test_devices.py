@@ -8,7 +8,7 @@ import sys
 
 import cgroups
 import fixture
-from fixture import BUSYBOX, CONTAINER
+from fixture import BUSYBOX, CONTAINER, POD
 from suite import Skip, contains, equal, main
 
 SLEEP = ["/bin/sleep", "1000"]
@@ -169,6 +169,18 @@ def test_cdi_edits(f):
     env = dict(line.split("=", 1) for line in c.exec("/bin/env").splitlines())
     equal((env["CARD"], env["CARD1"], env["VENDOR"], env["A"]), ("0", "1", "yes", "cdi"))
     equal(c.status()["user"]["linux"]["supplementalGroups"], ["0", "5555", "4444"])
+
+
+def test_cdi_in_a_user_namespace(f):
+    """What a device adds does not take the container out of the pod's user namespace."""
+    if not f.crictl.json("info")["runtimeHandlers"][0]["features"].get("user_namespaces"):
+        raise Skip("berth has no user namespaces on this kernel: Status does not say user_namespaces")
+    mapping = {"host_id": 300000, "container_id": 0, "length": 65536}
+    path, numbers, _ = host_device()
+    spec(f, "card.json", {"0": {"env": ["CARD=0"], "deviceNodes": [{"path": "/dev/card0", "hostPath": path}]}})
+    pod = f.run_pod(namespaces={"userns_options": {"mode": POD, "uids": [mapping], "gids": [mapping]}})
+    code, out = pod.sh("cat /proc/self/uid_map; echo $CARD; stat -c %t:%T /dev/card0", CDI_devices=named("0"))
+    equal((code, out.split()), (0, ["0", "300000", "65536", "0", numbers]))
 
 
 def test_cdi_by_annotation(f):
