@@ -173,8 +173,7 @@ def test_cdi_edits(f):
 
 def test_cdi_in_a_user_namespace(f):
     """What a device adds does not take the container out of the pod's user namespace."""
-    if not f.crictl.json("info")["runtimeHandlers"][0]["features"].get("user_namespaces"):
-        raise Skip("berth has no user namespaces on this kernel: Status does not say user_namespaces")
+    f.need_user_namespaces()
     mapping = {"host_id": 300000, "container_id": 0, "length": 65536}
     path, numbers, _ = host_device()
     spec(f, "card.json", {"0": {"env": ["CARD=0"], "deviceNodes": [{"path": "/dev/card0", "hostPath": path}]}})

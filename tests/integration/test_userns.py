@@ -20,17 +20,8 @@ def userns(**changed):
     return {"userns_options": {"mode": POD, "uids": [mapping], "gids": [mapping]}}
 
 
-def possible(f):
-    return f.crictl.json("info")["runtimeHandlers"][0]["features"].get("user_namespaces", False)
-
-
-def need(f):
-    if not possible(f):
-        raise Skip("berth has no user namespaces on this kernel: Status does not say user_namespaces")
-
-
 def run(f, namespaces=None, linux=None, **more):
-    need(f)
+    f.need_user_namespaces()
     return f.run_pod(f.pod_config(namespaces={**userns(), **(namespaces or {})}, linux=linux, **more))
 
 
@@ -350,7 +341,7 @@ def test_users_that_are_not_mapped(f):
 
 def test_small_mapping(f):
     """One id only: the group of terminals is not mapped."""
-    need(f)
+    f.need_user_namespaces()
     pod = f.run_pod(f.pod_config(namespaces=userns(length=1)))
     c = pod.start(["/bin/sh", "-c", "id -u; tty"], tty=True)
     equal(c.wait()["exitCode"], 0)
@@ -369,13 +360,13 @@ def test_bad_mount_mappings(f):
 
 
 def test_refused_where_impossible(f):
-    if possible(f):
+    if f.has_user_namespaces():
         raise Skip("this kernel has all that user namespaces take")
     refused_pod(f, "FailedPrecondition", "userns_options", "not on this machine", namespaces=userns())
 
 
 def test_status_says_so(f):
-    need(f)
+    f.need_user_namespaces()
     status = f.crictl.json("info")
     handlers = {h.get("name", ""): h["features"] for h in status["runtimeHandlers"]}
     equal([handlers[name].get("user_namespaces") for name in ("", "berth")], [True, True])
