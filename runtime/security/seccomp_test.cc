@@ -58,7 +58,8 @@ int Under(const SeccompProgram& program, const std::function<int()>& body) {
   if (pid == 0) {
     alarm(20);
     if (!Load(program->get())) _exit(127);
-    _exit(body());
+    // Not _exit: a sanitizer has calls of its own there, which an allow-list refuses.
+    syscall(SYS_exit_group, body());
   }
   int status = 0;
   EXPECT_EQ(waitpid(pid, &status, 0), pid);
