@@ -12,7 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <functional>
+#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "absl/time/clock.h"
@@ -415,6 +417,23 @@ TEST_F(V2Test, DeviceProgramIsInForceAndReplaced) {
   ASSERT_TRUE(h_->Update(path_, {.devices = AllDeviceRules()}).ok());
   ASSERT_TRUE(h_->Update(path_, {.devices = AllDeviceRules()}).ok());  // the same again
   EXPECT_EQ(probe(*cgroup), 1 + 2 + 4 + 8);
+}
+
+TEST_F(V2Test, FewDeviceProgramsAreKept) {
+  const auto open_programs = [] {
+    std::error_code gone;
+    int count = 0;
+    for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd"))
+      count += std::filesystem::read_symlink(fd, gone).native() == "anon_inode:bpf-prog" ? 1 : 0;
+    return count;
+  };
+  ASSERT_TRUE(h_->Create(path_, {}).ok());
+  for (uint32_t minor = 0; minor < 100; ++minor) {
+    const auto updated = h_->Update(path_, {.devices = {{{'c', 250, minor}}}});
+    ASSERT_TRUE(updated.ok()) << updated.status();
+    ASSERT_GE(open_programs(), 1);
+    ASSERT_LE(open_programs(), 32);
+  }
 }
 
 TEST(DeviceProgramTest, JumpsStayInside) {

@@ -16,6 +16,8 @@ namespace {
 using sys::UniqueFd;
 
 constexpr uint32_t kMaxAttached = 64;
+// A node's containers have few different lists; a pod with devices of its own adds one.
+constexpr size_t kMostKept = 32;
 
 bpf_insn Insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm) {
   bpf_insn insn = {};
@@ -137,6 +139,8 @@ absl::StatusOr<std::shared_ptr<const UniqueFd>> DevicePrograms::Load(const std::
   if (!fd) return ErrnoError(errno, "load a device program");
   auto program = std::make_shared<const UniqueFd>(std::move(fd));
   absl::MutexLock lock(&mutex_);
+  // The kernel keeps what is attached; only what the next container would save is lost.
+  if (programs_.size() >= kMostKept) programs_.clear();
   return programs_.try_emplace(key, std::move(program)).first->second;
 }
 

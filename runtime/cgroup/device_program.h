@@ -22,7 +22,7 @@ namespace berth::cgroup {
 std::vector<bpf_insn> CompileDeviceRules(const std::vector<DeviceRule>& rules);
 
 // Loaded programs by their rules: loading costs 0.3 ms, attaching a loaded one a microsecond.
-// Thread-safe.
+// A bounded number is kept open. Thread-safe.
 class DevicePrograms {
  public:
   // Replaces whatever device programs are attached to the cgroup directory itself by the one for

@@ -15,6 +15,8 @@ namespace berth::security {
 namespace {
 
 constexpr size_t kMaxProfile = 4 << 20;
+// A node has few profiles, but each set of capabilities is a program of its own, and pods choose these.
+constexpr size_t kMostKept = 64;
 
 absl::StatusOr<SeccompProgram> Compile(const SeccompProfile& profile) {
   ASSIGN_OR_RETURN(std::string program, CompileProfile(profile));
@@ -37,8 +39,7 @@ absl::StatusOr<SeccompProgram> SeccompCache::RuntimeDefault(uint64_t caps) {
     if (auto it = programs_.find(key); it != programs_.end()) return it->second;
   }
   ASSIGN_OR_RETURN(SeccompProgram program, Compile(DefaultProfile(relevant)), "seccomp profile RuntimeDefault");
-  absl::MutexLock lock(&mutex_);
-  return programs_.try_emplace(key, std::move(program)).first->second;
+  return Keep(key, std::move(program));
 }
 
 absl::StatusOr<SeccompProgram> SeccompCache::Localhost(absl::string_view json_path, uint64_t caps) {
@@ -51,7 +52,12 @@ absl::StatusOr<SeccompProgram> SeccompCache::Localhost(absl::string_view json_pa
   }
   ASSIGN_OR_RETURN(const SeccompProfile profile, ParseProfile(text, caps), "'", json_path, "'");
   ASSIGN_OR_RETURN(SeccompProgram program, Compile(profile), "seccomp profile '", json_path, "'");
+  return Keep(key, std::move(program));
+}
+
+SeccompProgram SeccompCache::Keep(const std::string& key, SeccompProgram program) {
   absl::MutexLock lock(&mutex_);
+  if (programs_.size() >= kMostKept) programs_.clear();
   return programs_.try_emplace(key, std::move(program)).first->second;
 }
 

@@ -33,7 +33,7 @@ using SeccompProgram = std::shared_ptr<const CompiledProfile>;
 bool HasSeccomp();
 
 // Thread-safe. Two callers that ask for the same missing program may both compile it; one result is
-// kept.
+// kept. A bounded number of programs is.
 class SeccompCache {
  public:
   // berth's own profile (profile.h) for a container with the bounding set `caps`, for the native
@@ -47,6 +47,8 @@ class SeccompCache {
   absl::StatusOr<SeccompProgram> Localhost(absl::string_view json_path, uint64_t caps = 0) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  SeccompProgram Keep(const std::string& key, SeccompProgram program) ABSL_LOCKS_EXCLUDED(mutex_);
+
   absl::Mutex mutex_;
   std::map<std::string, SeccompProgram> programs_ ABSL_GUARDED_BY(mutex_);
 };

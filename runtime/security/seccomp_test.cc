@@ -22,6 +22,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <set>
 #include <thread>
@@ -247,6 +248,22 @@ class LocalhostTest : public ::testing::Test {
   std::string path_;
   SeccompCache cache_;
 };
+
+TEST_F(LocalhostTest, FewProgramsAreKept) {
+  const auto memfds = [] {
+    std::error_code gone;
+    int count = 0;
+    for (const auto& fd : std::filesystem::directory_iterator("/proc/self/fd"))
+      count += std::filesystem::read_symlink(fd, gone).native().rfind("/memfd:berth-seccomp", 0) == 0 ? 1 : 0;
+    return count;
+  };
+  const std::string allow = R"({"defaultAction": "SCMP_ACT_ALLOW"})";
+  for (uint64_t caps = 0; caps < 200; ++caps) {
+    ASSERT_TRUE(Compile(allow, caps).ok());
+    ASSERT_GE(memfds(), 1);
+    ASSERT_LE(memfds(), 64);
+  }
+}
 
 TEST_F(LocalhostTest, DenyList) {
   auto program = Compile(

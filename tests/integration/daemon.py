@@ -68,6 +68,11 @@ class Daemon:
                     f'cgroup_driver = "{self.cgroup_driver}"\ncgroup_parent = "{self.parent_name}"\nlog_level = "debug"\n{more}\n'
                     f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n')
 
+    def cgroup_of(self, pod):
+        """The cgroup in which that pod's shim lives, as a path beneath the trees."""
+        name = f"berth-{pod.id}.scope" if self.parent_name.endswith(".slice") else pod.id
+        return f"{self.cgroup_parent}/{name}"
+
     @property
     def pid(self):
         return self.process.pid if self.process else None
@@ -146,6 +151,8 @@ class Daemon:
                 subprocess.run(["umount", "-l", rest], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         self._delete_table()
+        if self.parent_name.endswith(".slice"):
+            subprocess.run(["systemctl", "stop", self.parent_name], check=False, capture_output=True)
         for path in sorted(leaks.cgroup_dirs(self.cgroup_parent), key=len, reverse=True):
             try:
                 os.rmdir(path)

@@ -126,6 +126,13 @@ class Fixture:
             self.registry = None
         return self.daemon.destroy()
 
+    def has_user_namespaces(self):
+        return self.crictl.json("info")["runtimeHandlers"][0]["features"].get("user_namespaces", False)
+
+    def need_user_namespaces(self):
+        if not self.has_user_namespaces():
+            raise Skip("berth has no user namespaces on this kernel: Status does not say user_namespaces")
+
     # -- pods and containers
 
     def write(self, name, value):

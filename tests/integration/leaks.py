@@ -112,8 +112,8 @@ def _descriptors(daemon):
         # The layers of an image stay open for its next container, those of a bounded number of images.
         if target.startswith((f"{daemon.root}/images/layers/", f"{daemon.root}/images/fixups/")):
             continue
-        # gRPC's own come and go with its threads and clients; compiled seccomp (memfd) and device programs are kept for the next
-        # container.
+        # gRPC's own come and go with its threads and clients; compiled seccomp (memfd) and device programs, of both a bounded
+        # number, are kept for the next container.
         if not target.startswith(("socket:", "anon_inode:[event", "anon_inode:bpf-prog", "/memfd:")):
             yield f"descriptor of the daemon: {target.split('[')[0] if ':' in target else 'file'}"
 

@@ -6,6 +6,7 @@ import pathlib
 import stat
 import sys
 
+import cgroups
 import fixture
 from fixture import BUSYBOX, CONTAINER, POD
 from suite import Skip, contains, equal, main
@@ -172,8 +173,7 @@ def test_cdi_edits(f):
 
 def test_cdi_in_a_user_namespace(f):
     """What a device adds does not take the container out of the pod's user namespace."""
-    if not f.crictl.json("info")["runtimeHandlers"][0]["features"].get("user_namespaces"):
-        raise Skip("berth has no user namespaces on this kernel: Status does not say user_namespaces")
+    f.need_user_namespaces()
     mapping = {"host_id": 300000, "container_id": 0, "length": 65536}
     path, numbers, _ = host_device()
     spec(f, "card.json", {"0": {"env": ["CARD=0"], "deviceNodes": [{"path": "/dev/card0", "hostPath": path}]}})
@@ -272,24 +272,26 @@ def test_rlimits_that_are_none(f):
 # -- block I/O and resctrl
 
 
-def cgroup_file(c, controller, name):
-    for line in pathlib.Path(f"/proc/{c.process()}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
-            return pathlib.Path(f"/sys/fs/cgroup/{controller}{path}/{name}").read_text()
-    raise Skip(f"no cgroup v1 controller {controller}")
+def throttled(c):
+    """The limits of the container's cgroup for 7:0, in v2's words; empty without."""
+    cgroups.need("io" if cgroups.V2 else "blkio")
+    path = pathlib.Path(cgroups.path_of(c.process(), "blkio"))
+    if cgroups.V2:
+        words = [w for line in (path / "io.max").read_text().splitlines() if line.startswith("7:0 ") for w in line.split()[1:]]
+        return {name: value for name, value in (w.split("=") for w in words) if value != "max"}
+    files = {"rbps": "read_bps", "wbps": "write_bps", "riops": "read_iops", "wiops": "write_iops"}
+    lines = {name: (path / f"blkio.throttle.{file}_device").read_text().splitlines() for name, file in files.items()}
+    return {name: line.split()[1] for name, of in lines.items() for line in of if line.startswith("7:0 ")}
 
 
 def test_blockio_class(f):
     if not os.path.exists("/dev/loop0"):
         raise Skip("no /dev/loop0")
+    plain = f.pod
     pod = f.run_pod(f.pod_config(annotations={"blockio.resources.beta.kubernetes.io/container.web": "slow", "blockio.resources.beta.kubernetes.io/pod": "missing"}))
-    c = pod.start(SLEEP, name="web")
-    contains(cgroup_file(c, "blkio", "blkio.throttle.read_bps_device").splitlines(), "7:0 10000000")
-    contains(cgroup_file(c, "blkio", "blkio.throttle.write_iops_device").splitlines(), "7:0 5000")
-    equal(cgroup_file(pod.start(SLEEP, name="other"), "blkio", "blkio.throttle.read_bps_device"), "")
-    c = f.pod.start(SLEEP, annotations={"io.kubernetes.cri.blockio-class": "slow"})
-    contains(cgroup_file(c, "blkio", "blkio.throttle.read_bps_device"), "7:0 10000000")
+    equal(throttled(pod.start(SLEEP, name="web")), {"rbps": "10000000", "wiops": "5000"})
+    equal(throttled(pod.start(SLEEP, name="other")), {})
+    equal(throttled(plain.start(SLEEP, annotations={"io.kubernetes.cri.blockio-class": "slow"})), {"rbps": "10000000", "wiops": "5000"})
     refuse(f, "InvalidArgument", "io.kubernetes.cri.blockio-class", "no class 'fast'", annotations={"io.kubernetes.cri.blockio-class": "fast"})
 
 

@@ -143,7 +143,7 @@ def test_shim_killed(f):
     """Without its shim a pod is not ready, and its containers are dead and reported so; it can be removed."""
     pod = f.run_pod()
     c = pod.start(["/bin/sleep", "1000"])
-    init, group = c.process(), f"{f.daemon.cgroup_parent}/{pod.id}"
+    init, group = c.process(), f.daemon.cgroup_of(pod)
     [shim] = [p for p, name in leaks.processes_in(group) if p != init and name.startswith("berth")]
     os.kill(shim, signal.SIGKILL)
     equal(c.wait()["state"], "CONTAINER_EXITED")
@@ -155,7 +155,7 @@ def test_shim_killed(f):
 def test_shim_and_daemon_killed(f):
     pod = f.run_pod()
     c = pod.start(["/bin/sleep", "1000"])
-    init, group = c.process(), f"{f.daemon.cgroup_parent}/{pod.id}"
+    init, group = c.process(), f.daemon.cgroup_of(pod)
     [shim] = [p for p, name in leaks.processes_in(group) if p != init and name.startswith("berth")]
     f.daemon.kill()
     os.kill(shim, signal.SIGKILL)

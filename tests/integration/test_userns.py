@@ -7,7 +7,7 @@ import sys
 
 import fixture
 from fixture import BUSYBOX, CONTAINER, NODE, POD
-from suite import contains, equal, main, wait_for
+from suite import Skip, contains, equal, main, wait_for
 
 HOST_ID, LENGTH = 300000, 65536
 MAPPING = {"host_id": HOST_ID, "container_id": 0, "length": LENGTH}
@@ -21,6 +21,7 @@ def userns(**changed):
 
 
 def run(f, namespaces=None, linux=None, **more):
+    f.need_user_namespaces()
     return f.run_pod(f.pod_config(namespaces={**userns(), **(namespaces or {})}, linux=linux, **more))
 
 
@@ -340,6 +341,7 @@ def test_users_that_are_not_mapped(f):
 
 def test_small_mapping(f):
     """One id only: the group of terminals is not mapped."""
+    f.need_user_namespaces()
     pod = f.run_pod(f.pod_config(namespaces=userns(length=1)))
     c = pod.start(["/bin/sh", "-c", "id -u; tty"], tty=True)
     equal(c.wait()["exitCode"], 0)
@@ -357,7 +359,14 @@ def test_bad_mount_mappings(f):
     refused_container(f, pod, "InvalidArgument", "mounts.propagation", mounts=[{**mount, "propagation": 2}])
 
 
+def test_refused_where_impossible(f):
+    if f.has_user_namespaces():
+        raise Skip("this kernel has all that user namespaces take")
+    refused_pod(f, "FailedPrecondition", "userns_options", "not on this machine", namespaces=userns())
+
+
 def test_status_says_so(f):
+    f.need_user_namespaces()
     status = f.crictl.json("info")
     handlers = {h.get("name", ""): h["features"] for h in status["runtimeHandlers"]}
     equal([handlers[name].get("user_namespaces") for name in ("", "berth")], [True, True])
