@@ -11,7 +11,7 @@ using sys::FsOption;
 
 std::string PathOf(int fd) { return absl::StrCat("/dev/fd/", fd); }  // short: see LowerStyle::kJoined
 
-void Join(std::string path, std::string& joined) { absl::StrAppend(&joined, joined.empty() ? "" : ":", path); }
+void Join(const std::string& path, std::string& joined) { absl::StrAppend(&joined, joined.empty() ? "" : ":", path); }
 
 // Whatever the style.
 void AddCommon(const Overlay& overlay, std::vector<FsOption>& options) {
