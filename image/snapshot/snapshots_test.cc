@@ -12,8 +12,11 @@
 #include <fstream>
 #include <functional>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
 #include "image/snapshot/layer_stack.h"
 #include "image/snapshot/overlay_mounter.h"
 #include "image/unpack/testing_archive.h"
@@ -324,10 +327,23 @@ class OlderKernelTest : public SnapshotsTest {
       return Write(mount.get(), "new", "x").ok() ? found : "it cannot be written";
     });
   }
-  // The mount table, and the threads and descriptors of this process but for the scratch namespace and directories of
-  // layers, which are kept.
+  // What is mounted of the test's directory, and the threads and descriptors of this process but for the scratch
+  // namespace and directories of layers, which are kept. Once it stays the same: the thread that unlinks what was
+  // removed has descriptors of its own while it does.
   std::string Leavings() const {
-    std::string out = *sys::ReadFile("/proc/self/mountinfo");
+    std::string last, now = LeavingsNow();
+    for (int i = 0; i < 100 && now != last; ++i) {
+      absl::SleepFor(absl::Milliseconds(20));
+      last = std::exchange(now, LeavingsNow());
+    }
+    return now;
+  }
+  std::string LeavingsNow() const {
+    std::string out;
+    const std::string mounts = *sys::ReadFile("/proc/self/mountinfo");
+    for (absl::string_view line : absl::StrSplit(mounts, '\n')) {
+      if (absl::StrContains(line, root_)) absl::StrAppend(&out, line, "\n");
+    }
     for (const char* of : {"/proc/self/task", "/proc/self/fd"}) {
       int count = 0;
       for (const auto& entry : std::filesystem::directory_iterator(of)) {
