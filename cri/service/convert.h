@@ -11,8 +11,18 @@ namespace berth::service {
 
 namespace v1 = ::runtime::v1;
 
-// InvalidArgument for a missing config or metadata and for enum values that CRI does not define; Unimplemented, naming
-// the field, for what this version does not offer (it is never silently left out).
+// Appends ranges of ids, of CRI's messages or the records', to those of the other.
+template <typename From, typename To>
+void AddMappings(const From& from, To& to) {
+  for (const auto& m : from) {
+    auto& mapping = *to.Add();
+    mapping.set_container_id(m.container_id());
+    mapping.set_host_id(m.host_id());
+    mapping.set_length(m.length());
+  }
+}
+
+// InvalidArgument for a missing config or metadata and for enum values that CRI does not define.
 absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, absl::string_view runtime_handler);
 absl::StatusOr<state::v1::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config);
 state::v1::Resources ToResources(const v1::LinuxContainerResources& resources);

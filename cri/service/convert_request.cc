@@ -9,20 +9,6 @@ namespace berth::service {
 namespace {
 
 absl::Status Invalid(absl::string_view what) { return absl::InvalidArgumentError(what); }
-absl::Status NotYet(absl::string_view field) {
-  return absl::UnimplementedError(absl::StrCat(field, ": not supported by this version of berth"));
-}
-
-template <typename In>
-void AddMappings(const In& in, google::protobuf::RepeatedPtrField<state::v1::IdMapping>& out) {
-  for (const v1::IDMapping& m : in) {
-    state::v1::IdMapping& mapping = *out.Add();
-    mapping.set_container_id(m.container_id());
-    mapping.set_host_id(m.host_id());
-    mapping.set_length(m.length());
-  }
-}
-
 absl::Status ToUserNamespace(const v1::UserNamespace& in, state::v1::Namespaces& out) {
   if (in.mode() == v1::NODE) {
     if (in.uids_size() + in.gids_size() > 0) return Invalid("userns_options: mode NODE together with mappings");

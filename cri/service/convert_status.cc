@@ -15,16 +15,6 @@ v1::PodSandboxMetadata ToMetadata(const state::v1::PodSpec& spec) {
   return out;
 }
 
-template <typename In>
-void AddMappings(const In& in, google::protobuf::RepeatedPtrField<v1::IDMapping>& out) {
-  for (const state::v1::IdMapping& m : in) {
-    v1::IDMapping& mapping = *out.Add();
-    mapping.set_container_id(m.container_id());
-    mapping.set_host_id(m.host_id());
-    mapping.set_length(m.length());
-  }
-}
-
 v1::ContainerMetadata ToMetadata(const state::v1::ContainerSpec& spec) {
   v1::ContainerMetadata out;
   out.set_name(spec.name());

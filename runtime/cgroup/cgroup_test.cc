@@ -27,6 +27,14 @@
 namespace berth::cgroup {
 namespace {
 
+// Until the kernel ends it.
+int EatMemory() {
+  for (;;) {
+    auto* p = static_cast<volatile char*>(malloc(1 << 20));
+    for (int i = 0; i < 1 << 20; i += 4096) p[i] = 1;
+  }
+}
+
 using ::testing::HasSubstr;
 constexpr char kUnified[] = "/sys/fs/cgroup/unified";
 
@@ -233,15 +241,7 @@ TEST_F(V1Test, ProcessesJoinAreSeenAndKilledWithTheirChildren) {
 TEST_F(V1Test, CountsOomKills) {
   auto cgroup = h_->Create(path_, {.memory = 8 << 20});
   ASSERT_TRUE(cgroup.ok()) << cgroup.status();
-  EXPECT_EQ(Wait(Start(*cgroup,
-                       [] {
-                         for (;;) {
-                           auto* p = static_cast<volatile char*>(malloc(1 << 20));
-                           for (int i = 0; i < 1 << 20; i += 4096) p[i] = 1;
-                         }
-                         return 0;
-                       })),
-            128 + SIGKILL);
+  EXPECT_EQ(Wait(Start(*cgroup, EatMemory)), 128 + SIGKILL);
   EXPECT_GE(h_->ReadStats(path_)->oom_kills, 1u);
 }
 
@@ -376,15 +376,7 @@ TEST_F(V2Test, LimitsAreUpdatedAndTakenBack) {
 TEST_F(V2Test, CountsOomKillsOfTheCgroupAndThoseBeneath) {
   auto cgroup = h_->Create(path_, {.memory = 8 << 20});
   if (!cgroup.ok()) GTEST_SKIP() << "memory is not v2's: " << cgroup.status();
-  EXPECT_EQ(Wait(Start(*cgroup,
-                       [] {
-                         for (;;) {
-                           auto* p = static_cast<volatile char*>(malloc(1 << 20));
-                           for (int i = 0; i < 1 << 20; i += 4096) p[i] = 1;
-                         }
-                         return 0;
-                       })),
-            128 + SIGKILL);
+  EXPECT_EQ(Wait(Start(*cgroup, EatMemory)), 128 + SIGKILL);
   EXPECT_GE(h_->ReadStats(path_)->oom_kills, 1u);  // still readable when the last process has died
 }
 
