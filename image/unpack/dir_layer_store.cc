@@ -33,6 +33,8 @@ class DirLayerStore : public LayerStore {
   bool Has(absl::string_view diff_id) const override;
   absl::StatusOr<LayerInfo> Info(absl::string_view diff_id) const override;
   absl::StatusOr<sys::UniqueFd> OpenLayer(absl::string_view diff_id) const override;
+  absl::Status ReadArchive(absl::string_view diff_id,
+                           absl::FunctionRef<absl::Status(absl::string_view)> output) const override;
   absl::Status Remove(absl::string_view diff_id) override;
   std::vector<std::string> List() const override;
   std::vector<std::string> Problems() const override { return problems_; }
@@ -124,6 +126,12 @@ absl::StatusOr<sys::UniqueFd> DirLayerStore::OpenLayer(absl::string_view diff_id
   if (!Has(diff_id)) return absl::NotFoundError(absl::StrCat("no layer ", diff_id));
   return sys::OpenAt(layers_.get(), absl::StrCat(DigestHex(diff_id), "/", kLayerRoot),
                      O_PATH | O_DIRECTORY | O_NOFOLLOW);
+}
+
+absl::Status DirLayerStore::ReadArchive(absl::string_view diff_id,
+                                        absl::FunctionRef<absl::Status(absl::string_view)>) const {
+  if (!Has(diff_id)) return absl::NotFoundError(absl::StrCat("no layer ", diff_id));
+  return absl::FailedPreconditionError(absl::StrCat("layer ", diff_id, " is kept as a directory, without its archive"));
 }
 
 absl::Status DirLayerStore::Remove(absl::string_view diff_id) {

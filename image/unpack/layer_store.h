@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 #include "image/unpack/layer_sink.h"
 #include "image/unpack/unpack_limits.h"
@@ -16,11 +17,18 @@
 
 namespace berth::image {
 
+// How a layer is kept.
+enum class LayerFormat {
+  kDirectory,  // a tree of files
+  kErofs,      // its archive in one file with an index, which the kernel mounts
+};
+
 struct LayerInfo {
   std::string diff_id;
   uint64_t bytes = 0;  // on disk
   uint64_t inodes = 0;
   std::vector<std::string> implied_parents;  // as in LayerResult
+  LayerFormat format = LayerFormat::kDirectory;
 };
 
 class LayerStore {
@@ -45,6 +53,11 @@ class LayerStore {
   virtual absl::StatusOr<LayerInfo> Info(absl::string_view diff_id) const = 0;
   // The layer's root, O_PATH, fit to be a lower directory of overlayfs. NotFound when there is none.
   virtual absl::StatusOr<sys::UniqueFd> OpenLayer(absl::string_view diff_id) const = 0;
+  // The layer's archive, byte for byte, in pieces: what hashes to its diffID. An error of `output` ends it and is
+  // returned. NotFound when there is none; FailedPrecondition when the format does not keep it; DataLoss when what was
+  // read does not have the diffID (found at the end).
+  virtual absl::Status ReadArchive(absl::string_view diff_id,
+                                   absl::FunctionRef<absl::Status(absl::string_view)> output) const = 0;
   // OK when there is none. Nothing may be mounted over the layer any more; that is for the caller to know.
   virtual absl::Status Remove(absl::string_view diff_id) = 0;
   // DiffIDs, sorted.
