@@ -108,7 +108,8 @@ absl::Status DiskStore::OpenParts() {
             .tokens = &tokens_,
             .hosts_dirs = options_.hosts_dirs,
             .pinned = {options_.pinned.begin(), options_.pinned.end()},
-            .parallel_layers = options_.parallel_layers};
+            .parallel_layers = options_.parallel_layers,
+            .trust = options_.trust};
   return absl::OkStatus();
 }
 

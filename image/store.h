@@ -81,6 +81,16 @@ struct VolumeCopy {
   sys::UniqueFd mount;  // a detached, writable bind of the copy
 };
 
+// Which images a pull accepts (image/trust). What is in the store already stays.
+struct TrustOptions {
+  std::string policy = "/etc/berth/policy.json";  // containers-policy.json(5), read for each pull
+  bool policy_required = false;                   // false: as long as there is no such file, all images are accepted
+  // Programs that judge images, by containerd's contract; a directory that is missing or empty accepts all.
+  std::string verifiers_dir = "/opt/berth/image-verifier/bin";
+  int most_verifiers = 10;  // in lexical order; -1: all
+  absl::Duration verifier_timeout = absl::Seconds(10);
+};
+
 class Store {
  public:
   struct Options {
@@ -88,6 +98,7 @@ class Store {
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
     std::vector<std::string> pinned;  // normalised references
     int parallel_layers = 4;
+    TrustOptions trust;
   };
   // Opens or makes the store; removes what an interrupted pull left.
   static absl::StatusOr<std::unique_ptr<Store>> Open(Options options);
@@ -96,6 +107,7 @@ class Store {
   // InvalidArgument: the reference or a document of the registry is malformed. NotFound: no such image, or none for
   // this platform. Unauthenticated / PermissionDenied: the registry refused. Unavailable (message starts with
   // "RegistryUnavailable: "): it cannot be reached or fails. DataLoss: a digest or size is not what was promised.
+  // Unknown (message starts with "SignatureValidationFailed: "): TrustOptions refuse the image.
   // After OK the image survives a power cut.
   virtual absl::StatusOr<Image> Pull(const PullRequest& request) = 0;
   // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.

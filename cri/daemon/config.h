@@ -43,6 +43,12 @@ struct Config {
     std::vector<std::string> pinned;
     int parallel_layers = 4;
     bool copy_volumes = true;  // image.volumes is "copy", not "ignore"
+    std::string policy;        // empty: /etc/berth/policy.json, if there is one
+    struct {
+      std::string dir = "/opt/berth/image-verifier/bin";
+      int max = 10;
+      int64_t timeout = 10;  // seconds
+    } verifiers;
   } image;
 };
 

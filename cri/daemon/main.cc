@@ -56,6 +56,13 @@ absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   options.hosts_dirs = config.image.hosts_dirs;
   options.pinned = config.image.pinned;
   options.parallel_layers = config.image.parallel_layers;
+  if (!config.image.policy.empty()) {
+    options.trust.policy = config.image.policy;
+    options.trust.policy_required = true;
+  }
+  options.trust.verifiers_dir = config.image.verifiers.dir;
+  options.trust.most_verifiers = config.image.verifiers.max;
+  options.trust.verifier_timeout = absl::Seconds(config.image.verifiers.timeout);
   return image::Store::Open(std::move(options));
 }
 

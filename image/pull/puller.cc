@@ -13,6 +13,7 @@
 #include "image/pull/manifest.h"
 #include "image/registry/hosts_config.h"
 #include "image/registry/session.h"
+#include "image/trust/trust.h"
 
 namespace berth::image {
 namespace {
@@ -21,7 +22,7 @@ constexpr int kMaxNesting = 3;  // an index in an index is allowed by the specif
 
 // A manifest for this platform, and what led to it.
 struct Resolved {
-  std::string reference_digest;  // of the document that the reference names: the index, if there is one
+  JudgedImage named;  // what the reference means: the index, if there is one
   ManifestDocument document;
   Manifest manifest;
 };
@@ -43,6 +44,7 @@ class Pull {
       sessions_.push_back(std::make_unique<RegistrySession>(std::move(endpoint), reference_, credentials_, context_));
     }
     ASSIGN_OR_RETURN(Resolved resolved, Resolve());
+    RETURN_IF_ERROR(CheckTrust(parts_.trust, {reference_, resolved.named, resolved.document.digest}, Reader()));
     ASSIGN_OR_RETURN(std::string config_bytes, GetConfig(resolved.manifest.config));
     ASSIGN_OR_RETURN(ConfigDocument config, ParseImageConfig(config_bytes), reference_.Normal());
     RETURN_IF_ERROR(CheckConfig(config, resolved.manifest, host_), reference_.Normal());
@@ -78,7 +80,9 @@ class Pull {
     for (int depth = 0; depth < kMaxNesting; ++depth) {
       bool by_tag = depth == 0 && reference_.digest.empty();
       ASSIGN_OR_RETURN(out.document, AskEach(by_tag, [&](RegistrySession& s) { return s.GetManifest(selector); }));
-      if (depth == 0) out.reference_digest = out.document.digest;
+      if (depth == 0) {
+        out.named = {reference_.Normal(), out.document.digest, out.document.media_type, out.document.bytes.size()};
+      }
       ASSIGN_OR_RETURN(auto parsed, ParseManifest(out.document.bytes, out.document.media_type), reference_.Normal());
       if (auto* manifest = std::get_if<Manifest>(&parsed)) {
         out.manifest = std::move(*manifest);
@@ -88,6 +92,19 @@ class Pull {
       selector = chosen.digest;
     }
     return absl::InvalidArgumentError(absl::StrCat(reference_.Normal(), ": indexes within indexes"));
+  }
+
+  // What else the check of trust asks the repository for.
+  RepositoryReader Reader() {
+    return {.manifest = [this](const std::string& tag) -> absl::StatusOr<std::string> {
+              ASSIGN_OR_RETURN(ManifestDocument document,
+                               AskEach(true, [&](RegistrySession& s) { return s.GetManifest(tag); }));
+              return std::move(document.bytes);
+            },
+            .blob =
+                [this](const std::string& digest, uint64_t size) {
+                  return AskEach(false, [&](RegistrySession& s) { return s.GetDocument(digest, size); });
+                }};
   }
 
   absl::StatusOr<std::string> GetConfig(const Descriptor& config) {
@@ -130,7 +147,7 @@ class Pull {
     }
     row.size = std::max<uint64_t>(row.size, 1);
     if (reference_.digest.empty()) row.tags.push_back(reference_.Normal());
-    row.digests.push_back(absl::StrCat(reference_.Name(), "@", resolved.reference_digest));
+    row.digests.push_back(absl::StrCat(reference_.Name(), "@", resolved.named.digest));
     row.pinned = parts_.pinned.count(reference_.Normal()) > 0 || parts_.pinned.count(row.digests[0]) > 0;
     if (auto before = parts_.catalog->FindById(row.id.str()); before.ok()) row.pinned |= before->pinned;
     if (monitor_.cancelled()) return absl::CancelledError("the pull was cancelled");

@@ -28,6 +28,7 @@ struct PullParts {
   std::vector<std::string> hosts_dirs;
   std::set<std::string> pinned;  // normalised references
   int parallel_layers = 4;
+  TrustOptions trust;
   HttpClient::Options http;
   RetryPolicy retry;
 };
