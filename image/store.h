@@ -33,10 +33,11 @@ struct ImageConfig {
   std::string architecture;
   std::string os;
   absl::Time created;
+  std::string artifact_type;  // not empty: an OCI artifact, which is files for an image volume and nothing to run
 };
 
 struct Image {
-  ImageId id;                             // "sha256:…" of the config
+  ImageId id;                             // "sha256:…" of the config, or of an artifact's manifest
   std::vector<std::string> repo_tags;     // normalised: docker.io/library/busybox:1
   std::vector<std::string> repo_digests;  // normalised: docker.io/library/busybox@sha256:…
   uint64_t size = 0;                      // bytes on disk of its layers (shared ones counted in full), > 0

@@ -1,6 +1,8 @@
 // The layers of one image, fetched and unpacked side by side, the largest first, and committed together.
 #pragma once
 
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "image/pull/pull_monitor.h"
@@ -10,16 +12,23 @@
 
 namespace berth::image {
 
+struct WantedLayer {
+  LayerBlob blob;    // without a diffID: it is found out
+  std::string file;  // not empty: the blob is no archive, it is the file of that path (file_layer.h)
+};
+
 struct LayerFetch {
   LayerStore* layers;
   std::vector<RegistrySession*> sessions;  // in order of trial
   int parallel = 4;                        // layers at once
   PullMonitor* monitor;
+  // Called with the diffIDs of all, in their order, before any of them becomes a layer of the store. May be empty.
+  std::function<void(const std::vector<std::string>& diff_ids)> known;
 };
 
-// Afterwards all `blobs` (no two with one diffID) are in the store, durable. Those that are there already are not
-// fetched. The first error stops all and is returned; so does the monitor's cancellation (Cancelled). DataLoss from one
-// server does not count when another has the right bytes.
-absl::Status FetchLayers(const LayerFetch& fetch, const std::vector<LayerBlob>& blobs);
+// Afterwards all `layers` (no two that promise one diffID) are in the store, durable. Those that are there already are
+// not fetched. The first error stops all and is returned; so does the monitor's cancellation (Cancelled). DataLoss from
+// one server does not count when another has the right bytes.
+absl::Status FetchLayers(const LayerFetch& fetch, const std::vector<WantedLayer>& layers);
 
 }  // namespace berth::image

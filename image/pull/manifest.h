@@ -22,11 +22,14 @@ struct Descriptor {
   std::string media_type;
   std::string digest;  // well-formed
   uint64_t size = 0;
+  std::string title;  // annotation org.opencontainers.image.title, not checked; may be empty
 };
 
 struct Manifest {
   Descriptor config;
   std::vector<Descriptor> layers;  // bottom first
+  // Of an OCI artifact: its artifactType, or else its config's media type. Empty for a container image.
+  std::string artifact_type;
 };
 
 struct IndexEntry {
@@ -39,9 +42,12 @@ struct Index {
 };
 
 // InvalidArgument: not a document of those kinds, both kinds at once, a type other than the one it was sent as
-// (`content_type`, may be empty), schema 1, a layer or config of a kind that no container is made from, layers that are
-// elsewhere ("foreign"), malformed digests or sizes.
+// (`content_type`, may be empty), schema 1, in a container image a layer of a kind that no container is made from,
+// layers that are elsewhere ("foreign"), malformed digests or sizes.
 absl::StatusOr<std::variant<Manifest, Index>> ParseManifest(absl::string_view bytes, absl::string_view content_type);
+
+// Whether layers of that type are archives which are unpacked.
+bool IsArchiveType(absl::string_view media_type);
 
 Platform HostPlatform();
 

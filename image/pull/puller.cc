@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "image/content/digest.h"
+#include "image/pull/artifact.h"
 #include "image/pull/image_config.h"
 #include "image/pull/layer_fetch.h"
 #include "image/pull/manifest.h"
@@ -45,6 +46,7 @@ class Pull {
     }
     ASSIGN_OR_RETURN(Resolved resolved, Resolve());
     RETURN_IF_ERROR(CheckTrust(parts_.trust, {reference_, resolved.named, resolved.document.digest}, Reader()));
+    if (!resolved.manifest.artifact_type.empty()) return RunArtifact(resolved);
     ASSIGN_OR_RETURN(std::string config_bytes, GetConfig(resolved.manifest.config));
     ASSIGN_OR_RETURN(ConfigDocument config, ParseImageConfig(config_bytes), reference_.Normal());
     RETURN_IF_ERROR(CheckConfig(config, resolved.manifest, host_), reference_.Normal());
@@ -52,15 +54,43 @@ class Pull {
     held.push_back(resolved.document.digest);
     held.push_back(resolved.manifest.config.digest);
     lease_ = parts_.leases->Hold(std::move(held));
-    RETURN_IF_ERROR(FetchLayers(
-        {.layers = parts_.layers, .sessions = Sessions(), .parallel = parts_.parallel_layers, .monitor = &monitor_},
-        Blobs(resolved.manifest, config)));
+    RETURN_IF_ERROR(FetchLayers(Fetch(), Blobs(resolved.manifest, config)));
     RETURN_IF_ERROR(parts_.content->Put(resolved.document.digest, resolved.document.bytes));
     RETURN_IF_ERROR(parts_.content->Put(resolved.manifest.config.digest, config_bytes));
-    return Record(resolved, config, std::move(config_bytes));
+    return Record(resolved, resolved.manifest.config.digest, config.diff_ids, std::move(config_bytes));
   }
 
  private:
+  // An artifact is known by its manifest, as many of them share one empty config. Nothing promises the diffIDs of its
+  // layers: they are in the catalogue, or they are found out.
+  absl::StatusOr<ImageRow> RunArtifact(const Resolved& resolved) {
+    const std::string& id = resolved.document.digest;
+    ASSIGN_OR_RETURN(std::vector<WantedLayer> wanted, ArtifactLayers(resolved.manifest), reference_.Normal());
+    lease_ = parts_.leases->Hold({id});
+    std::vector<std::string> diff_ids;
+    LayerLeases::Lease layers;
+    if (auto before = parts_.catalog->LayersOf(ImageId(id)); before.ok()) {
+      diff_ids = *std::move(before);
+      layers = parts_.leases->Hold(diff_ids);
+    }
+    auto is_there = [&](const std::string& layer) { return parts_.layers->Has(layer); };
+    if (diff_ids.empty() || !std::all_of(diff_ids.begin(), diff_ids.end(), is_there)) {
+      LayerFetch fetch = Fetch();
+      fetch.known = [&](const std::vector<std::string>& known) {
+        diff_ids = known;
+        layers = parts_.leases->Hold(known);
+      };
+      RETURN_IF_ERROR(FetchLayers(fetch, wanted));
+    }
+    RETURN_IF_ERROR(parts_.content->Put(id, resolved.document.bytes));
+    std::string config = ArtifactConfig(resolved.manifest, diff_ids);
+    return Record(resolved, id, diff_ids, std::move(config));
+  }
+
+  LayerFetch Fetch() const {
+    return {.layers = parts_.layers, .sessions = Sessions(), .parallel = parts_.parallel_layers, .monitor = &monitor_};
+  }
+
   // Asks each endpoint in turn that may answer such a question. The registry itself is last, and its error counts.
   template <typename Ask>
   auto AskEach(bool by_tag, Ask ask) -> decltype(ask(std::declval<RegistrySession&>())) {
@@ -124,23 +154,24 @@ class Pull {
   }
 
   // A layer that occurs twice is fetched once.
-  static std::vector<LayerBlob> Blobs(const Manifest& manifest, const ConfigDocument& config) {
-    std::vector<LayerBlob> out;
+  static std::vector<WantedLayer> Blobs(const Manifest& manifest, const ConfigDocument& config) {
+    std::vector<WantedLayer> out;
     std::set<std::string> seen;
     for (size_t i = 0; i < manifest.layers.size(); ++i) {
       if (!seen.insert(config.diff_ids[i]).second) continue;
-      out.push_back({manifest.layers[i].digest, manifest.layers[i].size, config.diff_ids[i]});
+      out.push_back({.blob = {manifest.layers[i].digest, manifest.layers[i].size, config.diff_ids[i]}});
     }
     return out;
   }
 
-  absl::StatusOr<ImageRow> Record(const Resolved& resolved, const ConfigDocument& config, std::string config_bytes) {
+  absl::StatusOr<ImageRow> Record(const Resolved& resolved, const std::string& id,
+                                  const std::vector<std::string>& diff_ids, std::string config) {
     ImageRow row;
-    row.id = ImageId(resolved.manifest.config.digest);
+    row.id = ImageId(id);
     row.manifest_digest = resolved.document.digest;
     row.pulled_at = absl::Now();
-    row.config = std::move(config_bytes);
-    row.layers = config.diff_ids;
+    row.config = std::move(config);
+    row.layers = diff_ids;
     for (const std::string& layer : row.layers) {
       ASSIGN_OR_RETURN(LayerInfo info, parts_.layers->Info(layer));
       row.size += info.bytes;

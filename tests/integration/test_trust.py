@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Who may say which images run: the policy file and the verifier programs, with skopeo as the signer and a real registry.
-What is refused leaves nothing in the store."""
+"""Who may say which images run: the policy file and the verifier programs, with a real registry. What is refused leaves
+nothing in the store."""
 import json
 import os
 import pathlib
@@ -21,7 +21,7 @@ def policy_file(daemon):
 
 
 def settings(daemon):
-    need_programs("skopeo", "openssl")
+    need_programs("openssl")
     set_policy(daemon, {"default": ACCEPT})
     os.makedirs(verifiers(daemon))
     return (f'image.policy = "{policy_file(daemon)}"\nimage.verifiers.dir = "{verifiers(daemon)}"\nimage.verifiers.timeout = 2\n')
@@ -37,7 +37,7 @@ def set_policy(daemon, policy):
 
 
 def signer(f, name="key"):
-    """One key for all cases: making one takes a while."""
+    """One key of that name for all cases."""
     known = f.__dict__.setdefault("signers", {})
     if name not in known:
         known[name] = sigstore.Signer(f.daemon.files, name)
