@@ -51,6 +51,8 @@ struct Credentials {
   std::string password;
   std::string identity_token;  // OAuth2 refresh token
   std::string registry_token;  // bearer token, sent as it is
+  // The registry whose they are, as "host", "host:port" or a URL; empty: that of the image. They are used for no other.
+  std::string server_address;
 };
 
 struct LayerProgress {
@@ -86,8 +88,11 @@ class Store {
   struct Options {
     std::string root;  // e.g. /var/lib/berth; made when missing, 0700
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
-    std::vector<std::string> pinned;  // normalised references
-    int parallel_layers = 4;
+    std::vector<std::string> pinned;                      // normalised references
+    int parallel_layers = 4;                              // of one image at the same time
+    int max_transfers = 8;                                // layers of all pulls at the same time, 1 at least
+    int range_connections = 1;                            // for each layer over 64 MiB; 1 = no ranges
+    absl::Duration progress_timeout = absl::Seconds(60);  // a connection that stands still for so long is given up
   };
   // Opens or makes the store; removes what an interrupted pull left.
   static absl::StatusOr<std::unique_ptr<Store>> Open(Options options);

@@ -158,16 +158,18 @@ Key PidsLimit() {
           [](const Config& c) { return absl::StrCat(c.pids_limit); }};
 }
 
-Key ParallelLayers() {
-  return {"image.parallel_layers", "layers of one image that are fetched and unpacked at the same time, 1 to 32",
-          [](const toml::node& n, Config& c) {
+template <typename Field>
+Key IntKey(absl::string_view name, absl::string_view help, int64_t least, int64_t most, Field field) {
+  return {name, help,
+          [field, least, most](const toml::node& n, Config& c) -> absl::Status {
             auto v = n.value<int64_t>();
-            if (!n.is_integer() || *v < 1 || *v > 32)
-              return absl::InvalidArgumentError("expected an integer from 1 to 32");
-            c.image.parallel_layers = static_cast<int>(*v);
+            if (!n.is_integer() || *v < least || *v > most) {
+              return absl::InvalidArgumentError(absl::StrCat("expected an integer from ", least, " to ", most));
+            }
+            field(c) = static_cast<int>(*v);
             return absl::OkStatus();
           },
-          [](const Config& c) { return absl::StrCat(c.image.parallel_layers); }};
+          [field](const Config& c) { return absl::StrCat(field(const_cast<Config&>(c))); }};
 }
 
 Key ImageVolumes() {
@@ -244,7 +246,19 @@ const std::vector<Key>& Keys() {
           [](Config & c) -> auto& { return c.image.hosts_dirs; }),
       ListKey(
           "image.pinned", "images that a kubelet must not remove", [](Config & c) -> auto& { return c.image.pinned; }),
-      ParallelLayers(),
+      IntKey(
+          "image.parallel_layers", "layers of one image that are fetched and unpacked at the same time, 1 to 32", 1, 32,
+          [](Config & c) -> auto& { return c.image.parallel_layers; }),
+      IntKey(
+          "image.max_transfers", "connections over which all pulls together fetch layers at the same time, 1 to 128", 1,
+          128, [](Config & c) -> auto& { return c.image.max_transfers; }),
+      IntKey(
+          "image.range_connections",
+          "connections for one layer of more than 64 MiB, each with 4 MiB of memory, 1 to 16; 1: no ranges", 1, 16,
+          [](Config & c) -> auto& { return c.image.range_connections; }),
+      IntKey(
+          "image.progress_timeout", "seconds after which a connection that brings nothing is given up, 1 to 3600", 1,
+          3600, [](Config & c) -> auto& { return c.image.progress_timeout; }),
       ImageVolumes(),
   };
   return *keys;
