@@ -52,6 +52,8 @@ struct Credentials {
   std::string password;
   std::string identity_token;  // OAuth2 refresh token
   std::string registry_token;  // bearer token, sent as it is
+  // The registry whose they are, as "host", "host:port" or a URL; empty: that of the image. They are used for no other.
+  std::string server_address;
 };
 
 struct LayerProgress {
@@ -97,8 +99,11 @@ class Store {
   struct Options {
     std::string root;  // e.g. /var/lib/berth; made when missing, 0700
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
-    std::vector<std::string> pinned;  // normalised references
-    int parallel_layers = 4;
+    std::vector<std::string> pinned;                      // normalised references
+    int parallel_layers = 4;                              // of one image at the same time
+    int max_transfers = 8;                                // layers of all pulls at the same time, 1 at least
+    int range_connections = 1;                            // for each layer over 64 MiB; 1 = no ranges
+    absl::Duration progress_timeout = absl::Seconds(60);  // a connection that stands still for so long is given up
     TrustOptions trust;
   };
   // Opens or makes the store; removes what an interrupted pull left.
@@ -108,7 +113,7 @@ class Store {
   // InvalidArgument: the reference or a document of the registry is malformed. NotFound: no such image, or none for
   // this platform. Unauthenticated / PermissionDenied: the registry refused. Unavailable (message starts with
   // "RegistryUnavailable: "): it cannot be reached or fails. DataLoss: a digest or size is not what was promised.
-  // Unknown (message starts with "SignatureValidationFailed: "): TrustOptions refuse the image.
+  // PermissionDenied with a message that starts with "SignatureValidationFailed: ": TrustOptions refuse the image.
   // After OK the image survives a power cut.
   virtual absl::StatusOr<Image> Pull(const PullRequest& request) = 0;
   // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.

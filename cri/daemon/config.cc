@@ -253,6 +253,16 @@ const std::vector<Key>& Keys() {
       IntegerKey(
           "image.parallel_layers", "layers of one image that are fetched and unpacked at the same time, 1 to 32", 1, 32,
           [](Config & c) -> auto& { return c.image.parallel_layers; }),
+      IntegerKey(
+          "image.max_transfers", "connections over which all pulls together fetch layers at the same time, 1 to 128", 1,
+          128, [](Config & c) -> auto& { return c.image.max_transfers; }),
+      IntegerKey(
+          "image.range_connections",
+          "connections for one layer of more than 64 MiB, each with 4 MiB of memory, 1 to 16; 1: no ranges", 1, 16,
+          [](Config & c) -> auto& { return c.image.range_connections; }),
+      IntegerKey(
+          "image.progress_timeout", "seconds after which a connection that brings nothing is given up, 1 to 3600", 1,
+          3600, [](Config & c) -> auto& { return c.image.progress_timeout; }),
       ImageVolumes(),
       ImagePolicy(),
       PathKey(

@@ -20,6 +20,9 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.network.mode = NetworkMode::kEmbedded;
   changed.image.pinned = {"a", "b"};
   changed.image.parallel_layers = 9;
+  changed.image.max_transfers = 3;
+  changed.image.range_connections = 2;
+  changed.image.progress_timeout = 5;
   changed.selinux = SelinuxMode::kOff;
   changed.image.copy_volumes = false;
   changed.image.policy = "/p.json";
@@ -61,6 +64,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"selinux = \"on\"\n", "config.toml:1: selinux: expected \"auto\" or \"off\""},
                     Bad{"[network]\nmode = \"bridge\"\n", "config.toml:2: network.mode: expected"},
                     Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
+                    Bad{"[image]\nmax_transfers = 0\n", "image.max_transfers: expected an integer from 1 to 128"},
+                    Bad{"[image]\nrange_connections = 17\n", "image.range_connections: expected an integer"},
+                    Bad{"[image]\nprogress_timeout = \"1m\"\n", "image.progress_timeout: expected an integer"},
                     Bad{"[image]\nvolumes = \"bind\"\n", "image.volumes: expected"},
                     Bad{"[image]\npolicy = \"p.json\"\n", "image.policy: expected an absolute path, or nothing"},
                     Bad{"[image.verifiers]\ntimeout = 0\n",

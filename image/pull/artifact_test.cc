@@ -77,11 +77,6 @@ TEST(Artifact, AnImageWithATypeIsAnImage) {
   EXPECT_EQ(Parse(json).artifact_type, "");
 }
 
-TEST(Artifact, LayersThatAreElsewhereAreRefused) {
-  Json json = ManifestJson({{"f", "x", "application/vnd.oci.image.layer.nondistributable.v1.tar"}});
-  EXPECT_THAT(std::string(ParseManifest(DumpJson(json), kOci).status().message()), HasSubstr("foreign layers"));
-}
-
 TEST(Artifact, NamesOfFiles) {
   const std::string hex = Sha256Digest("content").substr(7);
   EXPECT_THAT(Files({{"model.bin"}, {"dir/deep/x y", "b"}, {".hidden", "c"}, {"données", "d"}}),

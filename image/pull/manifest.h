@@ -43,19 +43,24 @@ struct Index {
 
 // InvalidArgument: not a document of those kinds, both kinds at once, a type other than the one it was sent as
 // (`content_type`, may be empty), schema 1, in a container image a layer of a kind that no container is made from,
-// layers that are elsewhere ("foreign"), malformed digests or sizes.
+// malformed digests or sizes. Layers that one may not hand on ("foreign", "nondistributable") are layers like any
+// other: it is for the registry to have them. The `urls` of a descriptor are never followed.
 absl::StatusOr<std::variant<Manifest, Index>> ParseManifest(absl::string_view bytes, absl::string_view content_type);
 
 // Whether layers of that type are archives which are unpacked.
 bool IsArchiveType(absl::string_view media_type);
 
-Platform HostPlatform();
+// The platform of a node: `machine` as uname(2) says it, `cpuinfo` the text of /proc/cpuinfo. Pure.
+Platform PlatformOf(absl::string_view machine, absl::string_view cpuinfo);
+// Of this machine.
+const Platform& HostPlatform();
 
-// Whether a node of `host` runs what is built for `image`. An absent variant of the image fits.
+// Whether a node of `host` runs what is built for `image`: its own variant, the lower ones (amd64 v4 to v1, arm v8 to
+// v5), or one that the image does not say.
 bool Runs(const Platform& host, const Platform& image);
 
-// The entry that suits `host` best; the first of equals. Attestations and other systems are passed over. NotFound, with
-// the platforms that there are, when none suits.
+// The entry that suits `host` best, the nearest variant first; the first of equals. Attestations and other systems are
+// passed over. NotFound, with the platforms that there are, when none suits.
 absl::StatusOr<Descriptor> ChooseManifest(const Index& index, const Platform& host);
 
 }  // namespace berth::image

@@ -13,6 +13,7 @@
 #include "image/pull/layer_fetch.h"
 #include "image/pull/manifest.h"
 #include "image/registry/hosts_config.h"
+#include "image/registry/server_queue.h"
 #include "image/registry/session.h"
 #include "image/trust/trust.h"
 
@@ -31,12 +32,13 @@ struct Resolved {
 class Pull {
  public:
   Pull(const PullParts& parts, const Reference& reference, const Credentials& credentials, PullMonitor& monitor)
-      : parts_(parts), reference_(reference), monitor_(monitor), host_(HostPlatform()), http_(parts.http) {
-    context_ = {.http = &http_,
-                .tokens = parts.tokens,
-                .cancelled = [this] { return monitor_.cancelled(); },
-                .retry = parts.retry};
-    credentials_ = credentials;
+      : parts_(parts),
+        reference_(reference),
+        monitor_(monitor),
+        host_(HostPlatform()),
+        http_(parts.http, *parts.health) {
+    context_ = {.http = &http_, .tokens = parts.tokens, .cancelled = [this] { return monitor_.cancelled(); }};
+    if (IsRegistryOf(reference, credentials.server_address)) credentials_ = credentials;
   }
 
   absl::StatusOr<ImageRow> Run() {
@@ -88,20 +90,27 @@ class Pull {
   }
 
   LayerFetch Fetch() const {
-    return {.layers = parts_.layers, .sessions = Sessions(), .parallel = parts_.parallel_layers, .monitor = &monitor_};
+    return {.layers = parts_.layers,
+            .flights = parts_.flights,
+            .slots = parts_.slots,
+            .health = parts_.health,
+            .retry = parts_.retry,
+            .sessions = Sessions(false),
+            .parallel = parts_.parallel_layers,
+            .range_connections = parts_.range_connections,
+            .monitor = &monitor_};
   }
 
-  // Asks each endpoint in turn that may answer such a question. The registry itself is last, and its error counts.
+  // Asks those that may answer such a question until one does.
   template <typename Ask>
   auto AskEach(bool by_tag, Ask ask) -> decltype(ask(std::declval<RegistrySession&>())) {
-    decltype(ask(std::declval<RegistrySession&>())) last =
-        absl::NotFoundError(absl::StrCat("no server is configured for ", reference_.Name()));
-    for (const auto& session : sessions_) {
-      if (by_tag ? !session->endpoint().resolve : !session->endpoint().pull) continue;
-      last = ask(*session);
-      if (last.ok() || absl::IsCancelled(last.status())) break;
+    ServerQueue queue(Sessions(by_tag), parts_.retry, *parts_.health, context_.cancelled);
+    while (true) {
+      ASSIGN_OR_RETURN(RegistrySession * session, queue.Next());
+      auto answer = ask(*session);
+      if (answer.ok()) return answer;
+      queue.Failed(answer.status());
     }
-    return last;
   }
 
   absl::StatusOr<Resolved> Resolve() {
@@ -145,10 +154,11 @@ class Pull {
     return AskEach(false, [&](RegistrySession& s) { return s.GetDocument(config.digest, config.size); });
   }
 
-  std::vector<RegistrySession*> Sessions() const {
+  // Those that may say what a tag means, or have what a digest names.
+  std::vector<RegistrySession*> Sessions(bool by_tag) const {
     std::vector<RegistrySession*> out;
     for (const auto& session : sessions_) {
-      if (session->endpoint().pull) out.push_back(session.get());
+      if (by_tag ? session->endpoint().resolve : session->endpoint().pull) out.push_back(session.get());
     }
     return out;
   }
@@ -205,6 +215,9 @@ absl::StatusOr<ImageRow> PullImage(const PullParts& parts, const Reference& refe
   // To a caller of the image service this code would say that pulling is not implemented.
   if (absl::IsUnimplemented(row.status())) {
     return absl::InvalidArgumentError(absl::StrCat(reference.Normal(), ": ", row.status().message()));
+  }
+  if (absl::IsUnavailable(row.status())) {
+    return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", row.status().message()));
   }
   return row;
 }

@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 
 #include <string>
+#include <vector>
 
 namespace berth::image {
 namespace {
@@ -22,6 +23,23 @@ struct FreeContext {
 
 const unsigned char* Bytes(absl::string_view text) { return reinterpret_cast<const unsigned char*>(text.data()); }
 
+std::string CurveOf(const EVP_PKEY* key) {
+  char group[64] = "";
+  EVP_PKEY_get_group_name(key, group, sizeof group, nullptr);
+  return group;
+}
+
+// What the message may have been hashed with. Ed25519 (null) does that itself. For the larger curves tools went over
+// from SHA-256 to the hash of the curve's own strength.
+std::vector<const EVP_MD*> HashesOf(const EVP_PKEY* key) {
+  if (EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519) return {nullptr};
+  std::vector<const EVP_MD*> out = {EVP_sha256()};
+  if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC) return out;
+  if (CurveOf(key) == "secp384r1") out.push_back(EVP_sha384());
+  if (CurveOf(key) == "secp521r1") out.push_back(EVP_sha512());
+  return out;
+}
+
 absl::Status CheckAlgorithm(const EVP_PKEY* key) {
   switch (EVP_PKEY_get_base_id(key)) {
     case EVP_PKEY_ED25519:
@@ -31,9 +49,7 @@ absl::Status CheckAlgorithm(const EVP_PKEY* key) {
       return absl::InvalidArgumentError(
           absl::StrCat("an RSA key of ", EVP_PKEY_get_bits(key), " bits, less than ", kLeastRsaBits));
     case EVP_PKEY_EC: {
-      char group[64] = "";
-      EVP_PKEY_get_group_name(key, group, sizeof group, nullptr);
-      const absl::string_view name = group;
+      const std::string name = CurveOf(key);
       if (name == "prime256v1" || name == "secp384r1" || name == "secp521r1") return absl::OkStatus();
       return absl::InvalidArgumentError(absl::StrCat("an ECDSA key on the curve '", name, "'"));
     }
@@ -57,11 +73,13 @@ absl::StatusOr<PublicKey> PublicKey::FromPem(absl::string_view pem) {
 }
 
 bool PublicKey::Verifies(absl::string_view message, absl::string_view signature) const {
-  std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
-  const EVP_MD* hash = EVP_PKEY_get_base_id(key_.get()) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
-  const bool good =
-      context && EVP_DigestVerifyInit(context.get(), nullptr, hash, nullptr, key_.get()) == 1 &&
-      EVP_DigestVerify(context.get(), Bytes(signature), signature.size(), Bytes(message), message.size()) == 1;
+  bool good = false;
+  for (const EVP_MD* hash : HashesOf(key_.get())) {
+    std::unique_ptr<EVP_MD_CTX, FreeContext> context(EVP_MD_CTX_new());
+    good = good ||
+           (context && EVP_DigestVerifyInit(context.get(), nullptr, hash, nullptr, key_.get()) == 1 &&
+            EVP_DigestVerify(context.get(), Bytes(signature), signature.size(), Bytes(message), message.size()) == 1);
+  }
   ERR_clear_error();  // of a wrong signature: the next user of OpenSSL in this thread must not find it
   return good;
 }

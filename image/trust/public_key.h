@@ -16,8 +16,8 @@ class PublicKey {
   // P-256, P-384 or P-521, Ed25519, or RSA with at least 2048 bits.
   static absl::StatusOr<PublicKey> FromPem(absl::string_view pem);
 
-  // Whether `signature` is this key's over `message`, by what sigstore makes: ECDSA in DER or RSA PKCS #1 v1.5, both
-  // over SHA-256, or Ed25519. Thread-safe.
+  // Whether `signature` is this key's over `message`, by what sigstore makes: ECDSA in DER over SHA-256 or the hash of
+  // the curve's strength, RSA PKCS #1 v1.5 over SHA-256, or Ed25519. Thread-safe.
   bool Verifies(absl::string_view message, absl::string_view signature) const;
 
  private:

@@ -39,6 +39,21 @@ INSTANTIATE_TEST_SUITE_P(All, EachAlgorithm,
                          ::testing::Values(Algorithm{"EC", "P-256"}, Algorithm{"EC", "P-384"}, Algorithm{"EC", "P-521"},
                                            Algorithm{"ED25519", ""}, Algorithm{"RSA", "2048"}));
 
+TEST(PublicKey, LargerCurvesHaveTwoHashes) {
+  struct {
+    const char* curve;
+    const char* hash;
+    bool good;
+  } cases[] = {{"P-256", "SHA384", false}, {"P-384", "SHA384", true}, {"P-384", "SHA512", false},
+               {"P-521", "SHA512", true},  {"P-521", "SHA1", false},  {"P-256", "SHA1", false}};
+  for (const auto& c : cases) {
+    const Signer signer = Signer::Make("EC", c.curve);
+    auto key = PublicKey::FromPem(signer.PublicPem());
+    ASSERT_TRUE(key.ok()) << key.status();
+    EXPECT_EQ(key->Verifies("message", signer.Sign("message", c.hash)), c.good) << c.curve << " " << c.hash;
+  }
+}
+
 std::string WhyNot(const std::string& pem) {
   auto key = PublicKey::FromPem(pem);
   if (key.ok()) return "it was accepted";

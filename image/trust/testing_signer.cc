@@ -41,8 +41,8 @@ std::string Signer::PublicPem() const {
   return out;
 }
 
-std::string Signer::Sign(absl::string_view message) const {
-  const EVP_MD* hash = EVP_PKEY_get_base_id(key_.get()) == EVP_PKEY_ED25519 ? nullptr : EVP_sha256();
+std::string Signer::Sign(absl::string_view message, const char* hash_name) const {
+  const EVP_MD* hash = EVP_PKEY_get_base_id(key_.get()) == EVP_PKEY_ED25519 ? nullptr : EVP_get_digestbyname(hash_name);
   const auto* bytes = reinterpret_cast<const unsigned char*>(message.data());
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   Demand(EVP_DigestSignInit(context, nullptr, hash, nullptr, key_.get()) == 1);

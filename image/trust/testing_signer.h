@@ -15,7 +15,8 @@ class Signer {
   // A new key: "EC" with the curve's name as `detail`, "RSA" with the number of bits, or "ED25519".
   static Signer Make(const std::string& type, const std::string& detail = "");
   std::string PublicPem() const;
-  std::string Sign(absl::string_view message) const;
+  // With the hash of that name; Ed25519 has its own.
+  std::string Sign(absl::string_view message, const char* hash = "SHA256") const;
 
  private:
   std::shared_ptr<evp_pkey_st> key_;

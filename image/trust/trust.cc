@@ -16,7 +16,7 @@ namespace {
 constexpr size_t kLongestName = 300;  // of a foreign name in a message
 
 absl::Status Refused(absl::string_view image, absl::string_view why) {
-  return absl::UnknownError(absl::StrCat("SignatureValidationFailed: ", image, ": ", why));
+  return absl::PermissionDeniedError(absl::StrCat("SignatureValidationFailed: ", image, ": ", why));
 }
 
 absl::StatusOr<std::vector<PublicKey>> LoadKeys(const Requirement& requirement) {

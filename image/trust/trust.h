@@ -18,10 +18,9 @@ struct TrustSubject {
   std::string manifest_digest;  // of the manifest for this platform, which may be the same
 };
 
-// OK when all agree. Unknown, the message beginning with "SignatureValidationFailed: ": refused, or what the decision
-// depends on is missing or malformed. The code is what makes a kubelet see that name: it takes the prefix of any other
-// code for a part of the message. Errors of `reader` other than NotFound and InvalidArgument as they are: they say
-// nothing about the image, and the pull can be tried again.
+// OK when all agree. PermissionDenied, the message beginning with "SignatureValidationFailed: ": refused, or what the
+// decision depends on is missing or malformed. Errors of `reader` other than NotFound and InvalidArgument as they are:
+// they say nothing about the image, and the pull can be tried again.
 // Reads the policy and its keys anew each time. Thread-safe. Blocking.
 absl::Status CheckTrust(const TrustOptions& options, const TrustSubject& subject, const RepositoryReader& reader);
 

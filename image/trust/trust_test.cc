@@ -80,7 +80,7 @@ class TrustTest : public ::testing::Test {
   }
   std::string Refusal(const std::string& reference = kName) {
     absl::Status status = Check(reference);
-    EXPECT_TRUE(absl::IsUnknown(status)) << status;
+    EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
     EXPECT_THAT(std::string(status.message()), StartsWith(absl::StrCat("SignatureValidationFailed: ", reference)));
     return std::string(status.message());
   }

@@ -1,10 +1,13 @@
-"""Signatures as sigstore makes and attaches them, with OpenSSL's program as the signer: Debian builds skopeo without."""
+"""Signatures as sigstore makes and attaches them. OpenSSL's program signs whatever a test thinks of, sigstore's own library
+(tests/signer) what cosign would; Debian's skopeo is built without."""
 import base64
 import json
 import pathlib
 import subprocess
 
+from daemon import CACHE
 from registry_api import OCI_MANIFEST
+from suite import Skip
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
@@ -20,11 +23,12 @@ def tag_of(manifest_digest):
 
 
 class Signer:
-    """A new key pair in `directory`; `public` is for policies."""
+    """A new key pair in `directory`, of a kind as `openssl genpkey` takes it; `public` is for policies."""
 
-    def __init__(self, directory, name):
+    def __init__(self, directory, name, *kind):
+        kind = kind or ("EC", "-pkeyopt", "ec_paramgen_curve:P-256")
         self.private, self.public = (pathlib.Path(directory, f"{name}.{suffix}") for suffix in ("pem", "pub"))
-        self._openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", self.private)
+        self._openssl("genpkey", "-algorithm", *kind, "-out", self.private)
         self._openssl("pkey", "-in", self.private, "-pubout", "-out", self.public)
 
     @staticmethod
@@ -35,6 +39,16 @@ class Signer:
         """A signature of `payload` as the only one of that manifest."""
         signature = base64.b64encode(self._openssl("dgst", "-sha256", "-sign", self.private, data=payload)).decode()
         attach(repository, manifest_digest, payload, signature)
+
+
+    def attach_as_cosign(self, repository, name, manifest_digest):
+        """A signature by sigstore's library."""
+        program = CACHE / "signer/signer"
+        if not program.exists():
+            raise Skip(f"missing program: signer (tests/signer/make builds it into {program.parent})")
+        done = subprocess.run([program, self.private, f"{name}@{manifest_digest}"], check=True, capture_output=True, text=True)
+        payload, signature = done.stdout.split()
+        attach(repository, manifest_digest, base64.b64decode(payload), signature)
 
 
 def attach(repository, manifest_digest, payload, signature):

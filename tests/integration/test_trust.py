@@ -97,6 +97,21 @@ def test_signed(f):
     accept(f, f.registry.ref(f"{REPOSITORY}@{name}"))
 
 
+def test_signed_by_sigstores_library(f):
+    """With each kind of key. cosign signs a repository, not a tag."""
+    ref, name = f.registry.ref(f"{REPOSITORY}:cosign"), push_unsigned(f, IMAGE, "cosign")
+    for kind in (("EC", "-pkeyopt", "ec_paramgen_curve:P-256"), ("EC", "-pkeyopt", "ec_paramgen_curve:P-384"), ("ED25519",),
+                 ("RSA", "-pkeyopt", "rsa_keygen_bits:2048")):
+        key = sigstore.Signer(f.daemon.files, "kind", *kind)
+        key.attach_as_cosign(repository(f), f.registry.ref(REPOSITORY), name)
+        requirement = {"type": "sigstoreSigned", "keyPath": str(key.public), "signedIdentity": {"type": "matchRepository"}}
+        set_policy(f.daemon, {"default": [requirement]})
+        accept(f, ref)
+        del requirement["signedIdentity"]
+        set_policy(f.daemon, {"default": [requirement]})
+        refuse(f, ref, f"a signature is for the name '{f.registry.ref(REPOSITORY)}'")
+
+
 def test_unsigned(f):
     ref = f.registry.ref(IMAGE)
     require_key(f)
