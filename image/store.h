@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "image/unpack/layer_options.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
 #include "runtime/sys/unique_fd.h"
@@ -104,6 +105,7 @@ class Store {
     int max_transfers = 8;                                // layers of all pulls at the same time, 1 at least
     int range_connections = 1;                            // for each layer over 64 MiB; 1 = no ranges
     absl::Duration progress_timeout = absl::Seconds(60);  // a connection that stands still for so long is given up
+    LayerStoreOptions layers;
     TrustOptions trust;
   };
   // Opens or makes the store; removes what an interrupted pull left.
