@@ -98,7 +98,7 @@ absl::Status DiskStore::OpenParts() {
   const std::string& root = options_.root;
   RETURN_IF_ERROR(sys::MakeDirs(root, 0700));
   ASSIGN_OR_RETURN(content_, ContentStore::Open(root));
-  ASSIGN_OR_RETURN(layers_, LayerStore::Open(root));
+  ASSIGN_OR_RETURN(layers_, LayerStore::Open(root, options_.layers));
   ASSIGN_OR_RETURN(catalog_, Catalog::Open(absl::StrCat(root, "/images.db")));
   ASSIGN_OR_RETURN(snapshots_, image::Snapshots::Open(root, layers_.get()));
   parts_ = {.content = content_.get(),

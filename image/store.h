@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "image/unpack/layer_options.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
 #include "runtime/sys/unique_fd.h"
@@ -88,6 +89,7 @@ class Store {
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
     std::vector<std::string> pinned;  // normalised references
     int parallel_layers = 4;
+    LayerStoreOptions layers;
   };
   // Opens or makes the store; removes what an interrupted pull left.
   static absl::StatusOr<std::unique_ptr<Store>> Open(Options options);

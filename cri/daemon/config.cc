@@ -170,6 +170,33 @@ Key ParallelLayers() {
           [](const Config& c) { return absl::StrCat(c.image.parallel_layers); }};
 }
 
+constexpr std::pair<const char*, image::LayerStoreOptions::Format> kLayerFormats[] = {
+    {"auto", image::LayerStoreOptions::Format::kAuto},
+    {"erofs", image::LayerStoreOptions::Format::kErofs},
+    {"directory", image::LayerStoreOptions::Format::kDirectory}};
+
+Key Layers() {
+  return {
+      "image.layers",
+      "how new layers are kept: \"erofs\" (one file each, which the kernel mounts), \"directory\" (a tree of files) "
+      "or \"auto\" (erofs where it works)",
+      [](const toml::node& n, Config& c) {
+        auto v = n.value<std::string>();
+        for (const auto& [name, format] : kLayerFormats) {
+          if (v != name) continue;
+          c.image.layers.format = format;
+          return absl::OkStatus();
+        }
+        return absl::InvalidArgumentError("expected \"auto\", \"erofs\" or \"directory\"");
+      },
+      [](const Config& c) {
+        for (const auto& [name, format] : kLayerFormats) {
+          if (c.image.layers.format == format) return Quote(name);
+        }
+        return Quote("");
+      }};
+}
+
 Key ImageVolumes() {
   return {"image.volumes",
           "VOLUMEs of a container's image: \"copy\" (a directory of the container's own that begins with the image's "
@@ -245,6 +272,11 @@ const std::vector<Key>& Keys() {
       ListKey(
           "image.pinned", "images that a kubelet must not remove", [](Config & c) -> auto& { return c.image.pinned; }),
       ParallelLayers(),
+      Layers(),
+      BoolKey(
+          "image.keep_blobs",
+          "new layers are kept as the registry sent them, too: takes more disk, pushes them unchanged",
+          [](Config & c) -> auto& { return c.image.layers.keep_blobs; }),
       ImageVolumes(),
   };
   return *keys;

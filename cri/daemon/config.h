@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "image/store.h"
 #include "runtime/base/status.h"
 
 namespace berth::daemon {
@@ -42,6 +43,7 @@ struct Config {
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
     std::vector<std::string> pinned;
     int parallel_layers = 4;
+    image::LayerStoreOptions layers;
     bool copy_volumes = true;  // image.volumes is "copy", not "ignore"
   } image;
 };

@@ -56,6 +56,7 @@ absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   options.hosts_dirs = config.image.hosts_dirs;
   options.pinned = config.image.pinned;
   options.parallel_layers = config.image.parallel_layers;
+  options.layers = config.image.layers;
   return image::Store::Open(std::move(options));
 }
 
