@@ -101,7 +101,7 @@ absl::Status DiskStore::OpenParts() {
   const std::string& root = options_.root;
   RETURN_IF_ERROR(sys::MakeDirs(root, 0700));
   ASSIGN_OR_RETURN(content_, ContentStore::Open(root));
-  ASSIGN_OR_RETURN(layers_, LayerStore::Open(root));
+  ASSIGN_OR_RETURN(layers_, LayerStore::Open(root, options_.layers));
   ASSIGN_OR_RETURN(catalog_, Catalog::Open(absl::StrCat(root, "/images.db")));
   ASSIGN_OR_RETURN(snapshots_, image::Snapshots::Open(root, layers_.get()));
   parts_ = {.content = content_.get(),
@@ -115,7 +115,8 @@ absl::Status DiskStore::OpenParts() {
             .hosts_dirs = options_.hosts_dirs,
             .pinned = {options_.pinned.begin(), options_.pinned.end()},
             .parallel_layers = options_.parallel_layers,
-            .range_connections = options_.range_connections};
+            .range_connections = options_.range_connections,
+            .trust = options_.trust};
   parts_.http = {.progress_timeout = options_.progress_timeout, .proxies = ProxiesFromEnvironment()};
   return absl::OkStatus();
 }

@@ -52,6 +52,7 @@ absl::Status Calls::ImageStatus(const pod::CallContext&, const v1::ImageStatusRe
                    {"ExposedPorts", c.exposed_ports}};
     Json info = {{"layers", image->layers},
                  {"imageSpec", {{"architecture", c.architecture}, {"os", c.os}, {"config", config}}}};
+    if (!c.artifact_type.empty()) info["artifactType"] = c.artifact_type;
     (*out.mutable_info())["info"] = DumpJson(info);
   }
   return absl::OkStatus();

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "absl/synchronization/mutex.h"
+#include "image/pull/file_layer.h"
 #include "image/pull/ranged_blob.h"
 #include "image/registry/server_queue.h"
 
@@ -19,17 +21,19 @@ constexpr int kMaxWaits = 3;  // for other pulls that then do not bring the laye
 
 // A layer to be fetched by us: `claim` is ours, or somebody else's whom we do not want to wait for.
 struct Job {
-  size_t index;  // into the blobs
+  size_t index;  // into the layers
   LayerFlights::Claim claim;
 };
 
 // Fetches some of the layers, each once.
 class Fetcher {
  public:
-  Fetcher(const LayerFetch& fetch, const std::vector<LayerBlob>& blobs, std::vector<Job> jobs)
-      : fetch_(fetch), blobs_(blobs), jobs_(std::move(jobs)) {
-    std::stable_sort(jobs_.begin(), jobs_.end(),
-                     [&](const Job& a, const Job& b) { return blobs_[a.index].size > blobs_[b.index].size; });
+  Fetcher(const LayerFetch& fetch, const std::vector<WantedLayer>& layers, std::vector<Job> jobs,
+          std::vector<std::string>& diff_ids)
+      : fetch_(fetch), layers_(layers), jobs_(std::move(jobs)), diff_ids_(diff_ids) {
+    std::stable_sort(jobs_.begin(), jobs_.end(), [&](const Job& a, const Job& b) {
+      return layers_[a.index].blob.size > layers_[b.index].blob.size;
+    });
   }
 
   // The workers fetch; this thread commits, all together at the end, or before that what another pull waits for.
@@ -48,6 +52,7 @@ class Fetcher {
       RETURN_IF_ERROR(first_error_);
     }
     if (fetch_.monitor->cancelled()) return absl::CancelledError("the pull was cancelled");
+    if (fetch_.known) fetch_.known(diff_ids_);
     return CommitFinished(true);
   }
 
@@ -93,7 +98,7 @@ class Fetcher {
   void Work() {
     for (size_t at; !Stopped() && (at = next_.fetch_add(1)) < jobs_.size();) {
       // Meanwhile it may have come with another image, whose pull did not wait for us.
-      if (fetch_.layers->Has(blobs_[jobs_[at].index].diff_id)) continue;
+      if (fetch_.layers->Has(layers_[jobs_[at].index].blob.diff_id)) continue;
       absl::StatusOr<std::unique_ptr<LayerSink>> sink = FetchAnywhere(jobs_[at]);
       if (!sink.ok()) {
         Fail(sink.status());
@@ -110,19 +115,22 @@ class Fetcher {
   // The same bytes may come from any of the servers, so a transfer goes on at the next one. A layer that turned out
   // wrong begins anew there.
   absl::StatusOr<std::unique_ptr<LayerSink>> FetchAnywhere(const Job& job) {
-    const LayerBlob& blob = blobs_[job.index];
+    const auto& [blob, file] = layers_[job.index];
     ServerQueue queue(fetch_.sessions, fetch_.retry, *fetch_.health, [this] { return Stopped(); });
     std::unique_ptr<LayerSink> sink;
+    std::optional<FileLayer> as_file;
     BlobTransfer transfer;
     while (true) {
       ASSIGN_OR_RETURN(RegistrySession * session, queue.Next());
       ASSIGN_OR_RETURN(TransferSlots::Slot slot, fetch_.slots->Take([this] { return Stopped(); }));
       if (!sink) {
-        ASSIGN_OR_RETURN(sink, fetch_.layers->NewSink(blob));
+        ASSIGN_OR_RETURN(sink, fetch_.layers->NewSink(file.empty() ? blob : LayerBlob()));
+        if (!file.empty()) as_file.emplace(blob, file, sink.get());
         transfer = {.digest = blob.digest, .size = blob.size};
       }
       const uint64_t before = transfer.received;
-      absl::Status status = FetchFrom(*session, job, transfer, *sink);
+      absl::Status status =
+          as_file ? FetchFrom(*session, job, transfer, *as_file) : FetchFrom(*session, job, transfer, *sink);
       if (status.ok()) return sink;
       if (Stopped()) return status;
       if (absl::IsDataLoss(status) || absl::IsInvalidArgument(status)) {
@@ -134,7 +142,9 @@ class Fetcher {
     }
   }
 
-  absl::Status FetchFrom(RegistrySession& session, const Job& job, BlobTransfer& transfer, LayerSink& sink) {
+  // `Sink` is a LayerSink, or a FileLayer over one.
+  template <typename Sink>
+  absl::Status FetchFrom(RegistrySession& session, const Job& job, BlobTransfer& transfer, Sink& sink) {
     auto write = [&](absl::string_view bytes) -> absl::Status {
       RETURN_IF_ERROR(sink.Write(bytes));
       fetch_.monitor->SetDone(job.index, transfer.received + bytes.size());
@@ -144,15 +154,17 @@ class Fetcher {
     RangedBlob ranged{.session = &session, .slots = fetch_.slots, .connections = fetch_.range_connections};
     RETURN_IF_ERROR(GetBlobInRanges(ranged, transfer, write, [this] { return stop_.load(); }));
     if (job.claim.mine()) job.claim.flight().SetLanding();
-    RETURN_IF_ERROR(sink.Finish());
+    ASSIGN_OR_RETURN(LayerResult result, sink.Finish());
+    diff_ids_[job.index] = std::move(result.diff_id);
     fetch_.monitor->SetUnpacked(job.index);
     return absl::OkStatus();
   }
 
   const LayerFetch& fetch_;
-  const std::vector<LayerBlob>& blobs_;
+  const std::vector<WantedLayer>& layers_;
   std::vector<Job> jobs_;
-  std::atomic<size_t> next_{0};  // into jobs_
+  std::vector<std::string>& diff_ids_;  // of the layers; each is written by the one thread that fetches its layer
+  std::atomic<size_t> next_{0};         // into jobs_
   std::atomic<bool> stop_{false};
   absl::Mutex mutex_;
   absl::CondVar changed_;
@@ -162,12 +174,13 @@ class Fetcher {
 };
 
 // What is there already, for who watches; the rest is to be had.
-std::vector<size_t> Missing(const LayerFetch& fetch, const std::vector<LayerBlob>& blobs) {
+std::vector<size_t> Missing(const LayerFetch& fetch, const std::vector<WantedLayer>& layers) {
   std::vector<LayerProgress> progress;
   std::vector<size_t> missing;
-  for (size_t i = 0; i < blobs.size(); ++i) {
-    bool there = fetch.layers->Has(blobs[i].diff_id);
-    progress.push_back({.digest = blobs[i].digest, .total = blobs[i].size, .unpacked = there, .already_there = there});
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const LayerBlob& blob = layers[i].blob;
+    bool there = fetch.layers->Has(blob.diff_id);
+    progress.push_back({.digest = blob.digest, .total = blob.size, .unpacked = there, .already_there = there});
     if (!there) missing.push_back(i);
   }
   fetch.monitor->SetLayers(std::move(progress));
@@ -176,22 +189,27 @@ std::vector<size_t> Missing(const LayerFetch& fetch, const std::vector<LayerBlob
 
 }  // namespace
 
-absl::Status FetchLayers(const LayerFetch& fetch, const std::vector<LayerBlob>& blobs) {
-  std::vector<size_t> missing = Missing(fetch, blobs);
-  std::vector<int> waits(blobs.size());
+absl::Status FetchLayers(const LayerFetch& fetch, const std::vector<WantedLayer>& layers) {
+  std::vector<size_t> missing = Missing(fetch, layers);
+  std::vector<int> waits(layers.size());
+  std::vector<std::string> diff_ids;
+  for (const WantedLayer& layer : layers) diff_ids.push_back(layer.blob.diff_id);
   while (!missing.empty()) {
     std::vector<Job> jobs, others;
     for (size_t index : missing) {
-      Job job{index, fetch.flights->TryClaim(blobs[index].diff_id)};
-      if (fetch.layers->Has(blobs[index].diff_id)) {
-        fetch.monitor->SetDone(index, blobs[index].size);
+      const LayerBlob& blob = layers[index].blob;
+      Job job{index, fetch.flights->TryClaim(blob.diff_id)};
+      if (fetch.layers->Has(blob.diff_id)) {
+        fetch.monitor->SetDone(index, blob.size);
         fetch.monitor->SetUnpacked(index);
       } else {
-        (job.claim.mine() || waits[index] >= kMaxWaits ? jobs : others).push_back(std::move(job));
+        // Who does not know the diffID cannot look for what another pull brought.
+        const bool is_ours = job.claim.mine() || blob.diff_id.empty() || waits[index] >= kMaxWaits;
+        (is_ours ? jobs : others).push_back(std::move(job));
       }
     }
     missing.clear();
-    if (!jobs.empty()) RETURN_IF_ERROR(Fetcher(fetch, blobs, std::move(jobs)).Run());
+    if (!jobs.empty()) RETURN_IF_ERROR(Fetcher(fetch, layers, std::move(jobs), diff_ids).Run());
     for (const Job& job : others) {
       auto moved = [&](uint64_t received) { fetch.monitor->SetDone(job.index, received); };
       auto cancelled = [&] { return fetch.monitor->cancelled(); };

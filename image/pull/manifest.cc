@@ -32,22 +32,6 @@ bool IsConfigType(absl::string_view type) {
   return type == "application/vnd.oci.image.config.v1+json" || type == "application/vnd.docker.container.image.v1+json";
 }
 
-bool IsLayerType(absl::string_view type) {  // of the last ones the name says that one may not hand them on
-  static const auto* types =
-      new std::set<std::string, std::less<>>{"application/vnd.oci.image.layer.v1.tar",
-                                             "application/vnd.oci.image.layer.v1.tar+gzip",
-                                             "application/vnd.oci.image.layer.v1.tar+zstd",
-                                             "application/vnd.docker.image.rootfs.diff.tar",
-                                             "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                                             "application/vnd.docker.image.rootfs.diff.tar.zstd",
-                                             "application/vnd.docker.image.rootfs.foreign.diff.tar",
-                                             "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-                                             "application/vnd.oci.image.layer.nondistributable.v1.tar",
-                                             "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-                                             "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"};
-  return types->find(std::string(type)) != types->end();
-}
-
 // The level of the x86-64 psABI, from the flags that the kernel lists: those that it also lets programs use.
 std::string VariantOfAmd64(absl::string_view cpuinfo) {
   std::set<absl::string_view> flags;
@@ -80,11 +64,14 @@ absl::StatusOr<Descriptor> ReadDescriptor(const Json& json) {
   ASSIGN_OR_RETURN(int64_t size, IntField(json, "size", -1));
   if (size < 0) return absl::InvalidArgumentError(absl::StrCat("descriptor of ", out.digest, " has no size"));
   out.size = static_cast<uint64_t>(size);
+  if (auto annotations = json.find("annotations"); annotations != json.end()) {
+    ASSIGN_OR_RETURN(out.title, StringField(*annotations, "org.opencontainers.image.title"), "annotations");
+  }
   return out;
 }
 
-absl::Status CheckLayerType(const Descriptor& layer) {
-  if (IsLayerType(layer.media_type)) return absl::OkStatus();
+absl::Status CheckLayerType(const Descriptor& layer, bool is_artifact) {
+  if (is_artifact || IsArchiveType(layer.media_type)) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("layer ", layer.digest, " has media type ", Quoted(layer.media_type), ", which is not supported"));
 }
@@ -108,8 +95,10 @@ absl::StatusOr<Manifest> ReadManifest(const Json& json) {
   if (!json.contains("config")) return absl::InvalidArgumentError("the manifest has no config");
   ASSIGN_OR_RETURN(out.config, ReadDescriptor(json["config"]), "config");
   if (!IsConfigType(out.config.media_type)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("not a container image: its config has media type ", Quoted(out.config.media_type)));
+    ASSIGN_OR_RETURN(out.artifact_type, StringField(json, "artifactType"));
+    if (out.artifact_type.empty()) out.artifact_type = out.config.media_type;
+    if (out.artifact_type.empty())
+      return absl::InvalidArgumentError("neither an image nor an artifact: it has no type");
   }
   const Json& layers = json["layers"];
   if (!layers.is_array() || layers.empty()) return absl::InvalidArgumentError("the manifest has no layers");
@@ -118,7 +107,7 @@ absl::StatusOr<Manifest> ReadManifest(const Json& json) {
   }
   for (const Json& item : layers) {
     ASSIGN_OR_RETURN(Descriptor layer, ReadDescriptor(item), "layer");
-    RETURN_IF_ERROR(CheckLayerType(layer));
+    RETURN_IF_ERROR(CheckLayerType(layer, !out.artifact_type.empty()));
     out.layers.push_back(std::move(layer));
   }
   return out;
@@ -216,6 +205,22 @@ absl::StatusOr<std::variant<Manifest, Index>> ParseManifest(absl::string_view by
   }
   ASSIGN_OR_RETURN(Manifest manifest, ReadManifest(json));
   return manifest;
+}
+
+bool IsArchiveType(absl::string_view media_type) {  // of the last ones the name says that one may not hand them on
+  static const auto* types =
+      new std::set<std::string, std::less<>>{"application/vnd.oci.image.layer.v1.tar",
+                                             "application/vnd.oci.image.layer.v1.tar+gzip",
+                                             "application/vnd.oci.image.layer.v1.tar+zstd",
+                                             "application/vnd.docker.image.rootfs.diff.tar",
+                                             "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                                             "application/vnd.docker.image.rootfs.diff.tar.zstd",
+                                             "application/vnd.docker.image.rootfs.foreign.diff.tar",
+                                             "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+                                             "application/vnd.oci.image.layer.nondistributable.v1.tar",
+                                             "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                                             "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"};
+  return types->find(std::string(media_type)) != types->end();
 }
 
 Platform PlatformOf(absl::string_view machine, absl::string_view cpuinfo) {

@@ -22,11 +22,14 @@ struct Descriptor {
   std::string media_type;
   std::string digest;  // well-formed
   uint64_t size = 0;
+  std::string title;  // annotation org.opencontainers.image.title, not checked; may be empty
 };
 
 struct Manifest {
   Descriptor config;
   std::vector<Descriptor> layers;  // bottom first
+  // Of an OCI artifact: its artifactType, or else its config's media type. Empty for a container image.
+  std::string artifact_type;
 };
 
 struct IndexEntry {
@@ -39,10 +42,13 @@ struct Index {
 };
 
 // InvalidArgument: not a document of those kinds, both kinds at once, a type other than the one it was sent as
-// (`content_type`, may be empty), schema 1, a layer or config of a kind that no container is made from, malformed
-// digests or sizes. Layers that one may not hand on ("foreign", "nondistributable") are layers like any other: it is
-// for the registry to have them. The `urls` of a descriptor are never followed.
+// (`content_type`, may be empty), schema 1, in a container image a layer of a kind that no container is made from,
+// malformed digests or sizes. Layers that one may not hand on ("foreign", "nondistributable") are layers like any
+// other: it is for the registry to have them. The `urls` of a descriptor are never followed.
 absl::StatusOr<std::variant<Manifest, Index>> ParseManifest(absl::string_view bytes, absl::string_view content_type);
+
+// Whether layers of that type are archives which are unpacked.
+bool IsArchiveType(absl::string_view media_type);
 
 // The platform of a node: `machine` as uname(2) says it, `cpuinfo` the text of /proc/cpuinfo. Pure.
 Platform PlatformOf(absl::string_view machine, absl::string_view cpuinfo);

@@ -35,6 +35,7 @@ struct PullParts {
   std::set<std::string> pinned;  // normalised references
   int parallel_layers = 4;
   int range_connections = 1;
+  TrustOptions trust;
   HttpClient::Options http;
   RetryPolicy retry;
 };
