@@ -68,7 +68,7 @@ class DiskStore : public Store {
   std::vector<ContainerId> Snapshots() override;
 
  private:
-  explicit DiskStore(Options options) : options_(std::move(options)) {}
+  explicit DiskStore(Options options) : options_(std::move(options)), slots_(options_.max_transfers) {}
 
   absl::Status OpenParts();
   absl::Status RecoverImages();
@@ -82,6 +82,9 @@ class DiskStore : public Store {
   std::unique_ptr<image::Snapshots> snapshots_;
   LayerLeases leases_;
   TokenSource tokens_;
+  HostHealth health_;
+  LayerFlights layer_flights_;
+  TransferSlots slots_;
   PullFlights flights_;
   PullParts parts_;
 };
@@ -106,9 +109,15 @@ absl::Status DiskStore::OpenParts() {
             .catalog = catalog_.get(),
             .leases = &leases_,
             .tokens = &tokens_,
+            .health = &health_,
+            .flights = &layer_flights_,
+            .slots = &slots_,
             .hosts_dirs = options_.hosts_dirs,
             .pinned = {options_.pinned.begin(), options_.pinned.end()},
-            .parallel_layers = options_.parallel_layers};
+            .parallel_layers = options_.parallel_layers,
+            .range_connections = options_.range_connections,
+            .trust = options_.trust};
+  parts_.http = {.progress_timeout = options_.progress_timeout, .proxies = ProxiesFromEnvironment()};
   return absl::OkStatus();
 }
 

@@ -30,6 +30,7 @@ ALLOWED = {
     "image/catalog": SYS | {"image/reference", "image/content", "image/store.h"},
     "image/snapshot": SYS | {"image/catalog", "image/unpack", "image/content", "image/store.h"},
     "image/registry": SYS | {"image/reference", "image/content", "image/store.h"},
+    "image/trust": SYS | {"image/reference", "image/content", "image/store.h"},
     "image/pull": SYS | {"image"},
     "image": SYS | {"image"},
     "cri/state": SYS,

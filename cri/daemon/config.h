@@ -44,7 +44,16 @@ struct Config {
     std::vector<std::string> pinned;
     int parallel_layers = 4;
     image::LayerStoreOptions layers;
-    bool copy_volumes = true;  // image.volumes is "copy", not "ignore"
+    int max_transfers = 8;
+    int range_connections = 1;
+    int progress_timeout = 60;  // seconds
+    bool copy_volumes = true;   // image.volumes is "copy", not "ignore"
+    std::string policy;         // empty: /etc/berth/policy.json, if there is one
+    struct {
+      std::string dir = "/opt/berth/image-verifier/bin";
+      int max = 10;
+      int64_t timeout = 10;  // seconds
+    } verifiers;
   } image;
 };
 

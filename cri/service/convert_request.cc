@@ -267,16 +267,17 @@ absl::StatusOr<image::Credentials> ToCredentials(const v1::AuthConfig& auth) {
   image::Credentials out;
   out.identity_token = auth.identity_token();
   out.registry_token = auth.registry_token();
+  out.server_address = auth.server_address();
   out.username = auth.username();
   out.password = auth.password();
   if (!out.username.empty() || auth.auth().empty()) return out;
-  // base64 of "user:password", padded with NULs by some clients.
   std::string decoded;
   if (!absl::Base64Unescape(auth.auth(), &decoded)) return Invalid("auth.auth: is not base64");
+  while (absl::EndsWith(decoded, absl::string_view("\0", 1))) decoded.pop_back();  // some clients pad with them
   size_t colon = decoded.find(':');
   if (colon == std::string::npos) return Invalid("auth.auth: is not \"user:password\"");
   out.username = decoded.substr(0, colon);
-  out.password = std::string(decoded.c_str() + colon + 1);
+  out.password = decoded.substr(colon + 1);
   return out;
 }
 
