@@ -173,7 +173,10 @@ absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& ima
   // Removed between the look-up and the hold, their layers may be gone.
   RETURN_IF_ERROR(catalog_->LayersOf(image));
   for (const ImageId& volume : volumes) RETURN_IF_ERROR(catalog_->LayersOf(volume));
-  RETURN_IF_ERROR(snapshots_->Create(record));
+  absl::Status created = snapshots_->Create(record);
+  // The layer is gone, so the image is: it is pulled again, and the next attempt finds it whole.
+  if (absl::IsDataLoss(created)) RETURN_IF_ERROR(DropBrokenImages());
+  RETURN_IF_ERROR(created);
   meter_->Add(id);
   return absl::OkStatus();
 }
