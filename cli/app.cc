@@ -66,7 +66,10 @@ void AddAllCommands(CLI::App& app, Action& action) {
   AddStats(app, action);
   AddPull(app, action);
   AddImages(app, action);
+  AddTag(app, action);
   AddRmi(app, action);
+  AddPrune(app, action);
+  AddDf(app, action);
   AddInfo(app, action);
   AddVersion(app, action);
   AddCompletion(app, action);

@@ -108,7 +108,7 @@ absl::StatusOr<Image> DiskStore::Pull(const PullRequest& request) {
   auto job = [this, reference, credentials = request.credentials](PullMonitor& monitor) -> absl::StatusOr<ImageRow> {
     const absl::Time begin = absl::Now();
     ASSIGN_OR_RETURN(ImageRow row, PullImage(parts_, reference, credentials, monitor));
-    RETURN_IF_ERROR(RefreshPins());
+    if (!parts_.pinned.empty()) RETURN_IF_ERROR(RefreshPins());
     if (options_.pulled) options_.pulled(Summarize(reference, row, monitor, absl::Now() - begin));
     return row;
   };

@@ -36,6 +36,7 @@ std::vector<std::string> OptionNames(const CLI::App* app) {
 std::vector<std::string> ValuesOf(const std::string& command, const std::string& option, const NameLookup& names) {
   if (option == "-o" || option == "--output") return {"table", "wide", "json"};
   if (command == "ps" && (option == "-p" || option == "--pod")) return names("pod");
+  if (command == "pull" && option == "--progress") return {"auto", "plain", "json", "none"};
   if (command == "inspect" && option == "--type") return {"pod", "container", "image"};
   return {};
 }
@@ -46,9 +47,10 @@ std::vector<std::string> PositionalsOf(const std::string& command, size_t positi
                                                                          {"stop", {"pod", "container"}},
                                                                          {"rm", {"pod", "container"}},
                                                                          {"pull", {"image"}},
+                                                                         {"tag", {"image"}},
                                                                          {"rmi", {"image"}},
                                                                          {"inspect", {"pod", "container", "image"}}};
-  static const std::set<std::string> kSeveral = {"stop", "rm", "rmi"};
+  static const std::set<std::string> kSeveral = {"stop", "rm", "rmi", "tag"};
   if (command == "completion") return {"bash", "zsh", "fish"};
   auto kinds = kKinds.find(command);
   if (kinds == kKinds.end() || (position > 0 && kSeveral.count(command) == 0)) return {};

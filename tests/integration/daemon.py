@@ -66,7 +66,8 @@ class Daemon:
         with open(f"{self.files}/config.toml", "w", encoding="utf-8") as f:
             f.write(f'root = "{self.root}"\nstate = "{self.state}"\nsocket = "{self.socket}"\n'
                     f'cgroup_driver = "{self.cgroup_driver}"\ncgroup_parent = "{self.parent_name}"\nlog_level = "debug"\n{more}\n'
-                    f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n')
+                    f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n'
+                    "[image]\nusage_interval = 1\n")
 
     def cgroup_of(self, pod):
         """The cgroup in which that pod's shim lives, as a path beneath the trees."""
