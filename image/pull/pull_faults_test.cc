@@ -24,6 +24,28 @@ using namespace testing_store;  // NOLINT: the names of this test's world
 
 class PullFaults : public StoreFixture {};
 
+// An OCI artifact of one file.
+const TestImage& Artifact() {
+  static const auto* artifact = [] {
+    auto* out = new TestImage;
+    std::string file = testing_image::Noise(1 << 20, 8);
+    out->layers = {Sha256Digest(file)};
+    Json layer{{"mediaType", "application/octet-stream"},
+               {"digest", out->layers[0]},
+               {"size", file.size()},
+               {"annotations", {{"org.opencontainers.image.title", "model.bin"}}}};
+    Json config{{"mediaType", "application/vnd.oci.empty.v1+json"}, {"digest", Sha256Digest("{}")}, {"size", 2}};
+    out->manifest = DumpJson(Json{{"schemaVersion", 2},
+                                  {"mediaType", "application/vnd.oci.image.manifest.v1+json"},
+                                  {"config", config},
+                                  {"layers", {layer}}});
+    out->manifest_digest = Sha256Digest(out->manifest);
+    out->blobs = {{out->layers[0], std::move(file)}};
+    return out;
+  }();
+  return *artifact;
+}
+
 TEST_F(PullFaults, TooManyRequestsIsRetriedWhenTheServerSays) {
   std::atomic<int> refused{0};
   FaultServer server(Serving(Big(), [&](const Request& request, Reply& reply) {
@@ -452,6 +474,43 @@ TEST_F(PullFaults, ALyingMirrorIsPassedOver) {
              absl::StrCat("server = \"http://", server.host(), "\"\n[host.\"http://", mirror.host(), "\"]\n"));
   auto image = Pull(server);
   EXPECT_TRUE(image.ok()) << image.status();
+}
+
+// Files of artifacts are checked by other code than layers are.
+TEST_F(PullFaults, AnArtifactsWrongFileIsDataLoss) {
+  for (size_t size : {size_t{1} << 20, (size_t{1} << 20) - 1, (size_t{1} << 20) + 1}) {
+    FaultServer server(Serving(Artifact(), [&](const Request& request, Reply& reply) {
+      if (!IsLayer(request, Artifact())) return false;
+      reply.body = std::string(size, 'x');
+      return true;
+    }));
+    absl::Status status = Pull(server).status();
+    EXPECT_TRUE(absl::IsDataLoss(status)) << size << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(Artifact().layers[0]));
+    ExpectNothingLeft();
+  }
+}
+
+TEST_F(PullFaults, AnArtifactFromALyingMirrorAndABrokenServer) {
+  FaultServer mirror(Serving(Artifact(), [](const Request& request, Reply& reply) {
+    if (!IsLayer(request, Artifact())) return false;
+    reply.body = std::string(size_t{1} << 20, 'x');
+    return true;
+  }));
+  std::atomic<bool> broke{false};
+  FaultServer server(Serving(Artifact(), [&](const Request& request, Reply& reply) {
+    if (!IsLayer(request, Artifact()) || broke.exchange(true)) return false;
+    reply.body = Artifact().blobs.at(Artifact().layers[0]);
+    reply.cut_after = 600'000;
+    return true;
+  }));
+  WriteHosts(server.host(),
+             absl::StrCat("server = \"http://", server.host(), "\"\n[host.\"http://", mirror.host(), "\"]\n"));
+  auto image = Pull(server);
+  ASSERT_TRUE(image.ok()) << image.status();
+  EXPECT_EQ(image->id.str(), Artifact().manifest_digest);
+  EXPECT_EQ(image->config.artifact_type, "application/vnd.oci.empty.v1+json");
+  EXPECT_EQ(image->layers.size(), 1u);
 }
 
 TEST_F(PullFaults, CancellationLeavesNothing) {
