@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "image/content/digest.h"
 #include "image/pull/testing_store.h"
+#include "runtime/base/json.h"
 
 namespace berth::image {
 namespace {
