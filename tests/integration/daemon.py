@@ -65,6 +65,8 @@ class Daemon:
     def _write_config(self, more):
         # Those of the image table stand in it, which is the last: TOML lets no table be opened twice.
         lines = more.splitlines()
+        if not any(line.startswith("image.layers") for line in lines):
+            lines.append(f'image.layers = "{os.environ.get("BERTH_TEST_LAYERS") or "auto"}"')
         image = "".join(line.removeprefix("image.") + "\n" for line in lines if line.startswith("image."))
         more = "\n".join(line for line in lines if not line.startswith("image."))
         with open(f"{self.files}/config.toml", "w", encoding="utf-8") as f:
