@@ -13,6 +13,8 @@
 #include "image/pull/layer_leases.h"
 #include "image/pull/pull_flights.h"
 #include "image/pull/puller.h"
+#include "image/push/known_blobs.h"
+#include "image/push/pusher.h"
 #include "image/reference/reference.h"
 #include "image/snapshot/snapshots.h"
 #include "image/unpack/layer_store.h"
@@ -45,6 +47,7 @@ class DiskStore : public Store {
   static absl::StatusOr<std::unique_ptr<Store>> Make(Options options);
 
   absl::StatusOr<Image> Pull(const PullRequest& request) override;
+  absl::StatusOr<PushResult> Push(const PushRequest& request) override;
   absl::StatusOr<Image> Find(absl::string_view reference_or_id) override;
   std::vector<Image> List() override;
   absl::Status Remove(absl::string_view reference_or_id) override;
@@ -74,6 +77,8 @@ class DiskStore : public Store {
   absl::Status RecoverImages();
   absl::Status Collect();
   absl::StatusOr<ImageRow> FindRow(absl::string_view reference_or_id);
+  // Its layers and documents stay as long as `lease`, also when it is removed meanwhile.
+  absl::StatusOr<ImageRow> FindAndHold(absl::string_view reference_or_id, LayerLeases::Lease& lease);
 
   const Options options_;
   std::unique_ptr<ContentStore> content_;
@@ -84,6 +89,7 @@ class DiskStore : public Store {
   TokenSource tokens_;
   PullFlights flights_;
   PullParts parts_;
+  std::unique_ptr<KnownBlobs> known_blobs_;
 };
 
 absl::StatusOr<std::unique_ptr<Store>> DiskStore::Make(Options options) {
@@ -109,6 +115,7 @@ absl::Status DiskStore::OpenParts() {
             .hosts_dirs = options_.hosts_dirs,
             .pinned = {options_.pinned.begin(), options_.pinned.end()},
             .parallel_layers = options_.parallel_layers};
+  ASSIGN_OR_RETURN(known_blobs_, KnownBlobs::Open(root, layers_->List()));
   return absl::OkStatus();
 }
 
@@ -161,6 +168,27 @@ absl::StatusOr<Image> DiskStore::Pull(const PullRequest& request) {
   };
   ASSIGN_OR_RETURN(ImageRow row, flights_.Run(key, request, std::move(job)));
   return ToImage(row);
+}
+
+absl::StatusOr<PushResult> DiskStore::Push(const PushRequest& request) {
+  LayerLeases::Lease lease;
+  ASSIGN_OR_RETURN(ImageRow row, FindAndHold(request.image, lease));
+  ASSIGN_OR_RETURN(Reference destination, PushDestination(request, row));
+  absl::StatusOr<PushResult> result =
+      PushImage({.store = &parts_, .known = known_blobs_.get()}, row, destination, request);
+  RETURN_IF_ERROR(result, destination.Normal());
+  return result;
+}
+
+absl::StatusOr<ImageRow> DiskStore::FindAndHold(absl::string_view reference_or_id, LayerLeases::Lease& lease) {
+  ASSIGN_OR_RETURN(ImageRow row, FindRow(reference_or_id));
+  std::vector<std::string> held = row.layers;
+  held.push_back(row.manifest_digest);
+  held.push_back(row.id.str());
+  lease = leases_.Hold(std::move(held));
+  // Removed between the look-up and the hold, they may be gone.
+  RETURN_IF_ERROR(catalog_->LayersOf(row.id));
+  return row;
 }
 
 absl::StatusOr<ImageRow> DiskStore::FindRow(absl::string_view reference_or_id) {

@@ -70,6 +70,30 @@ struct PullRequest {
   std::function<bool()> cancelled;
 };
 
+struct BlobProgress {
+  std::string digest;  // of the uncompressed layer while the blob's own is not known
+  uint64_t done = 0;   // bytes that the registry has
+  uint64_t total = 0;  // 0 while unknown
+  bool already_there = false;
+  bool finished = false;
+};
+
+struct PushRequest {
+  std::string image;        // tag, digest or id
+  std::string destination;  // tag; empty: `image`, which must be one
+  Credentials credentials;
+  std::string compression;  // "gzip" (also when empty) or "zstd", for layers that must be compressed
+  // Called from the caller's thread; may be empty.
+  std::function<void(const std::vector<BlobProgress>&)> progress;
+  // Asked often, also from other threads; true ends the push with Cancelled. May be empty.
+  std::function<bool()> cancelled;
+};
+
+struct PushResult {
+  std::string digest;  // of the manifest
+  std::string name;    // normalised
+};
+
 struct DiskUsage {
   std::string mountpoint;  // a real directory on the file system
   uint64_t bytes = 0;
@@ -98,6 +122,12 @@ class Store {
   // "RegistryUnavailable: "): it cannot be reached or fails. DataLoss: a digest or size is not what was promised.
   // After OK the image survives a power cut.
   virtual absl::StatusOr<Image> Pull(const PullRequest& request) = 0;
+  // Uploads what the registry lacks of an image, then its manifest: that of the pull byte for byte when the registry
+  // has or gets the blobs of the pull, else one that names the layers as they were compressed here. Only this
+  // platform's image is pushed, never the index that it was pulled by. Errors as for a pull; NotFound: no such image
+  // here; InvalidArgument: the destination is no tag, or the registry refuses what it got; FailedPrecondition: a
+  // layer's archive was not kept, or the registry takes no pushes.
+  virtual absl::StatusOr<PushResult> Push(const PushRequest& request) = 0;
   // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.
   virtual absl::StatusOr<Image> Find(absl::string_view reference_or_id) = 0;
   virtual std::vector<Image> List() = 0;

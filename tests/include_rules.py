@@ -30,6 +30,8 @@ ALLOWED = {
     "image/snapshot": SYS | {"image/catalog", "image/unpack", "image/content", "image/store.h"},
     "image/registry": SYS | {"image/reference", "image/content", "image/store.h"},
     "image/pull": SYS | {"image"},
+    "image/push": SYS | {"image"},
+    "image/archive": SYS | {"image"},
     "image": SYS | {"image"},
     "cri/state": SYS,
     "cri/network": SYS,

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/strings/match.h"
-#include "absl/time/clock.h"
 #include "image/content/digest.h"
 #include "image/pull/image_config.h"
+#include "image/pull/image_record.h"
 #include "image/pull/layer_fetch.h"
 #include "image/pull/manifest.h"
 #include "image/registry/hosts_config.h"
@@ -53,9 +53,14 @@ class Pull {
     RETURN_IF_ERROR(FetchLayers(
         {.layers = parts_.layers, .sessions = Sessions(), .parallel = parts_.parallel_layers, .monitor = &monitor_},
         Blobs(resolved.manifest, config)));
-    RETURN_IF_ERROR(parts_.content->Put(resolved.document.digest, resolved.document.bytes));
-    RETURN_IF_ERROR(parts_.content->Put(resolved.manifest.config.digest, config_bytes));
-    return Record(resolved, config, std::move(config_bytes));
+    NewImage image{.manifest_digest = resolved.document.digest,
+                   .manifest_bytes = std::move(resolved.document.bytes),
+                   .config_digest = resolved.manifest.config.digest,
+                   .config_bytes = std::move(config_bytes),
+                   .config = std::move(config)};
+    if (reference_.digest.empty()) image.tags.push_back(reference_.Normal());
+    image.digests.push_back(absl::StrCat(reference_.Name(), "@", resolved.reference_digest));
+    return RecordImage(parts_, std::move(image), context_.cancelled);
   }
 
  private:
@@ -115,27 +120,6 @@ class Pull {
       out.push_back({manifest.layers[i].digest, manifest.layers[i].size, config.diff_ids[i]});
     }
     return out;
-  }
-
-  absl::StatusOr<ImageRow> Record(const Resolved& resolved, const ConfigDocument& config, std::string config_bytes) {
-    ImageRow row;
-    row.id = ImageId(resolved.manifest.config.digest);
-    row.manifest_digest = resolved.document.digest;
-    row.pulled_at = absl::Now();
-    row.config = std::move(config_bytes);
-    row.layers = config.diff_ids;
-    for (const std::string& layer : row.layers) {
-      ASSIGN_OR_RETURN(LayerInfo info, parts_.layers->Info(layer));
-      row.size += info.bytes;
-    }
-    row.size = std::max<uint64_t>(row.size, 1);
-    if (reference_.digest.empty()) row.tags.push_back(reference_.Normal());
-    row.digests.push_back(absl::StrCat(reference_.Name(), "@", resolved.reference_digest));
-    row.pinned = parts_.pinned.count(reference_.Normal()) > 0 || parts_.pinned.count(row.digests[0]) > 0;
-    if (auto before = parts_.catalog->FindById(row.id.str()); before.ok()) row.pinned |= before->pinned;
-    if (monitor_.cancelled()) return absl::CancelledError("the pull was cancelled");
-    RETURN_IF_ERROR(parts_.catalog->PutImage(row));
-    return parts_.catalog->FindById(row.id.str());
   }
 
   const PullParts& parts_;

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,6 +31,10 @@ struct HttpRequest {
   Url url;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string form;  // when not empty: a POST of application/x-www-form-urlencoded
+  // HEAD, POST, PATCH, PUT or DELETE; empty is GET, or the form's POST.
+  std::string method;
+  // Sent with its Content-Length, "" as well. Stays valid and unchanged until the exchange is over.
+  std::optional<absl::string_view> body;
   TlsOptions tls;
 };
 

@@ -22,8 +22,15 @@ constexpr char kManifestTypes[] =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
+constexpr size_t kMaxWriteAnswer = 64 << 10;
+
 bool IsRedirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+// Whether a request of that method may be made again elsewhere: 301 to 303 make a GET of what writes.
+bool KeepsMethod(int status, absl::string_view method) {
+  return status == 307 || status == 308 || method.empty() || method == "GET" || method == "HEAD";
 }
 
 Credentials ForEndpoint(const Endpoint& endpoint, Credentials credentials) {
@@ -65,9 +72,14 @@ absl::StatusOr<RegistrySession::Answer> RegistrySession::Follow(const Get& get) 
   }
   Url url = endpoint_.base;
   absl::StrAppend(&url.path, "/", reference_.path, get.path);
+  if (get.write != nullptr && get.write->url) url = *get.write->url;
   if (endpoint_.is_mirror) absl::StrAppend(&url.path, "?ns=", EscapeQuery(reference_.host));
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
     HttpRequest request{.url = url, .headers = get.headers};
+    if (get.write != nullptr) {
+      request.method = get.write->method;
+      request.body = get.write->body;
+    }
     // Secrets and settings of the registry are for the registry alone.
     answer.own_origin = url.SameOrigin(endpoint_.base);
     if (answer.own_origin) {
@@ -75,8 +87,12 @@ absl::StatusOr<RegistrySession::Answer> RegistrySession::Follow(const Get& get) 
       for (const auto& header : endpoint_.headers) request.headers.push_back(header);
       if (!answer.authorization.empty()) request.headers.emplace_back("Authorization", answer.authorization);
     }
-    ASSIGN_OR_RETURN(answer.response, context_.http->Exchange(request, get.max_body, context_.cancelled, get.sink));
-    if (!IsRedirect(answer.response.status)) return answer;
+    const bool cancellable = get.write == nullptr || get.write->cancellable;
+    ASSIGN_OR_RETURN(answer.response,
+                     context_.http->Exchange(request, get.max_body,
+                                             cancellable ? context_.cancelled : std::function<bool()>(), get.sink));
+    answer.url = url;
+    if (!IsRedirect(answer.response.status) || !KeepsMethod(answer.response.status, request.method)) return answer;
     ASSIGN_OR_RETURN(url, NextHop(url, answer.response));
   }
   return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", endpoint_.base.Authority(),
@@ -92,6 +108,7 @@ absl::StatusOr<std::string> RegistrySession::Authorization(const std::vector<Cha
                            .scope = challenge.Param("scope"),
                            .credentials = credentials_};
       if (request.scope.empty()) request.scope = absl::StrCat("repository:", reference_.path, ":pull");
+      if (!context_.scope.empty()) request.scope = context_.scope;
       if (auto realm = ParseUrl(request.realm); realm.ok()) {
         if (endpoint_.base.scheme == "https" && realm->scheme == "http") {
           return absl::PermissionDeniedError(
@@ -132,13 +149,33 @@ absl::Status RegistrySession::Authenticate(const Answer& answer) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<HttpResponse> RegistrySession::Send(const Get& get) {
+absl::StatusOr<RegistrySession::Answer> RegistrySession::SendAuthenticated(const Get& get) {
   if (!credentials_.registry_token.empty() && !endpoint_.base.IsPrivate()) return InTheClear(endpoint_.base);
   // Once without, once with an answer to the challenge, and once more for a token that has just run out.
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(Answer answer, Follow(get));
-    if (answer.response.status != 401 || !answer.own_origin || attempt == 2) return std::move(answer.response);
+    if (answer.response.status != 401 || !answer.own_origin || attempt == 2) return answer;
     RETURN_IF_ERROR(Authenticate(answer));
+  }
+}
+
+absl::StatusOr<HttpResponse> RegistrySession::Send(const Get& get) {
+  ASSIGN_OR_RETURN(Answer answer, SendAuthenticated(get));
+  return std::move(answer.response);
+}
+
+absl::StatusOr<RegistrySession::Written> RegistrySession::Send(const Write& write) {
+  Get get{.path = write.path, .headers = write.headers, .max_body = kMaxWriteAnswer, .write = &write};
+  for (int failures = 1;; ++failures) {
+    absl::StatusOr<Answer> answer = SendAuthenticated(get);
+    bool transient = answer.ok() ? IsTransient(answer->response.status) : absl::IsUnavailable(answer.status());
+    if (!write.retry || !transient || failures >= context_.retry.attempts) {
+      RETURN_IF_ERROR(answer);
+      return Written{std::move(answer->response), std::move(answer->url)};
+    }
+    absl::Duration asked;
+    if (answer.ok()) asked = ParseRetryAfter(answer->response.Header("retry-after"), absl::Now());
+    RETURN_IF_ERROR(PauseBeforeRetry(failures, asked));
   }
 }
 

@@ -5,7 +5,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -40,8 +43,25 @@ class RegistrySession {
     TokenSource* tokens;
     std::function<bool()> cancelled;  // may be empty
     RetryPolicy retry;
+    // What a token is asked for instead of what the registry says that it takes; several are separated by spaces.
+    std::string scope;
   };
   static constexpr size_t kMaxManifest = 4 << 20;
+
+  // A request of any method, for those who write.
+  struct Write {
+    std::string method;
+    std::string path;        // below the repository
+    std::optional<Url> url;  // instead of it: where the registry said to go on
+    std::vector<std::pair<std::string, std::string>> headers;
+    std::optional<absl::string_view> body;  // as in HttpRequest
+    bool retry = false;                     // after no answer or a transient one: only when twice is as good as once
+    bool cancellable = true;
+  };
+  struct Written {
+    HttpResponse response;
+    Url url;  // that answered: a Location is relative to it
+  };
 
   // Credentials are used only when `endpoint` is no mirror.
   RegistrySession(Endpoint endpoint, Reference reference, Credentials credentials, Context context);
@@ -64,21 +84,33 @@ class RegistrySession {
   // for the sink to check. An error of `sink` ends the transfer and is returned as it is.
   absl::Status GetBlob(BlobTransfer& transfer, const std::function<absl::Status(absl::string_view)>& sink);
 
+  // Any answer is OK, whatever its status (StatusOfWrite judges); a body is kept up to 64 KiB. At other origins than
+  // the registry's own no credentials are sent. Unavailable: no answer. Redirects that would change the method are not
+  // followed.
+  absl::StatusOr<Written> Send(const Write& write);
+
+  // Waits before a further attempt, `failures` counted from 1. Unavailable when the server asked for too long a pause.
+  absl::Status PauseBeforeRetry(int failures, absl::Duration asked) const;
+  const RetryPolicy& retry() const { return context_.retry; }
+
  private:
   struct Get {
     std::string path;  // below the repository
     std::vector<std::pair<std::string, std::string>> headers;
     size_t max_body = 0;
     HttpClient::BodySink sink;
+    const Write* write = nullptr;  // the rest of it, when this is one
   };
   struct Answer {
     HttpResponse response;
     bool own_origin = true;     // not redirected elsewhere
     std::string authorization;  // that was sent
+    Url url;                    // of the last hop
   };
 
   absl::StatusOr<HttpResponse> SendRetrying(const Get& get);
   absl::StatusOr<HttpResponse> Send(const Get& get);
+  absl::StatusOr<Answer> SendAuthenticated(const Get& get);
   absl::StatusOr<Answer> Follow(const Get& get);
   absl::Status Authenticate(const Answer& answer) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::string> Authorization(const std::vector<Challenge>& challenges, absl::string_view refused);
@@ -86,7 +118,6 @@ class RegistrySession {
   absl::Status CheckBlobHead(const HttpResponse& head, const BlobTransfer& transfer, uint64_t& skip) const;
   absl::Status BlobOnce(BlobTransfer& transfer, const std::function<absl::Status(absl::string_view)>& sink,
                         absl::Status& sink_status);
-  absl::Status PauseBeforeRetry(int failures, absl::Duration asked) const;
 
   const Endpoint endpoint_;
   const Reference reference_;

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "image/content/digest.h"
 #include "runtime/base/json.h"
@@ -29,7 +30,10 @@ HttpRequest MakeRequest(const TokenRequest& request, const Url& realm) {
     return http;
   }
   std::string query = absl::StrCat("service=", EscapeQuery(request.service));
-  if (!request.scope.empty()) absl::StrAppend(&query, "&scope=", EscapeQuery(request.scope));
+  // In a query each scope is a parameter of its own.
+  for (absl::string_view scope : absl::StrSplit(request.scope, ' ', absl::SkipEmpty())) {
+    absl::StrAppend(&query, "&scope=", EscapeQuery(scope));
+  }
   if (!credentials.password.empty()) {
     absl::StrAppend(&query, "&account=", EscapeQuery(credentials.username));
     http.headers.emplace_back("Authorization", BasicAuthorization(credentials));

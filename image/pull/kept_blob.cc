@@ -1,0 +1,9 @@
+#include "image/pull/kept_blob.h"
+
+namespace berth::image {
+
+absl::StatusOr<sys::UniqueFd> OpenKeptBlob(const LayerStore&, const Descriptor& blob) {
+  return absl::NotFoundError(absl::StrCat("blob ", blob.digest, " was not kept"));
+}
+
+}  // namespace berth::image

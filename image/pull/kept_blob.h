@@ -1,0 +1,14 @@
+// The compressed bytes of a layer as they were pulled, where they were kept.
+#pragma once
+
+#include "image/pull/manifest.h"
+#include "image/unpack/layer_store.h"
+#include "runtime/base/status.h"
+#include "runtime/sys/unique_fd.h"
+
+namespace berth::image {
+
+// The blob, open for reading at its beginning. NotFound when it was not kept, which is how it is by default.
+absl::StatusOr<sys::UniqueFd> OpenKeptBlob(const LayerStore& layers, const Descriptor& blob);
+
+}  // namespace berth::image

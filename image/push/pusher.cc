@@ -1,0 +1,226 @@
+#include "image/push/pusher.h"
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/synchronization/mutex.h"
+#include "image/content/digest.h"
+#include "image/pull/manifest.h"
+#include "image/pull/manifest_rewrite.h"
+#include "image/push/layer_push.h"
+#include "image/push/push_monitor.h"
+#include "image/registry/hosts_config.h"
+
+namespace berth::image {
+namespace {
+
+constexpr absl::Duration kReport = absl::Milliseconds(100);
+
+// A layer to push; one that occurs twice in the image is pushed once.
+struct Job {
+  Descriptor pulled;
+  std::string diff_id;
+};
+
+// The repositories of `host` that the image's names speak of, but for `path`.
+std::vector<std::string> Siblings(const ImageRow& row, const Reference& destination) {
+  std::set<std::string> paths;
+  for (const auto* names : {&row.digests, &row.tags}) {
+    for (const std::string& name : *names) {
+      auto reference = ParseReference(name);
+      if (reference.ok() && reference->host == destination.host) paths.insert(reference->path);
+    }
+  }
+  paths.erase(destination.path);
+  return {paths.begin(), paths.end()};
+}
+
+std::string Scope(const Reference& destination, const std::vector<std::string>& siblings) {
+  std::string scope = absl::StrCat("repository:", destination.path, ":pull,push");
+  for (const std::string& sibling : siblings) absl::StrAppend(&scope, " repository:", sibling, ":pull");
+  return scope;
+}
+
+absl::StatusOr<Endpoint> EndpointForPush(const Reference& destination, const std::vector<std::string>& dirs) {
+  ASSIGN_OR_RETURN(std::vector<Endpoint> endpoints, FindEndpoints(destination, dirs));
+  for (auto it = endpoints.rbegin(); it != endpoints.rend(); ++it) {
+    if (!it->is_mirror) return std::move(*it);
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("hosts.toml names only mirrors for ", destination.host, ": nothing is pushed to a mirror"));
+}
+
+absl::string_view Suffix(Compression compression) {
+  return compression == Compression::kZstd ? "+zstd" : compression == Compression::kGzip ? "+gzip" : "";
+}
+
+// The layers of one push on some threads, and what became of them.
+class Layers {
+ public:
+  // `stop` is set by the first error, and ends the others' transfers.
+  Layers(const LayerPush& push, std::vector<Job> jobs, PushMonitor& monitor, std::atomic<bool>& stop)
+      : push_(push), jobs_(std::move(jobs)), done_(jobs_.size()), monitor_(monitor), stop_(stop) {}
+
+  // Calls `report` from this thread now and then, and at the end.
+  absl::Status Run(int parallel, const std::function<void()>& report) {
+    std::vector<std::thread> threads;
+    const size_t workers = std::min<size_t>(jobs_.size(), static_cast<size_t>(std::max(parallel, 1)));
+    for (size_t i = 0; i < workers; ++i) {
+      absl::MutexLock lock(&mutex_);
+      ++running_;
+      threads.emplace_back([this] { Work(); });
+    }
+    for (bool running = true; running;) {
+      {
+        absl::MutexLock lock(&mutex_);
+        auto finished = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return running_ == 0; };
+        running = !mutex_.AwaitWithTimeout(absl::Condition(&finished), kReport);
+      }
+      report();
+    }
+    for (std::thread& thread : threads) thread.join();
+    absl::MutexLock lock(&mutex_);
+    return first_error_;
+  }
+
+  // After Run was OK: by the jobs' diffIDs.
+  std::map<std::string, UploadedBlob> Results() const {
+    std::map<std::string, UploadedBlob> out;
+    for (size_t i = 0; i < jobs_.size(); ++i) out[jobs_[i].diff_id] = done_[i];
+    return out;
+  }
+
+ private:
+  void Work() {
+    for (size_t i = next_.fetch_add(1); i < jobs_.size() && !stop_.load(); i = next_.fetch_add(1)) {
+      auto progress = [this, i](uint64_t bytes) { monitor_.SetDone(i, bytes); };
+      absl::StatusOr<UploadedBlob> blob = PushLayer(push_, jobs_[i].pulled, jobs_[i].diff_id, progress);
+      if (blob.ok()) {
+        monitor_.SetFinished(i, *blob);
+        done_[i] = *std::move(blob);
+        continue;
+      }
+      absl::MutexLock lock(&mutex_);
+      if (first_error_.ok()) first_error_ = blob.status();
+      stop_.store(true);
+    }
+    absl::MutexLock lock(&mutex_);
+    --running_;
+  }
+
+  const LayerPush& push_;
+  const std::vector<Job> jobs_;
+  std::vector<UploadedBlob> done_;  // each written by the one thread that has the job
+  PushMonitor& monitor_;
+  std::atomic<size_t> next_{0};
+  std::atomic<bool>& stop_;
+  absl::Mutex mutex_;
+  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status first_error_ ABSL_GUARDED_BY(mutex_);
+};
+
+absl::StatusOr<Manifest> ReadStoredManifest(absl::string_view bytes, const ImageRow& row) {
+  ASSIGN_OR_RETURN(auto parsed, ParseManifest(bytes, ""), "stored manifest ", row.manifest_digest);
+  auto* manifest = std::get_if<Manifest>(&parsed);
+  if (manifest == nullptr || manifest->layers.size() != row.layers.size()) {
+    return absl::DataLossError(absl::StrCat("the stored manifest of ", row.id.str(), " is another image's"));
+  }
+  return std::move(*manifest);
+}
+
+// What the manifest says instead of the blobs of the pull.
+std::vector<std::optional<LayerReplacement>> Replacements(const Manifest& manifest, const ImageRow& row,
+                                                          const std::map<std::string, UploadedBlob>& pushed,
+                                                          Compression compression) {
+  std::vector<std::optional<LayerReplacement>> out(manifest.layers.size());
+  for (size_t i = 0; i < out.size(); ++i) {
+    const UploadedBlob& blob = pushed.at(row.layers[i]);
+    if (blob.digest == manifest.layers[i].digest) continue;
+    out[i] = {.digest = blob.digest, .size = blob.size, .suffix = std::string(Suffix(compression))};
+  }
+  return out;
+}
+
+std::vector<Job> Jobs(const Manifest& manifest, const ImageRow& row) {
+  std::vector<Job> jobs;
+  std::set<std::string> seen;
+  for (size_t i = 0; i < manifest.layers.size(); ++i) {
+    if (seen.insert(row.layers[i]).second) jobs.push_back({manifest.layers[i], row.layers[i]});
+  }
+  return jobs;
+}
+
+}  // namespace
+
+absl::StatusOr<Reference> PushDestination(const PushRequest& request, const ImageRow& row) {
+  const std::string& text = request.destination.empty() ? request.image : request.destination;
+  ASSIGN_OR_RETURN(Reference destination, ParseReference(text), "push destination");
+  if (!destination.digest.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("push destination \"", text, "\" has a digest: an image is pushed to a tag"));
+  }
+  const std::string normal = destination.Normal();
+  if (request.destination.empty() && std::find(row.tags.begin(), row.tags.end(), normal) == row.tags.end()) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is no tag of the image: name a destination"));
+  }
+  return destination;
+}
+
+absl::StatusOr<PushResult> PushImage(const PushParts& parts, const ImageRow& row, const Reference& destination,
+                                     const PushRequest& request) {
+  ASSIGN_OR_RETURN(Compression compression, ParseCompression(request.compression));
+  RETURN_IF_ERROR(VerifyDigest(row.id.str(), row.config), "stored config");
+  ASSIGN_OR_RETURN(std::string original, parts.store->content->Get(row.manifest_digest), "manifest of the image");
+  ASSIGN_OR_RETURN(Manifest manifest, ReadStoredManifest(original, row));
+  ASSIGN_OR_RETURN(Endpoint endpoint, EndpointForPush(destination, parts.store->hosts_dirs));
+
+  HttpClient http(parts.store->http);
+  std::atomic<bool> stop{false};
+  const std::vector<std::string> siblings = Siblings(row, destination);
+  RegistrySession session(std::move(endpoint), destination, request.credentials,
+                          {.http = &http,
+                           .tokens = parts.store->tokens,
+                           .cancelled = [&] { return stop.load() || (request.cancelled && request.cancelled()); },
+                           .retry = parts.store->retry,
+                           .scope = Scope(destination, siblings)});
+  RepositoryWriter writer(&session);
+  PushMonitor monitor;
+  uint64_t reported = 0;
+  auto report = [&] {
+    uint64_t version = monitor.Version();
+    if (!request.progress || version == reported) return;
+    reported = version;
+    request.progress(monitor.Blobs());
+  };
+
+  std::vector<Job> jobs = Jobs(manifest, row);
+  std::vector<BlobProgress> progress;
+  for (const Job& job : jobs) progress.push_back({.digest = job.diff_id});
+  progress.push_back({.digest = row.id.str(), .total = row.config.size()});
+  const size_t config = jobs.size();
+  monitor.SetBlobs(std::move(progress));
+
+  LayerPush push{.writer = &writer,
+                 .layers = parts.store->layers,
+                 .known = parts.known,
+                 .siblings = siblings,
+                 .compression = compression,
+                 .chunk = parts.chunk};
+  Layers layers(push, std::move(jobs), monitor, stop);
+  RETURN_IF_ERROR(layers.Run(parts.parallel_layers, report));
+  ASSIGN_OR_RETURN(UploadedBlob config_blob, PushBytes(writer, row.config));
+  monitor.SetFinished(config, config_blob);
+  report();
+  ASSIGN_OR_RETURN(ManifestBytes document,
+                   RewriteManifest(original, Replacements(manifest, row, layers.Results(), compression)));
+  RETURN_IF_ERROR(writer.PutManifest(destination.tag, document.media_type, document.bytes, document.digest));
+  return PushResult{.digest = document.digest, .name = destination.Normal()};
+}
+
+}  // namespace berth::image
