@@ -4,8 +4,11 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "image/archive/image_writer.h"
+#include "image/archive/loader.h"
 #include "image/catalog/catalog.h"
 #include "image/content/content_store.h"
 #include "image/content/digest.h"
@@ -48,6 +51,8 @@ class DiskStore : public Store {
 
   absl::StatusOr<Image> Pull(const PullRequest& request) override;
   absl::StatusOr<PushResult> Push(const PushRequest& request) override;
+  absl::Status Save(const SaveRequest& request) override;
+  absl::StatusOr<std::vector<Image>> Load(const LoadRequest& request) override;
   absl::StatusOr<Image> Find(absl::string_view reference_or_id) override;
   std::vector<Image> List() override;
   absl::Status Remove(absl::string_view reference_or_id) override;
@@ -178,6 +183,35 @@ absl::StatusOr<PushResult> DiskStore::Push(const PushRequest& request) {
       PushImage({.store = &parts_, .known = known_blobs_.get()}, row, destination, request);
   RETURN_IF_ERROR(result, destination.Normal());
   return result;
+}
+
+// An image that is named by a tag gets that tag in the archive; by an id or a digest, none.
+absl::Status DiskStore::Save(const SaveRequest& request) {
+  if (request.images.empty()) return absl::InvalidArgumentError("no image to save is named");
+  std::vector<LayerLeases::Lease> leases(request.images.size());
+  std::vector<SavedImage> images;
+  for (size_t i = 0; i < request.images.size(); ++i) {
+    ASSIGN_OR_RETURN(ImageRow row, FindAndHold(request.images[i], leases[i]));
+    auto image = std::find_if(images.begin(), images.end(), [&](const SavedImage& o) { return o.row.id == row.id; });
+    if (image == images.end()) image = images.insert(images.end(), {.row = row});
+    auto name = NormalizeReference(request.images[i]);
+    if (name.ok() && absl::c_linear_search(row.tags, *name) && !absl::c_linear_search(image->names, *name)) {
+      image->names.push_back(*std::move(name));
+    }
+  }
+  return WriteImages(parts_, images, request.format, request.output);
+}
+
+absl::StatusOr<std::vector<Image>> DiskStore::Load(const LoadRequest& request) {
+  auto rows = LoadImages(parts_, absl::StrCat(options_.root, "/staging"), request);
+  if (absl::IsUnimplemented(rows.status())) return absl::InvalidArgumentError(rows.status().message());
+  RETURN_IF_ERROR(rows);
+  std::vector<Image> images;
+  for (const ImageRow& row : *rows) {
+    ASSIGN_OR_RETURN(Image image, ToImage(row));
+    images.push_back(std::move(image));
+  }
+  return images;
 }
 
 absl::StatusOr<ImageRow> DiskStore::FindAndHold(absl::string_view reference_or_id, LayerLeases::Lease& lease) {

@@ -2,7 +2,7 @@
 
 namespace berth::image {
 
-absl::StatusOr<sys::UniqueFd> OpenKeptBlob(const LayerStore&, const Descriptor& blob) {
+absl::StatusOr<sys::UniqueFd> OpenKeptBlob(const LayerStore&, absl::string_view, const Descriptor& blob) {
   return absl::NotFoundError(absl::StrCat("blob ", blob.digest, " was not kept"));
 }
 

@@ -77,7 +77,7 @@ absl::StatusOr<std::optional<UploadedBlob>> FindAtRegistry(const LayerPush& push
     if (!mounted) continue;
     return std::optional<UploadedBlob>({.digest = pulled.digest, .size = pulled.size, .already_there = true});
   }
-  if (OpenKeptBlob(*push.layers, pulled).ok()) return blob;
+  if (OpenKeptBlob(*push.layers, diff_id, pulled).ok()) return blob;
   std::optional<UploadedBlob> known = push.known->Find(diff_id, push.compression);
   if (!known) return blob;
   return Present(push, known->digest, known->size);
@@ -89,7 +89,7 @@ absl::StatusOr<UploadedBlob> PushLayer(const LayerPush& push, const Descriptor& 
                                        const std::function<void(uint64_t)>& progress) {
   ASSIGN_OR_RETURN(std::optional<UploadedBlob> there, FindAtRegistry(push, pulled, diff_id));
   if (there) return *there;
-  if (auto kept = OpenKeptBlob(*push.layers, pulled); kept.ok()) {
+  if (auto kept = OpenKeptBlob(*push.layers, diff_id, pulled); kept.ok()) {
     ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(push, progress, [&](BlobUpload& upload) {
                        return CopyBlob(kept->get(), pulled, upload);
                      }));

@@ -4,23 +4,19 @@
 #include <atomic>
 #include <map>
 #include <set>
-#include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/synchronization/mutex.h"
 #include "image/content/digest.h"
 #include "image/pull/manifest.h"
 #include "image/pull/manifest_rewrite.h"
+#include "image/pull/parallel_jobs.h"
 #include "image/push/layer_push.h"
 #include "image/push/push_monitor.h"
 #include "image/registry/hosts_config.h"
 
 namespace berth::image {
 namespace {
-
-constexpr absl::Duration kReport = absl::Milliseconds(100);
 
 // A layer to push; one that occurs twice in the image is pushed once.
 struct Job {
@@ -59,71 +55,6 @@ absl::StatusOr<Endpoint> EndpointForPush(const Reference& destination, const std
 absl::string_view Suffix(Compression compression) {
   return compression == Compression::kZstd ? "+zstd" : compression == Compression::kGzip ? "+gzip" : "";
 }
-
-// The layers of one push on some threads, and what became of them.
-class Layers {
- public:
-  // `stop` is set by the first error, and ends the others' transfers.
-  Layers(const LayerPush& push, std::vector<Job> jobs, PushMonitor& monitor, std::atomic<bool>& stop)
-      : push_(push), jobs_(std::move(jobs)), done_(jobs_.size()), monitor_(monitor), stop_(stop) {}
-
-  // Calls `report` from this thread now and then, and at the end.
-  absl::Status Run(int parallel, const std::function<void()>& report) {
-    std::vector<std::thread> threads;
-    const size_t workers = std::min<size_t>(jobs_.size(), static_cast<size_t>(std::max(parallel, 1)));
-    for (size_t i = 0; i < workers; ++i) {
-      absl::MutexLock lock(&mutex_);
-      ++running_;
-      threads.emplace_back([this] { Work(); });
-    }
-    for (bool running = true; running;) {
-      {
-        absl::MutexLock lock(&mutex_);
-        auto finished = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return running_ == 0; };
-        running = !mutex_.AwaitWithTimeout(absl::Condition(&finished), kReport);
-      }
-      report();
-    }
-    for (std::thread& thread : threads) thread.join();
-    absl::MutexLock lock(&mutex_);
-    return first_error_;
-  }
-
-  // After Run was OK: by the jobs' diffIDs.
-  std::map<std::string, UploadedBlob> Results() const {
-    std::map<std::string, UploadedBlob> out;
-    for (size_t i = 0; i < jobs_.size(); ++i) out[jobs_[i].diff_id] = done_[i];
-    return out;
-  }
-
- private:
-  void Work() {
-    for (size_t i = next_.fetch_add(1); i < jobs_.size() && !stop_.load(); i = next_.fetch_add(1)) {
-      auto progress = [this, i](uint64_t bytes) { monitor_.SetDone(i, bytes); };
-      absl::StatusOr<UploadedBlob> blob = PushLayer(push_, jobs_[i].pulled, jobs_[i].diff_id, progress);
-      if (blob.ok()) {
-        monitor_.SetFinished(i, *blob);
-        done_[i] = *std::move(blob);
-        continue;
-      }
-      absl::MutexLock lock(&mutex_);
-      if (first_error_.ok()) first_error_ = blob.status();
-      stop_.store(true);
-    }
-    absl::MutexLock lock(&mutex_);
-    --running_;
-  }
-
-  const LayerPush& push_;
-  const std::vector<Job> jobs_;
-  std::vector<UploadedBlob> done_;  // each written by the one thread that has the job
-  PushMonitor& monitor_;
-  std::atomic<size_t> next_{0};
-  std::atomic<bool>& stop_;
-  absl::Mutex mutex_;
-  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Status first_error_ ABSL_GUARDED_BY(mutex_);
-};
 
 absl::StatusOr<Manifest> ReadStoredManifest(absl::string_view bytes, const ImageRow& row) {
   ASSIGN_OR_RETURN(auto parsed, ParseManifest(bytes, ""), "stored manifest ", row.manifest_digest);
@@ -212,13 +143,20 @@ absl::StatusOr<PushResult> PushImage(const PushParts& parts, const ImageRow& row
                  .siblings = siblings,
                  .compression = compression,
                  .chunk = parts.chunk};
-  Layers layers(push, std::move(jobs), monitor, stop);
-  RETURN_IF_ERROR(layers.Run(parts.parallel_layers, report));
+  std::vector<UploadedBlob> pushed(jobs.size());  // each is written by the thread that has the job
+  auto push_one = [&](size_t i) -> absl::Status {
+    auto progressed = [&monitor, i](uint64_t bytes) { monitor.SetDone(i, bytes); };
+    ASSIGN_OR_RETURN(pushed[i], PushLayer(push, jobs[i].pulled, jobs[i].diff_id, progressed));
+    monitor.SetFinished(i, pushed[i]);
+    return absl::OkStatus();
+  };
+  RETURN_IF_ERROR(RunJobs(jobs.size(), parts.parallel_layers, stop, push_one, report));
+  std::map<std::string, UploadedBlob> blobs;
+  for (size_t i = 0; i < jobs.size(); ++i) blobs[jobs[i].diff_id] = pushed[i];
   ASSIGN_OR_RETURN(UploadedBlob config_blob, PushBytes(writer, row.config));
   monitor.SetFinished(config, config_blob);
   report();
-  ASSIGN_OR_RETURN(ManifestBytes document,
-                   RewriteManifest(original, Replacements(manifest, row, layers.Results(), compression)));
+  ASSIGN_OR_RETURN(ManifestBytes document, RewriteManifest(original, Replacements(manifest, row, blobs, compression)));
   RETURN_IF_ERROR(writer.PutManifest(destination.tag, document.media_type, document.bytes, document.digest));
   return PushResult{.digest = document.digest, .name = destination.Normal()};
 }
