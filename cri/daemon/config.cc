@@ -170,6 +170,21 @@ Key ParallelLayers() {
           [](const Config& c) { return absl::StrCat(c.image.parallel_layers); }};
 }
 
+Key UsageInterval() {
+  return {
+      "image.usage_interval",
+      "seconds from one measurement of all writable layers to the next, 1 to 3600; they are measured while somebody "
+      "asks, the kubelet for one",
+      [](const toml::node& n, Config& c) {
+        auto v = n.value<int64_t>();
+        if (!n.is_integer() || *v < 1 || *v > 3600)
+          return absl::InvalidArgumentError("expected an integer from 1 to 3600");
+        c.image.usage_interval = static_cast<int>(*v);
+        return absl::OkStatus();
+      },
+      [](const Config& c) { return absl::StrCat(c.image.usage_interval); }};
+}
+
 Key ImageVolumes() {
   return {"image.volumes",
           "VOLUMEs of a container's image: \"copy\" (a directory of the container's own that begins with the image's "
@@ -245,6 +260,7 @@ const std::vector<Key>& Keys() {
       ListKey(
           "image.pinned", "images that a kubelet must not remove", [](Config & c) -> auto& { return c.image.pinned; }),
       ParallelLayers(),
+      UsageInterval(),
       ImageVolumes(),
   };
   return *keys;

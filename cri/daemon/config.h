@@ -42,6 +42,7 @@ struct Config {
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
     std::vector<std::string> pinned;
     int parallel_layers = 4;
+    int usage_interval = 10;   // seconds
     bool copy_volumes = true;  // image.volumes is "copy", not "ignore"
   } image;
 };

@@ -20,6 +20,7 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.network.mode = NetworkMode::kEmbedded;
   changed.image.pinned = {"a", "b"};
   changed.image.parallel_layers = 9;
+  changed.image.usage_interval = 30;
   changed.selinux = SelinuxMode::kOff;
   changed.image.copy_volumes = false;
   changed.enable_unprivileged_icmp = false;
@@ -58,6 +59,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"selinux = \"on\"\n", "config.toml:1: selinux: expected \"auto\" or \"off\""},
                     Bad{"[network]\nmode = \"bridge\"\n", "config.toml:2: network.mode: expected"},
                     Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
+                    Bad{"[image]\nusage_interval = \"10s\"\n", "image.usage_interval: expected an integer from 1 to"},
                     Bad{"[image]\nvolumes = \"bind\"\n", "image.volumes: expected"},
                     Bad{"[image]\npinned = [1]\n", "image.pinned: expected a list of strings"},
                     Bad{"cgroup_driver = \"runc\"\n", "cgroup_driver: expected"},

@@ -37,6 +37,7 @@ class DirLayerStore : public LayerStore {
                            absl::FunctionRef<absl::Status(absl::string_view)> output) const override;
   absl::Status Remove(absl::string_view diff_id) override;
   std::vector<std::string> List() const override;
+  Usage Total() const override;
   std::vector<std::string> Problems() const override { return problems_; }
 
  private:
@@ -46,8 +47,11 @@ class DirLayerStore : public LayerStore {
   sys::UniqueFd root_, layers_, staging_;  // set once by Init
   std::unique_ptr<Trash> trash_;           // likewise
   std::vector<std::string> problems_;      // likewise
-  mutable absl::Mutex mutex_;              // also makes renames in layers_ and changes of the map one step
+  void Enter(LayerInfo info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  mutable absl::Mutex mutex_;  // also makes renames in layers_ and changes of the map one step
   std::map<std::string, LayerInfo> index_ ABSL_GUARDED_BY(mutex_);  // by diffID
+  Usage total_ ABSL_GUARDED_BY(mutex_);                             // of what is in the index
 };
 
 absl::Status DirLayerStore::Init(absl::string_view root) {
@@ -75,8 +79,15 @@ absl::Status DirLayerStore::Load(const std::string& hex) {
   ASSIGN_OR_RETURN(sys::UniqueFd fs,
                    sys::OpenAt(layers_.get(), absl::StrCat(hex, "/", kLayerRoot), O_PATH | O_DIRECTORY | O_NOFOLLOW));
   absl::MutexLock lock(&mutex_);
-  index_[diff_id] = std::move(info);
+  Enter(std::move(info));
   return absl::OkStatus();
+}
+
+void DirLayerStore::Enter(LayerInfo info) {
+  total_.bytes += info.bytes;
+  total_.inodes += info.inodes;
+  std::string diff_id = info.diff_id;
+  index_.emplace(std::move(diff_id), std::move(info));
 }
 
 absl::Status DirLayerStore::Commit(std::vector<std::unique_ptr<LayerSink>> sinks) {
@@ -106,7 +117,7 @@ absl::Status DirLayerStore::Publish(DirLayerSink& sink) {
     return ErrnoError(errno, "rename");
   }
   sink.Release();
-  index_[result.diff_id] = {result.diff_id, result.unpacked_bytes, result.inodes, result.implied_parents};
+  Enter({result.diff_id, result.unpacked_bytes, result.inodes, result.implied_parents});
   return absl::OkStatus();
 }
 
@@ -139,8 +150,15 @@ absl::Status DirLayerStore::Remove(absl::string_view diff_id) {
   auto it = index_.find(std::string(diff_id));
   if (it == index_.end()) return absl::OkStatus();
   RETURN_IF_ERROR(trash_->Take(layers_.get(), std::string(DigestHex(diff_id))));
+  total_.bytes -= it->second.bytes;
+  total_.inodes -= it->second.inodes;
   index_.erase(it);
   return absl::OkStatus();
+}
+
+LayerStore::Usage DirLayerStore::Total() const {
+  absl::MutexLock lock(&mutex_);
+  return total_;
 }
 
 std::vector<std::string> DirLayerStore::List() const {

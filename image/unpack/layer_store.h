@@ -33,6 +33,11 @@ struct LayerInfo {
 
 class LayerStore {
  public:
+  struct Usage {
+    uint64_t bytes = 0;
+    uint64_t inodes = 0;
+  };
+
   // ROOT/layers/<hex of diffID>/{fs,meta.json}. Makes what is missing; removes what an interrupted unpack or removal
   // left. A layer with a damaged record is as if absent (see Problems) and replaced by the next commit of it.
   static absl::StatusOr<std::unique_ptr<LayerStore>> Open(absl::string_view root);
@@ -62,6 +67,8 @@ class LayerStore {
   virtual absl::Status Remove(absl::string_view diff_id) = 0;
   // DiffIDs, sorted.
   virtual std::vector<std::string> List() const = 0;
+  // What all layers take on disk: a sum that is kept.
+  virtual Usage Total() const = 0;
   // What Open found damaged, for the log.
   virtual std::vector<std::string> Problems() const = 0;
 };
