@@ -161,6 +161,10 @@ absl::Status WriteImages(const PullParts& parts, const std::vector<SavedImage>& 
                          const std::function<absl::Status(absl::string_view)>& output) {
   Writer writer(parts);
   for (const SavedImage& image : images) {
+    if (image.row.id.str() == image.row.manifest_digest) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(image.row.id.str(), " is an artifact: only container images are saved"));
+    }
     RETURN_IF_ERROR(VerifyDigest(image.row.id.str(), image.row.config), "stored config");
     RETURN_IF_ERROR(format == ArchiveFormat::kOci ? writer.AddOci(image) : writer.AddDocker(image));
   }

@@ -84,7 +84,7 @@ absl::StatusOr<UploadedBlob> BlobUpload::Complete() {
 
 absl::Status BlobUpload::Begin() {
   ASSIGN_OR_RETURN(auto written,
-                   session_->Send({.method = "POST", .path = "/blobs/uploads/", .body = "", .retry = true}));
+                   writer_->SendRetrying({.method = "POST", .path = "/blobs/uploads/", .body = ""}));
   RETURN_IF_ERROR(StatusOfWrite(*session_, written.response, "a blob"));
   ASSIGN_OR_RETURN(location_, NextLocation(written));
   uint64_t least = 0;
@@ -105,14 +105,13 @@ absl::Status BlobUpload::SendPending() {
     if (!status.ok() && !absl::IsUnavailable(status)) return status;
     if (acknowledged_ > before) failures = 0;
     if (status.ok() && acknowledged_ > before) continue;
-    if (++failures >= session_->retry().attempts) {
-      return status.ok() ? absl::UnavailableError(absl::StrCat("RegistryUnavailable: registry ",
-                                                               session_->endpoint().base.Authority(),
-                                                               " takes no more than ", acknowledged_, " bytes"))
-                         : status;
+    const bool answered = status.ok();
+    if (answered) {
+      status = absl::UnavailableError(absl::StrCat("registry ", session_->endpoint().base.Authority(),
+                                                   " takes no more than ", acknowledged_, " bytes"));
     }
-    RETURN_IF_ERROR(session_->PauseBeforeRetry(failures, absl::ZeroDuration()));
-    if (!status.ok()) RETURN_IF_ERROR(AskOffset());
+    RETURN_IF_ERROR(writer_->PauseAfter(status, ++failures));
+    if (!answered) RETURN_IF_ERROR(AskOffset());
   }
   return absl::OkStatus();
 }
@@ -124,10 +123,6 @@ absl::Status BlobUpload::SendOnce() {
   ASSIGN_OR_RETURN(auto written, session_->Send(patch));
   int code = written.response.status;
   if (code == 416 || code == 404) return AskOffset();
-  if (IsTransient(code)) {
-    absl::Duration asked = ParseRetryAfter(written.response.Header("retry-after"), absl::Now());
-    if (asked > absl::ZeroDuration()) RETURN_IF_ERROR(session_->PauseBeforeRetry(1, asked));
-  }
   RETURN_IF_ERROR(StatusOfWrite(*session_, written.response, "a blob"));
   ASSIGN_OR_RETURN(location_, NextLocation(written));
   return Acknowledge(written.response.Header("range"), end);
@@ -135,7 +130,7 @@ absl::Status BlobUpload::SendOnce() {
 
 // Where the registry is, when it is not known what became of a chunk.
 absl::Status BlobUpload::AskOffset() {
-  ASSIGN_OR_RETURN(auto written, session_->Send({.method = "GET", .url = location_, .retry = true}));
+  ASSIGN_OR_RETURN(auto written, writer_->SendRetrying({.method = "GET", .url = location_}));
   int code = written.response.status;
   if (code >= 400 && code < 500 && code != 401 && code != 403 && !IsTransient(code)) {
     location_.reset();
@@ -166,10 +161,11 @@ absl::Status BlobUpload::Close(absl::string_view digest) {
   absl::StrAppend(&url.path, absl::StrContains(url.path, "?") ? "&" : "?", "digest=", EscapeQuery(digest));
   RegistrySession::Write put{.method = "PUT", .url = url, .headers = {OctetStream()}, .body = pending_};
   absl::StatusOr<RegistrySession::Written> written = session_->Send(put);
-  bool unsure = written.ok() ? IsTransient(written->response.status) : absl::IsUnavailable(written.status());
-  if (unsure) {
+  absl::Status status = written.status();
+  if (written.ok()) status = StatusOfWrite(*session_, written->response, absl::StrCat("blob ", digest));
+  if (absl::IsUnavailable(status)) {
     // It may have been done all the same.
-    RETURN_IF_ERROR(session_->PauseBeforeRetry(1, absl::ZeroDuration()));
+    RETURN_IF_ERROR(writer_->PauseAfter(status, 1));
     if (writer_->BlobSize(digest).ok()) {
       location_.reset();
       return absl::OkStatus();
@@ -177,8 +173,7 @@ absl::Status BlobUpload::Close(absl::string_view digest) {
     return absl::AbortedError(
         absl::StrCat("registry ", session_->endpoint().base.Authority(), " did not finish the upload of ", digest));
   }
-  RETURN_IF_ERROR(written);
-  RETURN_IF_ERROR(StatusOfWrite(*session_, written->response, absl::StrCat("blob ", digest)));
+  RETURN_IF_ERROR(status);
   location_.reset();
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 
 #include "image/pull/testing_image.h"
 #include "image/push/testing_upload_registry.h"
+#include "image/registry/host_health.h"
 
 namespace berth::image {
 namespace {
@@ -14,7 +15,6 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using ::testing::StartsWith;
 using testing_image::Noise;
 using testing_server::FaultServer;
 using testing_server::Reply;
@@ -30,11 +30,12 @@ class BlobUploadTest : public ::testing::Test {
     Reference reference{.host = registry_->host(), .path = "app", .tag = "v1"};
     Endpoint endpoint{.base = *ParseUrl(absl::StrCat("http://", registry_->host(), "/v2"))};
     RetryPolicy retry{.attempts = 3, .first = absl::Milliseconds(1), .most = absl::Milliseconds(2)};
+    auto cancelled = [this] { return cancelled_.load(); };
     session_ = std::make_unique<RegistrySession>(
         endpoint, reference, std::move(credentials),
         RegistrySession::Context{
-            .http = &http_, .tokens = &tokens_, .cancelled = [this] { return cancelled_.load(); }, .retry = retry});
-    writer_ = std::make_unique<RepositoryWriter>(session_.get());
+            .http = &http_, .tokens = &tokens_, .cancelled = cancelled});
+    writer_ = std::make_unique<RepositoryWriter>(session_.get(), retry, cancelled);
   }
   absl::StatusOr<UploadedBlob> Upload(absl::string_view bytes) {
     BlobUpload upload(
@@ -45,7 +46,8 @@ class BlobUploadTest : public ::testing::Test {
     return upload.Finish();
   }
 
-  HttpClient http_;
+  HostHealth health_;
+  HttpClient http_{HttpClient::Options(), health_};
   TokenSource tokens_;
   std::atomic<bool> cancelled_{false};
   std::unique_ptr<UploadRegistry> registry_;
@@ -119,7 +121,6 @@ TEST_F(BlobUploadTest, ServerErrorsAreTriedAgainUpToABound) {
   });
   auto failed = Upload(Noise(2500, 3));
   EXPECT_TRUE(absl::IsUnavailable(failed.status())) << failed.status();
-  EXPECT_THAT(std::string(failed.status().message()), StartsWith("RegistryUnavailable: "));
 }
 
 TEST_F(BlobUploadTest, ARegistryThatTakesNothingIsGivenUp) {
@@ -215,7 +216,7 @@ TEST_F(BlobUploadTest, RefusalsHaveTheirCodes) {
                               {405, absl::StatusCode::kFailedPrecondition},
                               {413, absl::StatusCode::kResourceExhausted},
                               {400, absl::StatusCode::kInvalidArgument},
-                              {302, absl::StatusCode::kUnavailable},
+                              {302, absl::StatusCode::kFailedPrecondition},
                               {500, absl::StatusCode::kUnavailable}}) {
     Start([status = status](const Request& request, Reply& reply) {
       reply.status = status;

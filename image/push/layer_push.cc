@@ -28,12 +28,8 @@ absl::StatusOr<UploadedBlob> UploadRestarting(const LayerPush& push, const std::
         status = blob.status();
       }
     }
-    RegistrySession& session = *push.writer->session();
     if (!absl::IsAborted(status)) return status;
-    if (failures >= session.retry().attempts) {
-      return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", status.message()));
-    }
-    RETURN_IF_ERROR(session.PauseBeforeRetry(failures, absl::ZeroDuration()));
+    RETURN_IF_ERROR(push.writer->PauseAfter(absl::UnavailableError(status.message()), failures));
   }
 }
 

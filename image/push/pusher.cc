@@ -103,24 +103,29 @@ absl::StatusOr<Reference> PushDestination(const PushRequest& request, const Imag
   return destination;
 }
 
-absl::StatusOr<PushResult> PushImage(const PushParts& parts, const ImageRow& row, const Reference& destination,
-                                     const PushRequest& request) {
+namespace {
+
+absl::StatusOr<PushResult> Push(const PushParts& parts, const ImageRow& row, const Reference& destination,
+                                const PushRequest& request) {
   ASSIGN_OR_RETURN(Compression compression, ParseCompression(request.compression));
+  if (row.id.str() == row.manifest_digest) {
+    return absl::InvalidArgumentError("it is an artifact: only container images are pushed");
+  }
   RETURN_IF_ERROR(VerifyDigest(row.id.str(), row.config), "stored config");
   ASSIGN_OR_RETURN(std::string original, parts.store->content->Get(row.manifest_digest), "manifest of the image");
   ASSIGN_OR_RETURN(Manifest manifest, ReadStoredManifest(original, row));
   ASSIGN_OR_RETURN(Endpoint endpoint, EndpointForPush(destination, parts.store->hosts_dirs));
 
-  HttpClient http(parts.store->http);
+  HttpClient http(parts.store->http, *parts.store->health);
   std::atomic<bool> stop{false};
   const std::vector<std::string> siblings = Siblings(row, destination);
+  auto cancelled = [&] { return stop.load() || (request.cancelled && request.cancelled()); };
   RegistrySession session(std::move(endpoint), destination, request.credentials,
                           {.http = &http,
                            .tokens = parts.store->tokens,
-                           .cancelled = [&] { return stop.load() || (request.cancelled && request.cancelled()); },
-                           .retry = parts.store->retry,
+                           .cancelled = cancelled,
                            .scope = Scope(destination, siblings)});
-  RepositoryWriter writer(&session);
+  RepositoryWriter writer(&session, parts.store->retry, cancelled);
   PushMonitor monitor;
   uint64_t reported = 0;
   auto report = [&] {
@@ -159,6 +164,15 @@ absl::StatusOr<PushResult> PushImage(const PushParts& parts, const ImageRow& row
   ASSIGN_OR_RETURN(ManifestBytes document, RewriteManifest(original, Replacements(manifest, row, blobs, compression)));
   RETURN_IF_ERROR(writer.PutManifest(destination.tag, document.media_type, document.bytes, document.digest));
   return PushResult{.digest = document.digest, .name = destination.Normal()};
+}
+
+}  // namespace
+
+absl::StatusOr<PushResult> PushImage(const PushParts& parts, const ImageRow& row, const Reference& destination,
+                                     const PushRequest& request) {
+  absl::StatusOr<PushResult> result = Push(parts, row, destination, request);
+  if (!absl::IsUnavailable(result.status())) return result;
+  return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", result.status().message()));
 }
 
 }  // namespace berth::image

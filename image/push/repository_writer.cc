@@ -1,8 +1,10 @@
 #include "image/push/repository_writer.h"
 
+#include "absl/random/random.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
+#include "image/registry/host_health.h"
 #include "runtime/base/json.h"
 
 namespace berth::image {
@@ -47,11 +49,34 @@ absl::Status StatusOfWrite(const RegistrySession& session, const HttpResponse& r
   if (status == 413) {
     return absl::ResourceExhaustedError(absl::StrCat("registry ", host, ": ", what, " is too large for it", says));
   }
-  if (status >= 400 && status < 500 && !IsTransient(status)) {
+  if (status >= 400 && !IsTransient(status)) {
     return absl::InvalidArgumentError(absl::StrCat("registry ", host, " refuses ", what, ": ", status, says));
   }
-  return absl::UnavailableError(
-      absl::StrCat("RegistryUnavailable: registry ", host, " answers ", status, " for ", what, says));
+  std::string text = absl::StrCat("registry ", host, " answers ", status, " for ", what, says);
+  return IsTransient(status) ? absl::UnavailableError(text) : absl::FailedPreconditionError(text);
+}
+
+bool IsTransient(int http_status) { return http_status >= 500 || http_status == 408 || http_status == 429; }
+
+absl::StatusOr<RegistrySession::Written> RepositoryWriter::SendRetrying(const RegistrySession::Write& write) {
+  for (int failures = 1;; ++failures) {
+    absl::StatusOr<RegistrySession::Written> written = session_->Send(write);
+    absl::Status status = written.status();
+    if (written.ok() && !IsTransient(written->response.status)) return written;
+    if (written.ok()) status = StatusOfWrite(*session_, written->response, write.path);
+    RETURN_IF_ERROR(PauseAfter(status, failures));
+  }
+}
+
+absl::Status RepositoryWriter::PauseAfter(const absl::Status& status, int failures) const {
+  if (!absl::IsUnavailable(status) || failures >= retry_.attempts) return status;
+  absl::BitGen random;
+  absl::Duration pause = Backoff(retry_, failures, absl::Uniform(random, 0.0, 1.0));
+  if (absl::Duration rest = RestOf(status); rest > pause) {
+    if (rest > HostHealth::kLongestWait) return status;
+    pause = rest;
+  }
+  return Wait(pause, cancelled_);
 }
 
 absl::StatusOr<Url> NextLocation(const RegistrySession::Written& written) {
@@ -71,7 +96,7 @@ absl::StatusOr<Url> NextLocation(const RegistrySession::Written& written) {
 absl::StatusOr<uint64_t> RepositoryWriter::BlobSize(absl::string_view digest) {
   std::string what = absl::StrCat("blob ", digest);
   ASSIGN_OR_RETURN(auto head,
-                   session_->Send({.method = "HEAD", .path = absl::StrCat("/blobs/", digest), .retry = true}));
+                   SendRetrying({.method = "HEAD", .path = absl::StrCat("/blobs/", digest)}));
   RETURN_IF_ERROR(StatusOfWrite(*session_, head.response, what));
   uint64_t size = 0;
   if (!absl::SimpleAtoi(head.response.Header("content-length"), &size)) {
@@ -84,9 +109,8 @@ absl::StatusOr<bool> RepositoryWriter::Mount(absl::string_view digest, absl::str
   RegistrySession::Write mount{
       .method = "POST",
       .path = absl::StrCat("/blobs/uploads/?mount=", EscapeQuery(digest), "&from=", EscapeQuery(from)),
-      .body = "",
-      .retry = true};
-  ASSIGN_OR_RETURN(auto written, session_->Send(mount));
+      .body = ""};
+  ASSIGN_OR_RETURN(auto written, SendRetrying(mount));
   if (written.response.status == 201) return true;
   if (written.response.status != 202) {
     // Some registries deny what they cannot mount. It can be uploaded all the same.
@@ -105,9 +129,8 @@ absl::Status RepositoryWriter::PutManifest(absl::string_view tag, absl::string_v
   RegistrySession::Write put{.method = "PUT",
                              .path = absl::StrCat("/manifests/", tag),
                              .headers = {{"Content-Type", std::string(media_type)}},
-                             .body = bytes,
-                             .retry = true};
-  ASSIGN_OR_RETURN(auto written, session_->Send(put));
+                             .body = bytes};
+  ASSIGN_OR_RETURN(auto written, SendRetrying(put));
   RETURN_IF_ERROR(StatusOfWrite(*session_, written.response, "the manifest"));
   absl::string_view taken = written.response.Header("docker-content-digest");
   if (taken.empty() || taken == digest) return absl::OkStatus();

@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/strings/string_view.h"
+#include "image/registry/retry.h"
 #include "image/registry/session.h"
 #include "runtime/base/status.h"
 
@@ -15,8 +17,11 @@ namespace berth::image {
 // The error for an answer that is no success: Unauthenticated (401), PermissionDenied (403, and 401 for credentials
 // that are good but do not suffice), NotFound (404), InvalidArgument (other 4xx: the registry refuses what was sent,
 // and the message says what it says), ResourceExhausted (413), FailedPrecondition (405: nothing can be pushed there),
-// Unavailable with "RegistryUnavailable: " in front for the rest.
+// Unavailable for what may be better in a moment, FailedPrecondition for answers that the protocol does not know.
 absl::Status StatusOfWrite(const RegistrySession& session, const HttpResponse& response, absl::string_view what);
+
+// Whether a request that was answered so may be answered better in a moment.
+bool IsTransient(int http_status);
 
 // The place that an answer's Location names. InvalidArgument when it names none; PermissionDenied when it leads from
 // https to http.
@@ -25,7 +30,8 @@ absl::StatusOr<Url> NextLocation(const RegistrySession::Written& written);
 class RepositoryWriter {
  public:
   // `session` is that of a registry itself, no mirror's, and outlives the object.
-  explicit RepositoryWriter(RegistrySession* session) : session_(session) {}
+  RepositoryWriter(RegistrySession* session, const RetryPolicy& retry, Cancelled cancelled)
+      : session_(session), retry_(retry), cancelled_(std::move(cancelled)) {}
 
   // Its size; NotFound when it is not there.
   absl::StatusOr<uint64_t> BlobSize(absl::string_view digest);
@@ -37,10 +43,19 @@ class RepositoryWriter {
   absl::Status PutManifest(absl::string_view tag, absl::string_view media_type, absl::string_view bytes,
                            absl::string_view digest);
 
+  // RegistrySession::Send, made again after a pause when there is no answer or a transient one: only for what is as good
+  // when it is done twice.
+  absl::StatusOr<RegistrySession::Written> SendRetrying(const RegistrySession::Write& write);
+  // After the failure number `failures`, counted from 1: waits before the next try, or gives `status` back when that was
+  // the last one or it is no Unavailable.
+  absl::Status PauseAfter(const absl::Status& status, int failures) const;
+
   RegistrySession* session() const { return session_; }
 
  private:
-  RegistrySession* session_;
+  RegistrySession* const session_;
+  const RetryPolicy retry_;
+  const Cancelled cancelled_;
 };
 
 }  // namespace berth::image
