@@ -4,19 +4,11 @@
 #include <set>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "image/catalog/catalog.h"
-#include "image/content/content_store.h"
-#include "image/content/digest.h"
+#include "absl/time/clock.h"
+#include "image/disk_store.h"
 #include "image/pull/image_config.h"
-#include "image/pull/layer_leases.h"
-#include "image/pull/pull_flights.h"
-#include "image/pull/puller.h"
 #include "image/reference/reference.h"
-#include "image/snapshot/snapshots.h"
-#include "image/unpack/layer_store.h"
-#include "image/unpack/tree_usage.h"
 #include "runtime/sys/file.h"
 
 namespace berth::image {
@@ -28,7 +20,18 @@ bool IsHex(absl::string_view text) {
   return text.size() >= kShortestId && text.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
 }
 
-// What the catalogue has of an image, as the daemon sees it.
+PullSummary Summarize(const Reference& reference, const ImageRow& row, const PullMonitor& monitor,
+                      absl::Duration took) {
+  PullSummary summary{.reference = reference.Normal(), .id = row.id, .took = took};
+  for (const LayerProgress& layer : monitor.Layers()) {
+    ++(layer.already_there ? summary.layers_there : summary.layers_fetched);
+    if (!layer.already_there) summary.bytes += layer.total;
+  }
+  return summary;
+}
+
+}  // namespace
+
 absl::StatusOr<Image> ToImage(const ImageRow& row) {
   ASSIGN_OR_RETURN(ConfigDocument document, ParseImageConfig(row.config), "image ", row.id.str());
   return Image{.id = row.id,
@@ -40,59 +43,10 @@ absl::StatusOr<Image> ToImage(const ImageRow& row) {
                .config = std::move(document.config)};
 }
 
-class DiskStore : public Store {
- public:
-  static absl::StatusOr<std::unique_ptr<Store>> Make(Options options);
-
-  absl::StatusOr<Image> Pull(const PullRequest& request) override;
-  absl::StatusOr<Image> Find(absl::string_view reference_or_id) override;
-  std::vector<Image> List() override;
-  absl::Status Remove(absl::string_view reference_or_id) override;
-  DiskUsage Usage() override;
-  DiskUsage SnapshotsUsage() override;
-
-  absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) override;
-  absl::StatusOr<sys::UniqueFd> MountSnapshot(const ContainerId& id, int userns, const std::string& label) override {
-    return snapshots_->Mount(id, userns, label);
-  }
-  absl::Status TryMapping(int userns) override { return snapshots_->TryMapping(userns); }
-  absl::StatusOr<sys::UniqueFd> MountImage(const ContainerId& id, const ImageId& image, absl::string_view sub_path,
-                                           int userns) override {
-    return snapshots_->MountImage(id, image, sub_path, userns);
-  }
-  absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) override {
-    return snapshots_->CopyVolume(id, rootfs, path);
-  }
-  absl::Status RemoveSnapshot(const ContainerId& id) override;
-  absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) override;
-  std::vector<ContainerId> Snapshots() override;
-
- private:
-  explicit DiskStore(Options options) : options_(std::move(options)), slots_(options_.max_transfers) {}
-
-  absl::Status OpenParts();
-  absl::Status RecoverImages();
-  absl::Status Collect();
-  absl::StatusOr<ImageRow> FindRow(absl::string_view reference_or_id);
-
-  const Options options_;
-  std::unique_ptr<ContentStore> content_;
-  std::unique_ptr<LayerStore> layers_;
-  std::unique_ptr<Catalog> catalog_;
-  std::unique_ptr<image::Snapshots> snapshots_;
-  LayerLeases leases_;
-  TokenSource tokens_;
-  HostHealth health_;
-  LayerFlights layer_flights_;
-  TransferSlots slots_;
-  PullFlights flights_;
-  PullParts parts_;
-};
-
 absl::StatusOr<std::unique_ptr<Store>> DiskStore::Make(Options options) {
   std::unique_ptr<DiskStore> store(new DiskStore(std::move(options)));
   RETURN_IF_ERROR(store->OpenParts(), "image store ", store->options_.root);
-  RETURN_IF_ERROR(store->RecoverImages(), "image store ", store->options_.root);
+  RETURN_IF_ERROR(store->Recover(), "image store ", store->options_.root);
   RETURN_IF_ERROR(store->Collect(), "image store ", store->options_.root);
   return store;
 }
@@ -102,6 +56,9 @@ absl::Status DiskStore::OpenParts() {
   RETURN_IF_ERROR(sys::MakeDirs(root, 0700));
   ASSIGN_OR_RETURN(content_, ContentStore::Open(root));
   ASSIGN_OR_RETURN(layers_, LayerStore::Open(root, options_.layers));
+  if (std::string why = layers_->FormatReason(); !why.empty()) {
+    Healed(absl::StrCat("layers are kept as directories: ", why));
+  }
   ASSIGN_OR_RETURN(catalog_, Catalog::Open(absl::StrCat(root, "/images.db")));
   ASSIGN_OR_RETURN(snapshots_, image::Snapshots::Open(root, layers_.get()));
   parts_ = {.content = content_.get(),
@@ -118,29 +75,13 @@ absl::Status DiskStore::OpenParts() {
             .range_connections = options_.range_connections,
             .trust = options_.trust};
   parts_.http = {.progress_timeout = options_.progress_timeout, .proxies = ProxiesFromEnvironment()};
+  meter_ = std::make_unique<SnapshotMeter>(
+      SnapshotMeter::Options{.interval = options_.usage_interval,
+                             .list = [this] { return Snapshots(); },
+                             .measure = [this](const ContainerId& id) { return snapshots_->Usage(id); }});
   return absl::OkStatus();
 }
 
-// An image that lost a layer is dropped, so that it is pulled again. Pins are what the configuration says now.
-absl::Status DiskStore::RecoverImages() {
-  ASSIGN_OR_RETURN(std::vector<ImageRow> rows, catalog_->ListImages());
-  for (const ImageRow& row : rows) {
-    bool complete = ParseImageConfig(row.config).ok();
-    for (const std::string& layer : row.layers) complete = complete && layers_->Has(layer);
-    if (!complete) {
-      RETURN_IF_ERROR(catalog_->RemoveImage(row.id));
-      continue;
-    }
-    bool pinned = false;
-    for (const auto* references : {&row.tags, &row.digests}) {
-      for (const std::string& reference : *references) pinned = pinned || parts_.pinned.count(reference) > 0;
-    }
-    if (pinned != row.pinned) RETURN_IF_ERROR(catalog_->SetPinned(row.id, pinned));
-  }
-  return absl::OkStatus();
-}
-
-// Removes layers and documents that no image, snapshot or running pull needs. Of several errors the first.
 absl::Status DiskStore::Collect() {
   return leases_.Collect([&](const std::multiset<std::string>& leased) -> absl::Status {
     ASSIGN_OR_RETURN(std::set<std::string> layers, catalog_->LayersInUse());
@@ -153,8 +94,7 @@ absl::Status DiskStore::Collect() {
       first.Update(layers_->Remove(layer));
       removed = true;
     }
-    ASSIGN_OR_RETURN(std::vector<std::string> stored, content_->List());
-    for (const std::string& document : stored) {
+    for (const std::string& document : content_->List()) {
       if (documents.count(document) == 0 && leased.count(document) == 0) first.Update(content_->Remove(document));
     }
     if (removed) first.Update(snapshots_->PruneFixups());
@@ -165,8 +105,12 @@ absl::Status DiskStore::Collect() {
 absl::StatusOr<Image> DiskStore::Pull(const PullRequest& request) {
   ASSIGN_OR_RETURN(Reference reference, ParseReference(request.reference));
   std::string key = absl::StrCat(reference.Normal(), "\n", CredentialsKey(request.credentials));
-  auto job = [this, reference, credentials = request.credentials](PullMonitor& monitor) {
-    return PullImage(parts_, reference, credentials, monitor);
+  auto job = [this, reference, credentials = request.credentials](PullMonitor& monitor) -> absl::StatusOr<ImageRow> {
+    const absl::Time begin = absl::Now();
+    ASSIGN_OR_RETURN(ImageRow row, PullImage(parts_, reference, credentials, monitor));
+    RETURN_IF_ERROR(RefreshPins());
+    if (options_.pulled) options_.pulled(Summarize(reference, row, monitor, absl::Now() - begin));
+    return row;
   };
   ASSIGN_OR_RETURN(ImageRow row, flights_.Run(key, request, std::move(job)));
   return ToImage(row);
@@ -206,61 +150,44 @@ absl::Status DiskStore::Remove(absl::string_view reference_or_id) {
   return Collect();
 }
 
-DiskUsage DiskStore::Usage() {
-  DiskUsage usage{.mountpoint = options_.root};
-  for (const std::string& layer : layers_->List()) {
-    if (auto info = layers_->Info(layer); info.ok()) {
-      usage.bytes += info->bytes;
-      usage.inodes += info->inodes;
-    }
-  }
-  auto content = sys::Open(absl::StrCat(options_.root, "/content"), O_RDONLY | O_DIRECTORY);
-  if (!content.ok()) return usage;
-  if (auto tree = MeasureTree(content->get()); tree.ok()) {
-    usage.bytes += tree->bytes;
-    usage.inodes += tree->inodes;
-  }
-  return usage;
-}
-
-DiskUsage DiskStore::SnapshotsUsage() {
-  DiskUsage sum{.mountpoint = options_.root};
-  for (const ContainerId& id : Snapshots()) {
-    if (auto usage = snapshots_->Usage(id); usage.ok()) {
-      sum.bytes += usage->bytes;
-      sum.inodes += usage->inodes;
-    }
-  }
-  return sum;
+absl::StatusOr<std::string> DiskStore::Tag(absl::string_view reference_or_id, absl::string_view name) {
+  ASSIGN_OR_RETURN(Reference tag, ParseReference(name), "name");
+  if (absl::StrContains(name, '@')) return absl::InvalidArgumentError("name: a tag has no digest");
+  ASSIGN_OR_RETURN(ImageRow row, FindRow(reference_or_id));
+  RETURN_IF_ERROR(catalog_->AddTag(row.id, tag.Normal()));
+  RETURN_IF_ERROR(RefreshPins());
+  return tag.Normal();
 }
 
 absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& image, absl::Span<const ImageId> volumes) {
   SnapshotRecord record{.id = id};
+  record.image = image;
   ASSIGN_OR_RETURN(record.layers, catalog_->LayersOf(image));
   for (const ImageId& volume : volumes) {
     ASSIGN_OR_RETURN(record.volumes[volume.str()], catalog_->LayersOf(volume));
   }
-  LayerLeases::Lease lease = leases_.Hold(record.AllLayers());
+  std::vector<std::string> held = record.AllLayers();
+  held.push_back(image.str());
+  for (const ImageId& volume : volumes) held.push_back(volume.str());
+  LayerLeases::Lease lease = leases_.Hold(std::move(held));
   // Removed between the look-up and the hold, their layers may be gone.
   RETURN_IF_ERROR(catalog_->LayersOf(image));
   for (const ImageId& volume : volumes) RETURN_IF_ERROR(catalog_->LayersOf(volume));
-  return snapshots_->Create(record);
+  RETURN_IF_ERROR(snapshots_->Create(record));
+  meter_->Add(id);
+  return absl::OkStatus();
 }
 
 absl::Status DiskStore::RemoveSnapshot(const ContainerId& id) {
   const std::vector<std::string> layers = snapshots_->LayersOf(id);
   RETURN_IF_ERROR(snapshots_->Remove(id));
+  meter_->Remove(id);
   // Nearly always another snapshot or an image has them still.
   ASSIGN_OR_RETURN(std::set<std::string> used, catalog_->LayersInUse());
   used.merge(snapshots_->LayersInUse());
   const bool all_used =
       std::all_of(layers.begin(), layers.end(), [&](const std::string& layer) { return used.count(layer) > 0; });
   return all_used ? absl::OkStatus() : Collect();
-}
-
-absl::StatusOr<DiskUsage> DiskStore::SnapshotUsage(const ContainerId& id) {
-  ASSIGN_OR_RETURN(TreeUsage usage, snapshots_->Usage(id));
-  return DiskUsage{.mountpoint = options_.root, .bytes = usage.bytes, .inodes = usage.inodes};
 }
 
 std::vector<ContainerId> DiskStore::Snapshots() {
@@ -270,8 +197,6 @@ std::vector<ContainerId> DiskStore::Snapshots() {
   for (SnapshotRecord& record : *records) out.push_back(std::move(record.id));
   return out;
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   for (std::string& reference : options.pinned) {

@@ -78,6 +78,55 @@ struct DiskUsage {
   std::string mountpoint;  // a real directory on the file system
   uint64_t bytes = 0;
   uint64_t inodes = 0;
+  absl::Time at;  // when it was so
+};
+
+// A pull that ended well, for the log.
+struct PullSummary {
+  std::string reference;  // normalised
+  ImageId id;
+  absl::Duration took;
+  int layers_fetched = 0, layers_there = 0;
+  uint64_t bytes = 0;  // compressed, of the layers that were fetched
+};
+
+struct PruneOptions {
+  bool untagged_only = false;  // spare what has a tag
+  bool dry_run = false;        // only tell
+};
+
+struct PruneResult {
+  std::vector<Image> images;  // that went, or would go
+  uint64_t bytes = 0;         // on disk, of the layers that nothing refers to any more
+};
+
+// Where the disk went. Bytes and inodes are what is in use on disk.
+struct UsageReport {
+  struct Layer {
+    std::string diff_id;
+    uint64_t bytes = 0;
+    uint64_t inodes = 0;
+    std::string format;   // "erofs" or "directory"
+    uint32_t images = 0;  // that have it
+  };
+  struct OfImage {
+    Image image;
+    uint64_t bytes = 0;       // of all its layers, each counted once
+    uint64_t own_bytes = 0;   // of those that no other image has
+    uint32_t containers = 0;  // that run it or have it as a volume
+  };
+  struct Snapshot {
+    ContainerId id;
+    uint64_t bytes = 0;
+    uint64_t inodes = 0;
+  };
+  std::vector<Layer> layers;        // by diffID
+  std::vector<OfImage> images;      // by time of pull, oldest first
+  std::vector<Snapshot> snapshots;  // those that were measured
+  absl::Time snapshots_measured_at;
+  uint64_t content_bytes = 0;
+  uint64_t reclaimable_bytes = 0;  // what Prune of all would give back
+  uint64_t free_bytes = 0;         // of the file system, for unprivileged users
 };
 
 struct VolumeCopy {
@@ -107,8 +156,14 @@ class Store {
     absl::Duration progress_timeout = absl::Seconds(60);  // a connection that stands still for so long is given up
     LayerStoreOptions layers;
     TrustOptions trust;
+    absl::Duration usage_interval = absl::Seconds(10);  // how often writable layers are measured
+    // Called once for each pull that ends well, from its thread; may be empty.
+    std::function<void(const PullSummary&)> pulled;
+    // Told in words what was found damaged and what became of it, while Open runs; may be empty.
+    std::function<void(absl::string_view)> healed;
   };
-  // Opens or makes the store; removes what an interrupted pull left.
+  // Opens or makes the store; removes what an interrupted pull left, and images that are not whole any more, so that
+  // they are pulled again.
   static absl::StatusOr<std::unique_ptr<Store>> Open(Options options);
   virtual ~Store() = default;
 
@@ -124,8 +179,18 @@ class Store {
   // Removes the image that the reference names, with all its references. Layers in use by a snapshot stay until that
   // is removed. OK when there is no such image.
   virtual absl::Status Remove(absl::string_view reference_or_id) = 0;
-  virtual DiskUsage Usage() = 0;           // layers and metadata
-  virtual DiskUsage SnapshotsUsage() = 0;  // writable layers
+  // Gives an image one more tag, which is taken from the image that has it; returns it normalised. Survives a power
+  // cut. NotFound: no such image. InvalidArgument: `name` is malformed or has a digest.
+  virtual absl::StatusOr<std::string> Tag(absl::string_view reference_or_id, absl::string_view name) = 0;
+  // Removes the images that are not pinned, that no snapshot stands on or has as a volume and that no call works with,
+  // each with all its references, then the layers and documents that nothing refers to any more. On an error some are
+  // gone.
+  virtual absl::StatusOr<PruneResult> Prune(const PruneOptions& options) = 0;
+
+  // Usage figures are sums that are kept: these calls read no directory.
+  virtual DiskUsage Usage() = 0;           // layers, manifests and configs: exact
+  virtual DiskUsage SnapshotsUsage() = 0;  // writable layers, as last measured
+  virtual absl::StatusOr<UsageReport> Report() = 0;
 
   // The writable layer of a container over the layers of `image`. The layers of the images in `volumes` (which may
   // repeat) are kept as long as it is, also when an image is removed, for MountImage. AlreadyExists / NotFound as one
@@ -150,7 +215,9 @@ class Store {
   virtual absl::StatusOr<VolumeCopy> CopyVolume(const ContainerId& id, int rootfs, absl::string_view path) = 0;
   // OK when there is none. The mounts must be gone.
   virtual absl::Status RemoveSnapshot(const ContainerId& id) = 0;
-  // Of the writable layer and the copied volumes: a walk, so not for a hot path.
+  // Of the writable layer and the copied volumes, as last measured. Writable layers are measured in the background, and
+  // only while somebody asks: a figure is at most an interval older than the call before. NotFound when there is no
+  // such snapshot, or none that was measured.
   virtual absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) = 0;
   virtual std::vector<ContainerId> Snapshots() = 0;
 };

@@ -46,6 +46,7 @@ struct Config {
     image::LayerStoreOptions layers;
     int max_transfers = 8;
     int range_connections = 1;
+    int usage_interval = 10;    // seconds
     int progress_timeout = 60;  // seconds
     bool copy_volumes = true;   // image.volumes is "copy", not "ignore"
     std::string policy;         // empty: /etc/berth/policy.json, if there is one

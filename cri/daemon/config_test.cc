@@ -23,6 +23,7 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.image.max_transfers = 3;
   changed.image.range_connections = 2;
   changed.image.progress_timeout = 5;
+  changed.image.usage_interval = 30;
   changed.selinux = SelinuxMode::kOff;
   changed.image.copy_volumes = false;
   changed.image.policy = "/p.json";
@@ -67,6 +68,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"[image]\nmax_transfers = 0\n", "image.max_transfers: expected an integer from 1 to 128"},
                     Bad{"[image]\nrange_connections = 17\n", "image.range_connections: expected an integer"},
                     Bad{"[image]\nprogress_timeout = \"1m\"\n", "image.progress_timeout: expected an integer"},
+                    Bad{"[image]\nusage_interval = \"10s\"\n", "image.usage_interval: expected an integer from 1 to"},
                     Bad{"[image]\nvolumes = \"bind\"\n", "image.volumes: expected"},
                     Bad{"[image]\npolicy = \"p.json\"\n", "image.policy: expected an absolute path, or nothing"},
                     Bad{"[image.verifiers]\ntimeout = 0\n",

@@ -10,6 +10,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "commit.h"  // written by the build
 #include "cri/cdi/registry.h"
 #include "cri/daemon/config.h"
 #include "cri/network/network.h"
@@ -50,6 +51,11 @@ absl::StatusOr<std::unique_ptr<network::PodNetwork>> MakeNetwork(const Config& c
   return network::NewEmbeddedNetwork(options);
 }
 
+void LogPull(const image::PullSummary& pull) {
+  spdlog::info("pulled {} as {} in {:.2f} s: {} bytes, {} layers fetched, {} already there", pull.reference,
+               pull.id.str(), absl::ToDoubleSeconds(pull.took), pull.bytes, pull.layers_fetched, pull.layers_there);
+}
+
 absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   image::Store::Options options;
   options.root = config.root + "/images";
@@ -67,6 +73,9 @@ absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   options.trust.verifiers_dir = config.image.verifiers.dir;
   options.trust.most_verifiers = config.image.verifiers.max;
   options.trust.verifier_timeout = absl::Seconds(config.image.verifiers.timeout);
+  options.usage_interval = absl::Seconds(config.image.usage_interval);
+  options.pulled = LogPull;
+  options.healed = [](absl::string_view what) { spdlog::warn("images: {}", std::string(what)); };
   return image::Store::Open(std::move(options));
 }
 
@@ -130,16 +139,19 @@ absl::Status Run(const Config& config) {
 
   service::DaemonInfo info{
       BERTH_VERSION,
+      BERTH_COMMIT,
       config.state,
       config.root,
       config.network.mode == NetworkMode::kCni ? "cni" : "embedded",
       FormatConfig(config),
+      cgroups->version(),
       features,
       &cdi,
       {confinement.has_seccomp, confinement.apparmor->available(), confinement.selinux->available()}};
-  service::Calls calls(engine, *images, *network, std::move(info));
+  service::Calls calls(engine, *images, *network, info);
+  service::AdminCalls admin(*images, std::move(info));
   RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
-  ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls));
+  ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls, admin));
   spdlog::info("berthd {} serves CRI on {}", BERTH_VERSION, config.socket);
   sd_notify(0, "READY=1");
   AwaitEnd();

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,7 @@ class StopSet {
 struct ContainerUsage {
   state::v1::Container container;
   cgroup::Stats stats;
-  image::DiskUsage writable;
+  std::optional<image::DiskUsage> writable;  // absent while it was not measured
 };
 
 // Thread-safe. Ids may be shortened wherever one is taken. Errors carry the code that CRI gives the case: NotFound for

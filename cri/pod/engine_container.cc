@@ -268,7 +268,9 @@ absl::StatusOr<ContainerUsage> Engine::Usage(const Container& container) {
   ContainerUsage usage{container, {}, {}};
   // An exited container has no cgroup any more: zeros, and what it wrote.
   if (auto stats = parts_.cgroups.ReadStats(container.cgroup_path()); stats.ok()) usage.stats = *stats;
-  ASSIGN_OR_RETURN(usage.writable, parts_.images.SnapshotUsage(ContainerId(container.id())));
+  auto writable = parts_.images.SnapshotUsage(ContainerId(container.id()));
+  if (writable.ok()) usage.writable = *std::move(writable);
+  if (!absl::IsNotFound(writable.status())) RETURN_IF_ERROR(writable);
   return usage;
 }
 

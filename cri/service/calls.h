@@ -10,6 +10,7 @@
 #include "cri/v1/api.pb.h"
 #include "image/store.h"
 #include "runtime/base/status.h"
+#include "runtime/cgroup/cgroup.h"
 
 namespace berth::service {
 
@@ -18,10 +19,12 @@ namespace v1 = ::runtime::v1;
 // What Status and Version tell of the daemon itself.
 struct DaemonInfo {
   std::string version;  // semantic version
+  std::string commit;   // as in berth.v1's InfoResponse
   std::string state_dir;
   std::string root_dir;
   std::string network;  // "cni" or "embedded"
   std::string config;   // as TOML
+  cgroup::Version cgroups = cgroup::Version::kV2;
   spec::Features features;
   cdi::Registry* cdi = nullptr;  // outlives the calls
   struct {

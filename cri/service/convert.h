@@ -22,11 +22,13 @@ void AddMappings(const From& from, To& to) {
   }
 }
 
+// InvalidArgument unless it is the default handler, under its name or as "".
+absl::Status CheckRuntimeHandler(absl::string_view name);
+
 // InvalidArgument for a missing config or metadata and for enum values that CRI does not define.
 absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, absl::string_view runtime_handler);
 absl::StatusOr<state::v1::ContainerSpec> ToContainerSpec(const v1::ContainerConfig& config);
 state::v1::Resources ToResources(const v1::LinuxContainerResources& resources);
-absl::StatusOr<image::Credentials> ToCredentials(const v1::AuthConfig& auth);
 
 v1::PodSandbox ToPodSandbox(const state::v1::Pod& pod);
 v1::PodSandboxStatus ToPodSandboxStatus(const state::v1::Pod& pod);
@@ -34,6 +36,6 @@ v1::Container ToContainer(const state::v1::Container& container);
 v1::ContainerStatus ToContainerStatus(const state::v1::Container& container);
 v1::ContainerStats ToContainerStats(const pod::ContainerUsage& usage, absl::Time now);
 v1::Image ToImage(const image::Image& image);
-v1::FilesystemUsage ToFilesystemUsage(const image::DiskUsage& usage, absl::Time now);
+v1::FilesystemUsage ToFilesystemUsage(const image::DiskUsage& usage);
 
 }  // namespace berth::service

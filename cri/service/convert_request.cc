@@ -1,4 +1,3 @@
-#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -167,11 +166,14 @@ absl::StatusOr<std::string> ToSignalName(v1::Signal signal) {
 
 }  // namespace
 
+absl::Status CheckRuntimeHandler(absl::string_view name) {
+  if (name.empty() || name == "berth") return absl::OkStatus();
+  return Invalid(absl::StrCat("runtime_handler: '", name, "' is not known"));
+}
+
 absl::StatusOr<state::v1::PodSpec> ToPodSpec(const v1::PodSandboxConfig& config, absl::string_view runtime_handler) {
   if (!config.has_metadata()) return Invalid("config.metadata: is missing");
-  if (!runtime_handler.empty() && runtime_handler != "berth") {
-    return Invalid(absl::StrCat("runtime_handler: '", runtime_handler, "' is not known"));
-  }
+  RETURN_IF_ERROR(CheckRuntimeHandler(runtime_handler));
   state::v1::PodSpec spec;
   spec.set_name(config.metadata().name());
   spec.set_uid(config.metadata().uid());
@@ -260,24 +262,6 @@ state::v1::Resources ToResources(const v1::LinuxContainerResources& in) {
     limit.set_limit(h.limit());
   }
   *out.mutable_unified() = in.unified();
-  return out;
-}
-
-absl::StatusOr<image::Credentials> ToCredentials(const v1::AuthConfig& auth) {
-  image::Credentials out;
-  out.identity_token = auth.identity_token();
-  out.registry_token = auth.registry_token();
-  out.server_address = auth.server_address();
-  out.username = auth.username();
-  out.password = auth.password();
-  if (!out.username.empty() || auth.auth().empty()) return out;
-  std::string decoded;
-  if (!absl::Base64Unescape(auth.auth(), &decoded)) return Invalid("auth.auth: is not base64");
-  while (absl::EndsWith(decoded, absl::string_view("\0", 1))) decoded.pop_back();  // some clients pad with them
-  size_t colon = decoded.find(':');
-  if (colon == std::string::npos) return Invalid("auth.auth: is not \"user:password\"");
-  out.username = decoded.substr(0, colon);
-  out.password = decoded.substr(colon + 1);
   return out;
 }
 

@@ -178,7 +178,7 @@ v1::ContainerStats ToContainerStats(const pod::ContainerUsage& usage, absl::Time
   }
   out.mutable_swap()->set_timestamp(timestamp);
   out.mutable_swap()->mutable_swap_usage_bytes()->set_value(s.swap_usage);
-  *out.mutable_writable_layer() = ToFilesystemUsage(usage.writable, now);
+  if (usage.writable) *out.mutable_writable_layer() = ToFilesystemUsage(*usage.writable);
   return out;
 }
 
@@ -200,9 +200,9 @@ v1::Image ToImage(const image::Image& image) {
   return out;
 }
 
-v1::FilesystemUsage ToFilesystemUsage(const image::DiskUsage& usage, absl::Time now) {
+v1::FilesystemUsage ToFilesystemUsage(const image::DiskUsage& usage) {
   v1::FilesystemUsage out;
-  out.set_timestamp(absl::ToUnixNanos(now));
+  out.set_timestamp(absl::ToUnixNanos(usage.at));
   out.mutable_fs_id()->set_mountpoint(usage.mountpoint);
   out.mutable_used_bytes()->set_value(usage.bytes);
   out.mutable_inodes_used()->set_value(usage.inodes);

@@ -3,6 +3,7 @@
 #include "absl/strings/match.h"
 #include "cri/service/calls.h"
 #include "cri/service/convert.h"
+#include "cri/service/credentials.h"
 #include "runtime/base/json.h"
 
 namespace berth::service {
@@ -61,6 +62,7 @@ absl::Status Calls::ImageStatus(const pod::CallContext&, const v1::ImageStatusRe
 absl::Status Calls::PullImage(const pod::CallContext& call, const v1::PullImageRequest& request,
                               v1::PullImageResponse& out) {
   if (request.image().image().empty()) return absl::InvalidArgumentError("image.image: is empty");
+  RETURN_IF_ERROR(CheckRuntimeHandler(request.image().runtime_handler()), "image");
   image::PullRequest pull;
   pull.reference = request.image().image();
   ASSIGN_OR_RETURN(pull.credentials, ToCredentials(request.auth()));
@@ -78,9 +80,8 @@ absl::Status Calls::RemoveImage(const pod::CallContext&, const v1::RemoveImageRe
 }
 
 absl::Status Calls::ImageFsInfo(const pod::CallContext&, const v1::ImageFsInfoRequest&, v1::ImageFsInfoResponse& out) {
-  absl::Time now = absl::Now();
-  *out.add_image_filesystems() = ToFilesystemUsage(images_.Usage(), now);
-  *out.add_container_filesystems() = ToFilesystemUsage(images_.SnapshotsUsage(), now);
+  *out.add_image_filesystems() = ToFilesystemUsage(images_.Usage());
+  *out.add_container_filesystems() = ToFilesystemUsage(images_.SnapshotsUsage());
   return absl::OkStatus();
 }
 

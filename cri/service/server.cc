@@ -1,15 +1,15 @@
 #include "cri/service/server.h"
 
 #include <grpcpp/grpcpp.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 
+#include "cri/service/admin_service.h"
+#include "cri/service/reactors.h"
 #include "cri/v1/api.grpc.pb.h"
 #include "runtime/sys/unique_fd.h"
 
@@ -20,30 +20,6 @@ using grpc::CallbackServerContext;
 
 // The largest message either way, as both peers and the kubelet have it.
 constexpr int kMaxMessage = 16 << 20;
-
-grpc::Status ToGrpc(const absl::Status& s) {
-  // absl's codes are gRPC's, number by number.
-  return grpc::Status(static_cast<grpc::StatusCode>(s.code()), std::string(s.message()));
-}
-
-pod::CallContext ContextOf(CallbackServerContext* context) {
-  return {absl::FromChrono(context->deadline()), [context] { return context->IsCancelled(); }};
-}
-
-// Runs a call's work on a pool and answers when it is done.
-template <typename Work>
-grpc::ServerUnaryReactor* Unary(CallbackServerContext* context, pod::WorkerPool& pool, const char* name, Work work) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::Status posted = pool.Post([context, reactor, name, work] {
-    absl::Time begin = absl::Now();
-    absl::Status status = work(ContextOf(context));
-    spdlog::log(status.ok() ? spdlog::level::debug : spdlog::level::warn, "{} {} in {:.1f} ms", name,
-                status.ok() ? "OK" : status.ToString(), absl::ToDoubleMilliseconds(absl::Now() - begin));
-    reactor->Finish(ToGrpc(status));
-  });
-  if (!posted.ok()) reactor->Finish(ToGrpc(posted));
-  return reactor;
-}
 
 grpc::Status NotYet(const char* name) {
   return grpc::Status(grpc::StatusCode::UNIMPLEMENTED,
@@ -167,7 +143,8 @@ absl::Status ClearSocket(const std::string& path) {
 
 class GrpcServer final : public Server {
  public:
-  explicit GrpcServer(Calls& calls) : runtime_(calls, quick_, slow_), image_(calls, quick_, slow_) {}
+  GrpcServer(Calls& calls, AdminCalls& admin)
+      : runtime_(calls, quick_, slow_), image_(calls, quick_, slow_), admin_(NewAdminService(admin, quick_, slow_)) {}
 
   absl::Status Listen(const std::string& socket) {
     RETURN_IF_ERROR(ClearSocket(socket));
@@ -177,6 +154,7 @@ class GrpcServer final : public Server {
     builder.SetMaxSendMessageSize(kMaxMessage);
     builder.RegisterService(&runtime_);
     builder.RegisterService(&image_);
+    builder.RegisterService(admin_.get());
     mode_t before = umask(0177);  // nobody but root may talk to us, from the first instant
     server_ = builder.BuildAndStart();
     umask(before);
@@ -194,13 +172,14 @@ class GrpcServer final : public Server {
   pod::WorkerPool slow_{256, 1024};
   RuntimeService runtime_;
   ImageService image_;
+  std::unique_ptr<grpc::Service> admin_;
   std::unique_ptr<grpc::Server> server_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Listen(const std::string& socket, Calls& calls) {
-  auto server = std::make_unique<GrpcServer>(calls);
+absl::StatusOr<std::unique_ptr<Server>> Server::Listen(const std::string& socket, Calls& calls, AdminCalls& admin) {
+  auto server = std::make_unique<GrpcServer>(calls, admin);
   RETURN_IF_ERROR(server->Listen(socket));
   return server;
 }

@@ -46,6 +46,8 @@ class Catalog {
   virtual absl::StatusOr<ImageRow> FindById(absl::string_view id) const = 0;
   // By time of pull, oldest first; damaged rows are left out and added to Problems.
   virtual absl::StatusOr<std::vector<ImageRow>> ListImages() const = 0;
+  // Gives the image one more tag, a normalised one, and takes it from another that has it. NotFound.
+  virtual absl::Status AddTag(const ImageId& id, absl::string_view tag) = 0;
   // With all its references. OK when there is none.
   virtual absl::Status RemoveImage(const ImageId& id) = 0;
 

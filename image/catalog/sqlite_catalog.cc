@@ -20,6 +20,7 @@ namespace {
 
 constexpr size_t kShortestPrefix = 4;
 constexpr size_t kMaxProblems = 100;
+constexpr absl::string_view kTag = "tag", kDigest = "digest";
 
 // How a list of layers is kept for either kind of owner.
 struct LayerTable {
@@ -39,6 +40,7 @@ class SqliteCatalog : public Catalog {
   absl::StatusOr<ImageRow> FindByRef(absl::string_view ref) const override;
   absl::StatusOr<ImageRow> FindById(absl::string_view id) const override;
   absl::StatusOr<std::vector<ImageRow>> ListImages() const override;
+  absl::Status AddTag(const ImageId& id, absl::string_view tag) override;
   absl::Status RemoveImage(const ImageId& id) override;
   absl::StatusOr<std::vector<std::string>> LayersOf(const ImageId& id) const override;
   absl::StatusOr<std::set<std::string>> LayersInUse() const override;
@@ -52,6 +54,8 @@ class SqliteCatalog : public Catalog {
   absl::Status WriteLayers(const LayerTable& table, absl::string_view owner, const std::vector<std::string>& layers)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<std::string>> ReadLayers(const LayerTable& table, absl::string_view owner) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status WriteRef(absl::string_view ref, absl::string_view image, absl::string_view kind)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status WriteRefs(const ImageRow& row) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<ImageRow> ReadImage(const std::string& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -88,16 +92,25 @@ absl::Status SqliteCatalog::PutImage(const ImageRow& row) {
   return transaction.Commit();
 }
 
+absl::Status SqliteCatalog::WriteRef(absl::string_view ref, absl::string_view image, absl::string_view kind) {
+  ASSIGN_OR_RETURN(Statement put,
+                   db_.Prepare("INSERT INTO refs(ref, image, kind) VALUES (?, ?, ?)"
+                               " ON CONFLICT(ref) DO UPDATE SET image = excluded.image, kind = excluded.kind"));
+  return put.Bind(ref).Bind(image).Bind(kind).Run();
+}
+
 absl::Status SqliteCatalog::WriteRefs(const ImageRow& row) {
-  for (const auto& [kind, refs] : {std::pair("tag", &row.tags), std::pair("digest", &row.digests)}) {
-    for (const std::string& ref : *refs) {
-      ASSIGN_OR_RETURN(Statement put, db_.Prepare("INSERT INTO refs(ref, image, kind) VALUES (?, ?, ?)"
-                                                  " ON CONFLICT(ref) DO UPDATE SET image = excluded.image,"
-                                                  " kind = excluded.kind"));
-      RETURN_IF_ERROR(put.Bind(ref).Bind(row.id.str()).Bind(kind).Run());
-    }
-  }
+  for (const std::string& tag : row.tags) RETURN_IF_ERROR(WriteRef(tag, row.id.str(), kTag));
+  for (const std::string& digest : row.digests) RETURN_IF_ERROR(WriteRef(digest, row.id.str(), kDigest));
   return absl::OkStatus();
+}
+
+absl::Status SqliteCatalog::AddTag(const ImageId& id, absl::string_view tag) {
+  absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(Statement find, db_.Prepare("SELECT 1 FROM images WHERE id = ?"));
+  ASSIGN_OR_RETURN(bool found, find.Bind(id.str()).Row());
+  if (!found) return absl::NotFoundError(absl::StrCat("no image ", id.str()));
+  return WriteRef(tag, id.str(), kTag);
 }
 
 absl::Status SqliteCatalog::WriteLayers(const LayerTable& table, absl::string_view owner,
@@ -159,7 +172,7 @@ absl::StatusOr<ImageRow> SqliteCatalog::ReadImage(const std::string& id) const {
   for (;;) {
     ASSIGN_OR_RETURN(bool ref, refs.Row());
     if (!ref) return row;
-    (refs.Text(1) == "tag" ? row.tags : row.digests).push_back(refs.Text(0));
+    (refs.Text(1) == kTag ? row.tags : row.digests).push_back(refs.Text(0));
   }
 }
 

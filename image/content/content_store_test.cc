@@ -61,11 +61,11 @@ TEST_F(ContentStoreTest, KeepsBytesByDigestAcrossOpens) {
   ASSERT_TRUE(store_->Put(digest, text).ok());
   store_ = *ContentStore::Open(root_);
   EXPECT_EQ(*store_->Get(digest), text);
-  EXPECT_THAT(*store_->List(), ElementsAre(digest));
+  EXPECT_THAT(store_->List(), ElementsAre(digest));
   EXPECT_TRUE(store_->Remove(digest).ok());
   EXPECT_TRUE(store_->Remove(digest).ok());
   EXPECT_EQ(store_->Get(digest).status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(*store_->List(), IsEmpty());
+  EXPECT_THAT(store_->List(), IsEmpty());
 }
 
 TEST_F(ContentStoreTest, RefusesWhatIsNotWhatItSays) {
@@ -75,7 +75,7 @@ TEST_F(ContentStoreTest, RefusesWhatIsNotWhatItSays) {
   EXPECT_EQ(store_->Remove("sha256:..").code(), absl::StatusCode::kInvalidArgument);
   std::string big(ContentStore::kMaxDocument + 1, 'x');
   EXPECT_EQ(store_->Put(Sha256Digest(big), big).code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(*store_->List(), IsEmpty());
+  EXPECT_THAT(store_->List(), IsEmpty());
 }
 
 TEST_F(ContentStoreTest, RotIsNoticedAndRepairedByTheNextPut) {
@@ -93,7 +93,7 @@ TEST_F(ContentStoreTest, OpenRemovesHalfWrittenFilesAndListIgnoresStrangers) {
     ASSERT_TRUE(sys::Open(absl::StrCat(root_, "/content/", name), O_CREAT | O_WRONLY, 0600).ok());
   }
   store_ = *ContentStore::Open(root_);
-  EXPECT_THAT(*store_->List(), IsEmpty());
+  EXPECT_THAT(store_->List(), IsEmpty());
   EXPECT_FALSE(sys::Open(absl::StrCat(root_, "/content/tmp-abc"), O_RDONLY).ok());
   EXPECT_TRUE(sys::Open(absl::StrCat(root_, "/content/README"), O_RDONLY).ok());
 }

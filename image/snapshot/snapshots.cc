@@ -143,7 +143,7 @@ absl::Status Snapshots::Fill(int dir, const SnapshotRecord& record) const {
     RETURN_IF_ERROR(CopyAttributes(chain->root.get(), top.get()), "root directory");
   }
   RETURN_IF_ERROR(MakeDir(dir, kWork, 0700));
-  Json json{{"boot", boot_id_}, {"layers", record.layers}};
+  Json json{{"boot", boot_id_}, {"image", record.image.str()}, {"layers", record.layers}};
   if (!record.volumes.empty()) json["volumes"] = std::move(volumes);
   // Nobody sees half of it: the directory has no name yet that counts.
   ASSIGN_OR_RETURN(sys::UniqueFd file, sys::OpenAt(dir, kRecordName, O_WRONLY | O_CREAT | O_EXCL, 0600));
@@ -158,6 +158,8 @@ absl::StatusOr<Snapshots::Record> Snapshots::ReadRecord(const ContainerId& id) c
   Record record;
   record.id = id;
   ASSIGN_OR_RETURN(record.boot_id, StringField(json, "boot"), "snapshot ", id.str());
+  ASSIGN_OR_RETURN(std::string image, StringField(json, "image"), "snapshot ", id.str());
+  record.image = ImageId(image);
   ASSIGN_OR_RETURN(record.layers, StringListField(json, "layers"), "snapshot ", id.str());
   if (json.contains("volumes") && json["volumes"].is_object()) {
     const Json& volumes = json["volumes"];
@@ -270,6 +272,13 @@ absl::Status Snapshots::Remove(const ContainerId& id) {
   return absl::OkStatus();
 }
 
+std::vector<SnapshotRecord> Snapshots::Known() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<SnapshotRecord> records;
+  for (const auto& [id, record] : records_) records.push_back(record);
+  return records;
+}
+
 std::set<std::string> Snapshots::LayersInUse() const {
   std::set<std::string> layers;
   absl::MutexLock lock(&mutex_);
@@ -308,7 +317,7 @@ absl::StatusOr<std::vector<SnapshotRecord>> Snapshots::List() const {
     if (!IsSafeName(name)) continue;
     ContainerId id(name);
     auto record = ReadRecord(id);
-    records.push_back(record.ok() ? SnapshotRecord(*std::move(record)) : SnapshotRecord{id, {}, {}});
+    records.push_back(record.ok() ? SnapshotRecord(*std::move(record)) : SnapshotRecord{.id = id});
   }
   return records;
 }

@@ -34,6 +34,7 @@ struct SnapshotRecord {
   std::vector<std::string> layers;  // diffIDs, bottom first
   // Images that the container has as volumes, by id, with their layers.
   std::map<std::string, std::vector<std::string>> volumes;
+  ImageId image;  // that `layers` are of; empty in records that an older berth wrote
 
   // Every layer that has to stay as long as the snapshot does, with repeats.
   std::vector<std::string> AllLayers() const;
@@ -73,6 +74,8 @@ class Snapshots {
   // What is on disk. A snapshot whose record is damaged is listed without layers.
   absl::StatusOr<std::vector<SnapshotRecord>> List() const;
 
+  // The sound ones, from memory.
+  std::vector<SnapshotRecord> Known() const ABSL_LOCKS_EXCLUDED(mutex_);
   // DiffIDs of the layers that the snapshots stand on. A damaged record names none.
   std::set<std::string> LayersInUse() const ABSL_LOCKS_EXCLUDED(mutex_);
   // Those of one snapshot; none when it is not there or its record is damaged.

@@ -52,6 +52,7 @@ class DiskLayerStore : public LayerStore {
   absl::StatusOr<KeptBlob> OpenBlob(absl::string_view diff_id) const override;
   absl::Status Remove(absl::string_view diff_id) override;
   std::vector<std::string> List() const override;
+  Usage Total() const override;
   std::vector<std::string> Problems() const override;
   LayerFormat Format() const override { return receive_.format; }
   std::string FormatReason() const override { return format_reason_; }
@@ -64,6 +65,8 @@ class DiskLayerStore : public LayerStore {
 
   absl::Status ChooseFormat(LayerStoreOptions::Format format);
   absl::Status Load(const std::string& hex) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Enter(LayerInfo info) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(std::map<std::string, Layer>::iterator layer) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Publish(LayerReceiver& sink) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<sys::UniqueFd> Open(absl::string_view diff_id, absl::string_view name, int flags) const;
   absl::StatusOr<sys::UniqueFd> Mount(const LayerInfo& info) const;
@@ -74,6 +77,7 @@ class DiskLayerStore : public LayerStore {
   std::string format_reason_;              // likewise
   mutable absl::Mutex mutex_;              // also makes renames in layers_ and changes of the map one step
   mutable std::map<std::string, Layer> layers_by_id_ ABSL_GUARDED_BY(mutex_);
+  mutable Usage total_ ABSL_GUARDED_BY(mutex_);  // of these
   mutable std::vector<std::string> problems_ ABSL_GUARDED_BY(mutex_);
 };
 
@@ -128,8 +132,21 @@ absl::Status DiskLayerStore::Load(const std::string& hex) {
     RETURN_IF_ERROR(Open(diff_id, kLayerRoot, O_PATH | O_DIRECTORY));
   }
   absl::MutexLock lock(&mutex_);
-  layers_by_id_[diff_id] = {std::move(info), {}};
+  Enter(std::move(info));
   return absl::OkStatus();
+}
+
+void DiskLayerStore::Enter(LayerInfo info) {
+  total_.bytes += info.bytes;
+  total_.inodes += info.inodes;
+  std::string diff_id = info.diff_id;
+  layers_by_id_.emplace(std::move(diff_id), Layer{std::move(info), {}});
+}
+
+void DiskLayerStore::Forget(std::map<std::string, Layer>::iterator layer) const {
+  total_.bytes -= layer->second.info.bytes;
+  total_.inodes -= layer->second.info.inodes;
+  layers_by_id_.erase(layer);
 }
 
 absl::StatusOr<sys::UniqueFd> DiskLayerStore::Open(absl::string_view diff_id, absl::string_view name, int flags) const {
@@ -165,7 +182,7 @@ absl::Status DiskLayerStore::Publish(LayerReceiver& sink) {
     return ErrnoError(errno, "rename");
   }
   sink.Release();
-  layers_by_id_[info.diff_id] = {info, {}};
+  Enter(info);
   return absl::OkStatus();
 }
 
@@ -195,7 +212,7 @@ absl::StatusOr<sys::UniqueFd> DiskLayerStore::OpenLayer(absl::string_view diff_i
   if (it == layers_by_id_.end()) return NoLayer(diff_id);
   if (absl::IsDataLoss(mount.status())) {
     problems_.push_back(absl::StrCat("layer ", diff_id, " is damaged: ", mount.status().message()));
-    layers_by_id_.erase(it);
+    Forget(it);
   }
   RETURN_IF_ERROR(mount, "layer ", diff_id);
   // All who use the layer share one mount, and with it one copy of its files in memory.
@@ -251,8 +268,13 @@ absl::Status DiskLayerStore::Remove(absl::string_view diff_id) {
   auto it = layers_by_id_.find(std::string(diff_id));
   if (it == layers_by_id_.end()) return absl::OkStatus();
   RETURN_IF_ERROR(trash_->Take(layers_.get(), std::string(DigestHex(diff_id))));
-  layers_by_id_.erase(it);
+  Forget(it);
   return absl::OkStatus();
+}
+
+LayerStore::Usage DiskLayerStore::Total() const {
+  absl::MutexLock lock(&mutex_);
+  return total_;
 }
 
 std::vector<std::string> DiskLayerStore::List() const {

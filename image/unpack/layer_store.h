@@ -48,6 +48,11 @@ struct KeptBlob {
 
 class LayerStore {
  public:
+  struct Usage {
+    uint64_t bytes = 0;
+    uint64_t inodes = 0;
+  };
+
   // ROOT/layers/<hex of diffID>/{meta.json, layer.erofs or fs, blob}. Makes what is missing; removes what an
   // interrupted unpack or removal left. A damaged layer is as if absent (see Problems) and replaced by the next commit
   // of it. FailedPrecondition when EROFS is demanded and does not work here.
@@ -82,6 +87,8 @@ class LayerStore {
   virtual absl::Status Remove(absl::string_view diff_id) = 0;
   // DiffIDs, sorted.
   virtual std::vector<std::string> List() const = 0;
+  // What all layers take on disk: a sum that is kept.
+  virtual Usage Total() const = 0;
   // What was found damaged, for the log.
   virtual std::vector<std::string> Problems() const = 0;
   // Of new layers.

@@ -1,0 +1,109 @@
+#include "image/snapshot/snapshot_meter.h"
+
+#include <linux/ioprio.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+
+namespace berth::image {
+namespace {
+
+// Of this thread; a machine that refuses has it at normal priority.
+void RunWhenIdle() {
+  sched_param idle = {};
+  sched_setscheduler(0, SCHED_IDLE, &idle);
+  syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
+}
+
+}  // namespace
+
+SnapshotMeter::SnapshotMeter(Options options)
+    : options_(std::move(options)), asked_(absl::Now()), thread_(&SnapshotMeter::Run, this) {}
+
+SnapshotMeter::~SnapshotMeter() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stop_ = true;
+  }
+  thread_.join();
+}
+
+void SnapshotMeter::Asked() {
+  asked_ = absl::Now();
+  wanted_ = true;
+}
+
+std::map<ContainerId, SnapshotMeter::Figure> SnapshotMeter::All() {
+  absl::MutexLock lock(&mutex_);
+  Asked();
+  return figures_;
+}
+
+SnapshotMeter::Figure SnapshotMeter::Total() {
+  absl::MutexLock lock(&mutex_);
+  Asked();
+  Figure total{.at = figures_.empty() ? std::max(round_ended_, absl::UnixEpoch()) : absl::InfiniteFuture()};
+  for (const auto& [id, figure] : figures_) {
+    total.usage.bytes += figure.usage.bytes;
+    total.usage.inodes += figure.usage.inodes;
+    total.at = std::min(total.at, figure.at);
+  }
+  return total;
+}
+
+std::optional<SnapshotMeter::Figure> SnapshotMeter::Of(const ContainerId& id) {
+  absl::MutexLock lock(&mutex_);
+  Asked();
+  auto it = figures_.find(id);
+  return it == figures_.end() ? std::nullopt : std::optional(it->second);
+}
+
+void SnapshotMeter::Add(const ContainerId& id) { Measure(id); }
+
+void SnapshotMeter::Remove(const ContainerId& id) {
+  absl::MutexLock lock(&mutex_);
+  ++removals_;
+  figures_.erase(id);
+}
+
+void SnapshotMeter::Measure(const ContainerId& id) {
+  uint64_t removals;
+  {
+    absl::MutexLock lock(&mutex_);
+    removals = removals_;
+  }
+  const absl::Time at = absl::Now();
+  absl::StatusOr<TreeUsage> usage = options_.measure(id);
+  absl::MutexLock lock(&mutex_);
+  // One that went meanwhile must not come back; the next round finds those that are still there.
+  if (usage.ok() && removals == removals_) figures_[id] = {*usage, at};
+}
+
+void SnapshotMeter::Run() {
+  RunWhenIdle();
+  for (;;) {
+    for (const ContainerId& id : options_.list()) {
+      Measure(id);
+      absl::MutexLock lock(&mutex_);
+      if (stop_) return;
+    }
+    absl::MutexLock lock(&mutex_);
+    round_ended_ = absl::Now();
+    mutex_.AwaitWithTimeout(absl::Condition(&stop_), options_.interval);
+    if (!stop_ && absl::Now() - asked_ >= options_.linger) {
+      wanted_ = false;
+      mutex_.Await(absl::Condition(
+          +[](SnapshotMeter* meter)
+               ABSL_EXCLUSIVE_LOCKS_REQUIRED(meter->mutex_) { return meter->wanted_ || meter->stop_; },
+          this));
+    }
+    if (stop_) return;
+  }
+}
+
+}  // namespace berth::image
