@@ -65,10 +65,11 @@ class TransferTest : public testing_store::StoreFixture {
 
   absl::StatusOr<std::string> Save(std::vector<std::string> images, ArchiveFormat format = ArchiveFormat::kOci) {
     std::string out;
-    RETURN_IF_ERROR(store_->Save({.images = std::move(images), .format = format, .output = [&](absl::string_view bytes) {
-                                    out.append(bytes.data(), bytes.size());
-                                    return absl::OkStatus();
-                                  }}));
+    RETURN_IF_ERROR(
+        store_->Save({.images = std::move(images), .format = format, .output = [&](absl::string_view bytes) {
+                        out.append(bytes.data(), bytes.size());
+                        return absl::OkStatus();
+                      }}));
     return out;
   }
   static absl::StatusOr<std::vector<Image>> Load(Store& store, absl::string_view archive,
@@ -86,16 +87,15 @@ class TransferTest : public testing_store::StoreFixture {
   std::unique_ptr<Store> other_;
 };
 
-#define NEEDS_ARCHIVES() \
+#define NEEDS_ARCHIVES()                        \
   if (IsSkipped() || HasFatalFailure()) return; \
   if (!ArchivesAreKept()) GTEST_SKIP() << "layers are kept as directories here, without their archives"
 
 TEST_F(TransferTest, WithinARegistryNothingIsSentAndTheManifestStays) {
   for (const std::string& destination : {Name("app:v2"), Name("other/place:v1")}) {
     std::vector<BlobProgress> last;
-    auto pushed = store_->Push({.image = Name("app:v1"), .destination = destination, .progress = [&](const auto& blobs) {
-                                  last = blobs;
-                                }});
+    auto pushed = store_->Push(
+        {.image = Name("app:v1"), .destination = destination, .progress = [&](const auto& blobs) { last = blobs; }});
     ASSERT_TRUE(pushed.ok()) << pushed.status();
     EXPECT_EQ(pushed->digest, Two().manifest_digest);
     EXPECT_EQ(pushed->name, destination);
@@ -234,9 +234,8 @@ TEST_F(TransferTest, SaveSaysWhatIsMissingBeforeItWrites) {
 
 TEST_F(TransferTest, LayersWithoutTheirArchivesAreRefusedByName) {
   if (IsSkipped() || HasFatalFailure()) return;
-  auto store = Store::Open({.root = dir_ + "/dirs",
-                            .hosts_dirs = {},
-                            .layers = {.format = LayerStoreOptions::Format::kDirectory}});
+  auto store = Store::Open(
+      {.root = dir_ + "/dirs", .hosts_dirs = {}, .layers = {.format = LayerStoreOptions::Format::kDirectory}});
   ASSERT_TRUE(store.ok()) << store.status();
   ASSERT_TRUE((*store)->Pull({.reference = Name("app:v1")}).ok());
   UploadRegistry registry;
@@ -263,10 +262,12 @@ TEST_F(TransferTest, KeptBlobsKeepTheManifest) {
     for (const std::string& layer : Two().layers) EXPECT_EQ(registry.blobs().count(layer), 1u);
     std::string archive;
     ASSERT_TRUE((*store)
-                    ->Save({.images = {Name("app:v1")}, .output = [&](absl::string_view bytes) {
-                              archive.append(bytes.data(), bytes.size());
-                              return absl::OkStatus();
-                            }})
+                    ->Save({.images = {Name("app:v1")},
+                            .output =
+                                [&](absl::string_view bytes) {
+                                  archive.append(bytes.data(), bytes.size());
+                                  return absl::OkStatus();
+                                }})
                     .ok());
     EXPECT_THAT(archive, HasSubstr(Two().manifest));
   }

@@ -76,7 +76,7 @@ class ArchiveSpool : public TarVisitor {
     }
   }
 
-  absl::Status OnData(uint64_t offset, absl::string_view bytes) override {
+  absl::Status OnData(uint64_t offset, uint64_t, absl::string_view bytes) override {
     if (current_ == nullptr) return absl::OkStatus();
     RETURN_IF_ERROR(space_.Claim(bytes.size()));
     return WriteAt(archive_->file_.get(), current_->at + offset, bytes);

@@ -132,7 +132,7 @@ TEST(ImageReaderTest, OciLayoutIsReadWhole) {
   ASSERT_TRUE(images.ok()) << images.status();
   ASSERT_EQ(images->size(), 1u);
   const ArchivedImage& image = images->front();
-  EXPECT_EQ(image.record.config_digest, Small().config_digest);
+  EXPECT_EQ(image.record.id, Small().config_digest);
   EXPECT_EQ(image.record.manifest_digest, Small().manifest_digest);
   EXPECT_EQ(image.record.manifest_bytes, Small().manifest);
   EXPECT_THAT(image.record.tags, ElementsAre("reg.io/app:v1"));
@@ -202,7 +202,7 @@ TEST(ImageReaderTest, DockerArchiveGetsAManifest) {
   ASSERT_TRUE(images.ok()) << images.status();
   ASSERT_EQ(images->size(), 1u);
   const NewImage& record = images->front().record;
-  EXPECT_EQ(record.config_digest, image.config_digest);
+  EXPECT_EQ(record.id, image.config_digest);
   EXPECT_THAT(record.tags, ElementsAre("docker.io/library/app:v1"));
   EXPECT_TRUE(VerifyDigest(record.manifest_digest, record.manifest_bytes).ok());
   EXPECT_EQ(images->front().layers[1].blob.digest, image.diff_ids[1]);

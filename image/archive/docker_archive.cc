@@ -57,23 +57,24 @@ absl::StatusOr<ArchivedImage> ReadEntry(const Archive& archive, const Json& entr
   ArchivedImage image;
   NewImage& record = image.record;
   ASSIGN_OR_RETURN(ArchiveMember member, archive.Find(config_name));
-  ASSIGN_OR_RETURN(record.config_bytes, archive.Read(member, ContentStore::kMaxDocument));
-  record.config_digest = Sha256Digest(record.config_bytes);
-  RETURN_IF_ERROR(CheckConfigName(config_name, record.config_digest));
-  ASSIGN_OR_RETURN(record.config, ParseImageConfig(record.config_bytes), "config ", record.config_digest);
+  ASSIGN_OR_RETURN(record.config, archive.Read(member, ContentStore::kMaxDocument));
+  record.id = Sha256Digest(record.config);
+  RETURN_IF_ERROR(CheckConfigName(config_name, record.id));
+  ASSIGN_OR_RETURN(ConfigDocument config, ParseImageConfig(record.config), "config ", record.id);
   if (layers.empty()) return absl::InvalidArgumentError("the image has no layers");
-  if (layers.size() != record.config.diff_ids.size()) {
+  if (layers.size() != config.diff_ids.size()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("field 'Layers' has ", layers.size(), ", the config speaks of ", record.config.diff_ids.size()));
+        absl::StrCat("field 'Layers' has ", layers.size(), ", the config speaks of ", config.diff_ids.size()));
   }
   std::vector<LayerReplacement> described(layers.size());
   for (size_t i = 0; i < layers.size(); ++i) {
-    ASSIGN_OR_RETURN(ArchivedLayer layer, FindLayer(archive, layers[i], record.config.diff_ids[i], described[i]));
+    ASSIGN_OR_RETURN(ArchivedLayer layer, FindLayer(archive, layers[i], config.diff_ids[i], described[i]));
     image.layers.push_back(std::move(layer));
   }
-  ManifestBytes made = MakeManifest(record.config_digest, record.config_bytes.size(), described);
+  ManifestBytes made = MakeManifest(record.id, record.config.size(), described);
   ASSIGN_OR_RETURN(auto parsed, ParseManifest(made.bytes, made.media_type));
-  RETURN_IF_ERROR(CheckConfig(record.config, std::get<Manifest>(parsed), host));
+  RETURN_IF_ERROR(CheckConfig(config, std::get<Manifest>(parsed), host));
+  record.diff_ids = std::move(config.diff_ids);
   record.manifest_digest = std::move(made.digest);
   record.manifest_bytes = std::move(made.bytes);
   for (const std::string& tag : tags) {

@@ -29,12 +29,9 @@ struct Member {
 };
 
 absl::StatusOr<uint64_t> ArchiveSize(const LayerStore& layers, const std::string& diff_id) {
-  uint64_t size = 0;
-  RETURN_IF_ERROR(layers.ReadArchive(diff_id, [&](absl::string_view bytes) {
-    size += bytes.size();
-    return absl::OkStatus();
-  }));
-  return size;
+  ASSIGN_OR_RETURN(LayerInfo info, layers.Info(diff_id));
+  if (info.format == LayerFormat::kErofs) return info.archive_size;
+  return absl::FailedPreconditionError(absl::StrCat("layer ", diff_id, " is kept as a directory, without its archive"));
 }
 
 absl::Status CopyBlob(const Member& member, TarWriter& tar) {

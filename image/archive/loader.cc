@@ -19,7 +19,7 @@ std::vector<std::string> AllNames(const std::vector<ArchivedImage>& images) {
   std::vector<std::string> names;
   for (const ArchivedImage& image : images) {
     names.push_back(image.record.manifest_digest);
-    names.push_back(image.record.config_digest);
+    names.push_back(image.record.id);
     for (const ArchivedLayer& layer : image.layers) names.push_back(layer.blob.diff_id);
   }
   return names;

@@ -116,15 +116,15 @@ class Layout {
     ArchivedImage image;
     image.record.manifest_digest = descriptor.digest;
     image.record.manifest_bytes = std::move(bytes);
-    image.record.config_digest = manifest.config.digest;
-    ASSIGN_OR_RETURN(image.record.config_bytes, ReadDocument(archive_, manifest.config));
-    ASSIGN_OR_RETURN(image.record.config, ParseImageConfig(image.record.config_bytes), "config ",
-                     manifest.config.digest);
-    RETURN_IF_ERROR(CheckConfig(image.record.config, manifest, host_), "image ", manifest.config.digest);
+    image.record.id = manifest.config.digest;
+    ASSIGN_OR_RETURN(image.record.config, ReadDocument(archive_, manifest.config));
+    ASSIGN_OR_RETURN(ConfigDocument config, ParseImageConfig(image.record.config), "config ", manifest.config.digest);
+    RETURN_IF_ERROR(CheckConfig(config, manifest, host_), "image ", manifest.config.digest);
+    image.record.diff_ids = std::move(config.diff_ids);
     for (size_t i = 0; i < manifest.layers.size(); ++i) {
       const Descriptor& layer = manifest.layers[i];
       ASSIGN_OR_RETURN(ArchiveMember member, FindBlob(archive_, layer));
-      image.layers.push_back({std::move(member), {layer.digest, layer.size, image.record.config.diff_ids[i]}});
+      image.layers.push_back({std::move(member), {layer.digest, layer.size, image.record.diff_ids[i]}});
     }
     images_.push_back(std::move(image));
     return at_[descriptor.digest] = images_.size() - 1;

@@ -14,7 +14,7 @@ struct Reader : TarVisitor {
     entries.push_back(entry);
     return absl::OkStatus();
   }
-  absl::Status OnData(uint64_t, absl::string_view bytes) override {
+  absl::Status OnData(uint64_t, uint64_t, absl::string_view bytes) override {
     data.append(bytes.data(), bytes.size());
     return absl::OkStatus();
   }

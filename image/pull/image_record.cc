@@ -9,13 +9,14 @@ namespace berth::image {
 
 absl::StatusOr<ImageRow> RecordImage(const PullParts& parts, NewImage image, const std::function<bool()>& cancelled) {
   RETURN_IF_ERROR(parts.content->Put(image.manifest_digest, image.manifest_bytes));
-  RETURN_IF_ERROR(parts.content->Put(image.config_digest, image.config_bytes));
+  // An artifact's is not a document of the registry's.
+  if (image.id != image.manifest_digest) RETURN_IF_ERROR(parts.content->Put(image.id, image.config));
   ImageRow row;
-  row.id = ImageId(image.config_digest);
+  row.id = ImageId(image.id);
   row.manifest_digest = std::move(image.manifest_digest);
   row.pulled_at = absl::Now();
-  row.config = std::move(image.config_bytes);
-  row.layers = std::move(image.config.diff_ids);
+  row.config = std::move(image.config);
+  row.layers = std::move(image.diff_ids);
   row.tags = std::move(image.tags);
   row.digests = std::move(image.digests);
   for (const std::string& layer : row.layers) {

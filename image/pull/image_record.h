@@ -5,17 +5,16 @@
 #include <string>
 #include <vector>
 
-#include "image/pull/image_config.h"
 #include "image/pull/puller.h"
 
 namespace berth::image {
 
 struct NewImage {
+  std::string id;  // the digest of the config; of an artifact, that of the manifest
   std::string manifest_digest;
   std::string manifest_bytes;
-  std::string config_digest;  // the image's id
-  std::string config_bytes;
-  ConfigDocument config;             // what is in config_bytes
+  std::string config;  // the document
+  std::vector<std::string> diff_ids;
   std::vector<std::string> tags;     // normalised
   std::vector<std::string> digests;  // normalised
 };

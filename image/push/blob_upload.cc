@@ -83,8 +83,7 @@ absl::StatusOr<UploadedBlob> BlobUpload::Complete() {
 }
 
 absl::Status BlobUpload::Begin() {
-  ASSIGN_OR_RETURN(auto written,
-                   writer_->SendRetrying({.method = "POST", .path = "/blobs/uploads/", .body = ""}));
+  ASSIGN_OR_RETURN(auto written, writer_->SendRetrying({.method = "POST", .path = "/blobs/uploads/", .body = ""}));
   RETURN_IF_ERROR(StatusOfWrite(*session_, written.response, "a blob"));
   ASSIGN_OR_RETURN(location_, NextLocation(written));
   uint64_t least = 0;

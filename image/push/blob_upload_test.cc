@@ -33,8 +33,7 @@ class BlobUploadTest : public ::testing::Test {
     auto cancelled = [this] { return cancelled_.load(); };
     session_ = std::make_unique<RegistrySession>(
         endpoint, reference, std::move(credentials),
-        RegistrySession::Context{
-            .http = &http_, .tokens = &tokens_, .cancelled = cancelled});
+        RegistrySession::Context{.http = &http_, .tokens = &tokens_, .cancelled = cancelled});
     writer_ = std::make_unique<RepositoryWriter>(session_.get(), retry, cancelled);
   }
   absl::StatusOr<UploadedBlob> Upload(absl::string_view bytes) {

@@ -120,11 +120,9 @@ absl::StatusOr<PushResult> Push(const PushParts& parts, const ImageRow& row, con
   std::atomic<bool> stop{false};
   const std::vector<std::string> siblings = Siblings(row, destination);
   auto cancelled = [&] { return stop.load() || (request.cancelled && request.cancelled()); };
-  RegistrySession session(std::move(endpoint), destination, request.credentials,
-                          {.http = &http,
-                           .tokens = parts.store->tokens,
-                           .cancelled = cancelled,
-                           .scope = Scope(destination, siblings)});
+  RegistrySession session(
+      std::move(endpoint), destination, request.credentials,
+      {.http = &http, .tokens = parts.store->tokens, .cancelled = cancelled, .scope = Scope(destination, siblings)});
   RepositoryWriter writer(&session, parts.store->retry, cancelled);
   PushMonitor monitor;
   uint64_t reported = 0;

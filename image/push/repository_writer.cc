@@ -95,8 +95,7 @@ absl::StatusOr<Url> NextLocation(const RegistrySession::Written& written) {
 
 absl::StatusOr<uint64_t> RepositoryWriter::BlobSize(absl::string_view digest) {
   std::string what = absl::StrCat("blob ", digest);
-  ASSIGN_OR_RETURN(auto head,
-                   SendRetrying({.method = "HEAD", .path = absl::StrCat("/blobs/", digest)}));
+  ASSIGN_OR_RETURN(auto head, SendRetrying({.method = "HEAD", .path = absl::StrCat("/blobs/", digest)}));
   RETURN_IF_ERROR(StatusOfWrite(*session_, head.response, what));
   uint64_t size = 0;
   if (!absl::SimpleAtoi(head.response.Header("content-length"), &size)) {

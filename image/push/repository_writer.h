@@ -43,11 +43,11 @@ class RepositoryWriter {
   absl::Status PutManifest(absl::string_view tag, absl::string_view media_type, absl::string_view bytes,
                            absl::string_view digest);
 
-  // RegistrySession::Send, made again after a pause when there is no answer or a transient one: only for what is as good
-  // when it is done twice.
+  // RegistrySession::Send, made again after a pause when there is no answer or a transient one: only for what is as
+  // good when it is done twice.
   absl::StatusOr<RegistrySession::Written> SendRetrying(const RegistrySession::Write& write);
-  // After the failure number `failures`, counted from 1: waits before the next try, or gives `status` back when that was
-  // the last one or it is no Unavailable.
+  // After the failure number `failures`, counted from 1: waits before the next try, or gives `status` back when that
+  // was the last one or it is no Unavailable.
   absl::Status PauseAfter(const absl::Status& status, int failures) const;
 
   RegistrySession* session() const { return session_; }

@@ -19,8 +19,11 @@ namespace berth::image {
 namespace {
 
 namespace fs = std::filesystem;
+using testing_archive::Format;
+using testing_archive::FormatName;
 using testing_archive::Promise;
 using testing_archive::Receive;
+using testing_archive::WhyNot;
 
 std::string Xattrs(const std::string& path) {
   char names[4096], value[65536];
@@ -60,10 +63,10 @@ std::map<std::string, std::string> Describe(const std::string& root) {
   return lines;
 }
 
-class TreeCompareTest : public testing::TestWithParam<std::string> {
+class TreeCompareTest : public testing::TestWithParam<std::tuple<std::string, Format>> {
  protected:
   void SetUp() override {
-    if (geteuid() != 0) GTEST_SKIP() << "unpacking sets owners and makes devices, which needs root";
+    if (std::string why = WhyNot(std::get<1>(GetParam()), "/tmp"); !why.empty()) GTEST_SKIP() << why;
     char path[] = "/tmp/berth-compare-test-XXXXXX";
     ASSERT_NE(mkdtemp(path), nullptr);
     dir_ = path;
@@ -105,18 +108,19 @@ TEST_P(TreeCompareTest, LikeGnuTar) {
     std::string path = dir_ + "/src/" + file;
     ASSERT_EQ(setxattr(path.c_str(), name, value.data(), value.size(), 0), 0) << name << ": " << strerror(errno);
   }
-  Shell("tar -C src " + GetParam() +
+  Shell("tar -C src " + std::get<0>(GetParam()) +
         " -cf layer.tar . && mkdir gnu && tar -C gnu --numeric-owner --xattrs --xattrs-include='*' -xpf layer.tar");
   std::string tar = *sys::ReadFile(dir_ + "/layer.tar", 1 << 30);
   std::string blob = testing_archive::Gzip(tar);
-  auto store = *LayerStore::Open(dir_ + "/store");
+  auto store = *LayerStore::Open(dir_ + "/store", {.format = std::get<1>(GetParam())});
   std::vector<std::unique_ptr<LayerSink>> sinks(1);
   auto sink = Receive(*store, Promise(blob, tar), blob, 16384);
   ASSERT_TRUE(sink.ok()) << sink.status();
   sinks[0] = *std::move(sink);
   ASSERT_TRUE(store->Commit(std::move(sinks)).ok());
   std::string diff_id = store->List()[0];
-  auto ours = Describe(dir_ + "/store/layers/" + diff_id.substr(7) + "/fs");
+  sys::UniqueFd layer = *store->OpenLayer(diff_id);
+  auto ours = Describe(absl::StrCat("/proc/self/fd/", layer.get(), "/."));
   auto theirs = Describe(dir_ + "/gnu");
   EXPECT_GT(theirs.size(), 225u);
   for (const auto& [name, line] : theirs) EXPECT_EQ(ours[name], line) << name;
@@ -124,9 +128,11 @@ TEST_P(TreeCompareTest, LikeGnuTar) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, TreeCompareTest,
-                         testing::Values("--format=posix --xattrs --xattrs-include='*'", "--format=gnu",
-                                         "--format=posix --xattrs --xattrs-include='*' -S",
-                                         "--format=gnu -S --numeric-owner", "--format=oldgnu"));
+                         testing::Combine(testing::Values("--format=posix --xattrs --xattrs-include='*'",
+                                                          "--format=gnu",
+                                                          "--format=posix --xattrs --xattrs-include='*' -S",
+                                                          "--format=gnu -S --numeric-owner", "--format=oldgnu"),
+                                          testing::ValuesIn(testing_archive::kFormats)));
 
 }  // namespace
 }  // namespace berth::image

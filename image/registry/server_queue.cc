@@ -1,0 +1,67 @@
+#include "image/registry/server_queue.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/time/clock.h"
+
+namespace berth::image {
+
+ServerQueue::ServerQueue(const std::vector<RegistrySession*>& servers, const RetryPolicy& policy,
+                         const HostHealth& health, std::function<bool()> cancelled)
+    : policy_(policy), health_(health), cancelled_(std::move(cancelled)) {
+  for (RegistrySession* session : servers) servers_.push_back({.session = session});
+  current_ = servers_.end();
+}
+
+// The one that may be asked first.
+std::vector<ServerQueue::Server>::iterator ServerQueue::Choose() {
+  auto best = servers_.end();
+  std::tuple<absl::Duration, int, bool> best_rank;
+  const absl::Time now = absl::Now();
+  for (auto it = servers_.begin(); it != servers_.end(); ++it) {
+    if (it->given_up) continue;
+    const std::string host = it->session->endpoint().base.HostAndPort();
+    absl::Duration pause = std::max(it->not_before - now, absl::ZeroDuration());
+    std::tuple<absl::Duration, int, bool> rank(std::max(pause, health_.RestLeft(host)), it->failures,
+                                               health_.IsUnreachable(host));
+    if (best != servers_.end() && rank >= best_rank) continue;
+    best = it;
+    best_rank = rank;
+  }
+  return best;
+}
+
+absl::StatusOr<RegistrySession*> ServerQueue::Next() {
+  while (true) {
+    if (cancelled_ && cancelled_()) return absl::CancelledError("cancelled");
+    current_ = Choose();
+    if (current_ == servers_.end()) return Verdict();
+    RETURN_IF_ERROR(Wait(current_->not_before - absl::Now(), cancelled_));
+    absl::Status rest = health_.AwaitRest(current_->session->endpoint().base.HostAndPort(), cancelled_);
+    if (rest.ok()) return current_->session;
+    if (!absl::IsUnavailable(rest)) return rest;
+    Failed(rest);
+    current_->given_up = true;
+  }
+}
+
+absl::Status ServerQueue::Verdict() const {
+  for (auto it = servers_.rbegin(); it != servers_.rend(); ++it) {
+    if (!it->status.ok()) return it->status;
+  }
+  return absl::NotFoundError("no server is configured for it");
+}
+
+void ServerQueue::Failed(const absl::Status& status, bool progress) {
+  current_->status = status;
+  if (progress) current_->failures = 0;
+  ++current_->failures;
+  current_->given_up = !absl::IsUnavailable(status) || current_->failures >= policy_.attempts;
+  absl::BitGen random;
+  current_->not_before = absl::Now() + Backoff(policy_, current_->failures, absl::Uniform(random, 0.0, 1.0));
+}
+
+}  // namespace berth::image
