@@ -69,7 +69,10 @@ void AddAllCommands(CLI::App& app, Action& action) {
   AddSave(app, action);
   AddLoad(app, action);
   AddImages(app, action);
+  AddTag(app, action);
   AddRmi(app, action);
+  AddPrune(app, action);
+  AddDf(app, action);
   AddInfo(app, action);
   AddVersion(app, action);
   AddCompletion(app, action);

@@ -35,6 +35,10 @@ TEST_F(AppTest, UsageErrorsEndWithTwo) {
                                                        {"ps", "-o", "xml"},
                                                        {"pull"},
                                                        {"pull", "a", "b"},
+                                                       {"pull", "a", "--progress", "loud"},
+                                                       {"tag", "a"},
+                                                       {"prune", "x"},
+                                                       {"df", "x"},
                                                        {"rm"},
                                                        {"rm", "--all", "x"},
                                                        {"stop"},
@@ -72,13 +76,13 @@ TEST_F(AppTest, UnknownWordsAreNamed) {
 
 TEST_F(AppTest, EveryCommandHasHelpWithExamples) {
   EXPECT_EQ(Run({"--help"}), 0);
-  for (const char* command : {"version", "info", "pull", "images", "rmi", "run", "ps", "pods", "logs", "exec", "stop",
-                              "rm", "inspect", "stats", "completion"}) {
+  for (const char* command : {"version", "info", "pull", "images", "tag", "rmi", "prune", "df", "run", "ps", "pods",
+                              "logs", "exec", "stop", "rm", "inspect", "stats", "completion"}) {
     EXPECT_THAT(out_, HasSubstr(command));
   }
   EXPECT_THAT(out_, Not(HasSubstr("__complete")));
-  for (const char* command : {"version", "info", "pull", "images", "rmi", "run", "ps", "pods", "logs", "exec", "stop",
-                              "rm", "inspect", "stats", "completion"}) {
+  for (const char* command : {"version", "info", "pull", "images", "tag", "rmi", "prune", "df", "run", "ps", "pods",
+                              "logs", "exec", "stop", "rm", "inspect", "stats", "completion"}) {
     EXPECT_EQ(Run({command, "--help"}), 0);
     EXPECT_THAT(out_, HasSubstr("Examples:\n")) << command;
     EXPECT_THAT(err_, IsEmpty());
@@ -296,7 +300,7 @@ TEST_F(AppTest, CompletesCommandsOptionsAndNames) {
     EXPECT_EQ(Run(words), 0) << err_;
     return out_;
   };
-  EXPECT_EQ(complete({"p"}), "pods\nps\npull\n");
+  EXPECT_EQ(complete({"p"}), "pods\nprune\nps\npull\n");
   EXPECT_EQ(complete({"-o", "json", "ima"}), "images\n");
   EXPECT_EQ(complete({"-o", ""}), "json\ntable\nwide\n");
   EXPECT_EQ(complete({"ps", "--p"}), "--pod\n");
@@ -305,6 +309,8 @@ TEST_F(AppTest, CompletesCommandsOptionsAndNames) {
   EXPECT_EQ(complete({"logs", ""}), "shop/db\nweb\nweb/app\n");
   EXPECT_EQ(complete({"logs", "web", ""}), "");
   EXPECT_EQ(complete({"rmi", "127"}), "127.0.0.1:5000/x:1\n");
+  EXPECT_EQ(complete({"tag", "127"}), "127.0.0.1:5000/x:1\n");
+  EXPECT_EQ(complete({"pull", "--progress", "j"}), "json\n");
   EXPECT_EQ(complete({"ps", "-p", "s"}), "shop/db\n");
   EXPECT_EQ(complete({"run", ""}), "");
   EXPECT_EQ(complete({"--socket", "/nope", "rm", ""}), "");

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <iostream>
@@ -23,6 +24,12 @@ void WatchSignals(berth::cli::Session& session, const sigset_t& signals) {
   }
 }
 
+berth::cli::TerminalSize SizeOfStderr() {
+  struct winsize size = {};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0 || size.ws_row == 0) return {};
+  return {.columns = size.ws_col, .rows = size.ws_row};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -32,7 +39,8 @@ int main(int argc, char** argv) {
   // Before the first thread, so that all inherit it.
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::ios::sync_with_stdio(false);
-  berth::cli::Streams streams{std::cin, std::cout, std::cerr, isatty(STDERR_FILENO) == 1};
+  berth::cli::Streams streams{std::cin,    std::cout, std::cerr, isatty(STDERR_FILENO) == 1, isatty(STDIN_FILENO) == 1,
+                              SizeOfStderr};
   berth::cli::Session session(streams, [](const char* name) -> const char* { return getenv(name); });
   std::thread([&] { WatchSignals(session, signals); }).detach();
   int code = berth::cli::RunBerth({argv + 1, argv + argc}, session);

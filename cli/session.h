@@ -23,11 +23,17 @@ struct GlobalOptions {
   std::string output = "table";  // table, wide, json
 };
 
+struct TerminalSize {
+  size_t columns = 80, rows = 24;
+};
+
 struct Streams {
   std::istream& in;
   std::ostream& out;
   std::ostream& err;
   bool err_is_terminal = false;
+  bool in_is_terminal = false;
+  std::function<TerminalSize()> err_size = [] { return TerminalSize(); };  // when err is a terminal; now
 };
 
 class Session {

@@ -67,6 +67,7 @@ class DiskStore final : public Store {
   absl::Status OpenParts();
   // Drops what is damaged, and says so.
   absl::Status Recover();
+  absl::Status DropBrokenImages();
   absl::Status RecoverImage(const ImageRow& row);
   absl::Status RecoverDocuments();
   void Healed(absl::string_view what) const;

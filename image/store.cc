@@ -109,7 +109,7 @@ absl::StatusOr<Image> DiskStore::Pull(const PullRequest& request) {
   auto job = [this, reference, credentials = request.credentials](PullMonitor& monitor) -> absl::StatusOr<ImageRow> {
     const absl::Time begin = absl::Now();
     ASSIGN_OR_RETURN(ImageRow row, PullImage(parts_, reference, credentials, monitor));
-    RETURN_IF_ERROR(RefreshPins());
+    if (!parts_.pinned.empty()) RETURN_IF_ERROR(RefreshPins());
     if (options_.pulled) options_.pulled(Summarize(reference, row, monitor, absl::Now() - begin));
     return row;
   };
@@ -174,7 +174,10 @@ absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& ima
   // Removed between the look-up and the hold, their layers may be gone.
   RETURN_IF_ERROR(catalog_->LayersOf(image));
   for (const ImageId& volume : volumes) RETURN_IF_ERROR(catalog_->LayersOf(volume));
-  RETURN_IF_ERROR(snapshots_->Create(record));
+  absl::Status created = snapshots_->Create(record);
+  // The layer is gone, so the image is: it is pulled again, and the next attempt finds it whole.
+  if (absl::IsDataLoss(created)) RETURN_IF_ERROR(DropBrokenImages());
+  RETURN_IF_ERROR(created);
   meter_->Add(id);
   return absl::OkStatus();
 }

@@ -199,7 +199,7 @@ class Store {
     absl::Duration usage_interval = absl::Seconds(10);  // how often writable layers are measured
     // Called once for each pull that ends well, from its thread; may be empty.
     std::function<void(const PullSummary&)> pulled;
-    // Told in words what was found damaged and what became of it, while Open runs; may be empty.
+    // Told in words what was found damaged and what became of it, by Open and later; may be empty.
     std::function<void(absl::string_view)> healed;
   };
   // Opens or makes the store; removes what an interrupted pull left, and images that are not whole any more, so that
@@ -248,7 +248,7 @@ class Store {
 
   // The writable layer of a container over the layers of `image`. The layers of the images in `volumes` (which may
   // repeat) are kept as long as it is, also when an image is removed, for MountImage. AlreadyExists / NotFound as one
-  // expects.
+  // expects. DataLoss: a layer is damaged; the images that need it are dropped, to be pulled again.
   virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image,
                                       absl::Span<const ImageId> volumes) = 0;
   // A detached overlay mount of it, its files labelled for SELinux unless `label` is empty. The mount lives as long as

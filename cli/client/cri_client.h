@@ -96,12 +96,57 @@ struct Credentials {
   std::string username, password;
 };
 
-// How far a pull is: bytes of all layers together. `total` is 0 while it is not known.
+enum class PullPhase { kUnknown, kResolving, kWaiting, kDownloading, kUnpacking, kDone };
+absl::string_view PhaseName(PullPhase phase);  // "resolving", …; "working" for one that is not known
+
+struct LayerState {
+  std::string digest;
+  PullPhase phase = PullPhase::kUnknown;
+  uint64_t done = 0, total = 0;  // compressed bytes, of the current phase
+};
+
+// How far a pull is, as berth.v1's PullProgress has it.
 struct PullState {
-  std::string phase;
-  uint64_t done = 0, total = 0;
+  PullPhase phase = PullPhase::kUnknown;
+  std::vector<LayerState> layers;
 };
 using PullWatcher = std::function<void(const PullState&)>;
+
+struct PrunedImage {
+  std::string id;
+  std::vector<std::string> names;
+};
+
+struct PruneReport {
+  std::vector<PrunedImage> images;
+  uint64_t bytes = 0;
+};
+
+// As berth.v1's DiskUsageResponse.
+struct DiskReport {
+  struct Layer {
+    std::string diff_id;
+    uint64_t bytes = 0, inodes = 0;
+    std::string format;
+    uint32_t images = 0;
+  };
+  struct Image {
+    std::string id;
+    std::vector<std::string> names;
+    uint64_t bytes = 0, own_bytes = 0;
+    uint32_t containers = 0;
+    bool pinned = false;
+  };
+  struct Snapshot {
+    std::string container_id;
+    uint64_t bytes = 0, inodes = 0;
+  };
+  std::vector<Layer> layers;
+  std::vector<Image> images;
+  std::vector<Snapshot> snapshots;
+  uint64_t content_bytes = 0, reclaimable_bytes = 0, free_bytes = 0;
+  int64_t snapshots_measured_at = 0;
+};
 
 class CriClient {
  public:
@@ -156,6 +201,12 @@ class CriClient {
   absl::StatusOr<std::string> PullImage(const std::string& reference, const std::optional<Credentials>& credentials,
                                         const PullWatcher& watch);
   absl::Status RemoveImage(const std::string& reference);
+
+  // Of berth.v1 alone: Unimplemented with another runtime.
+  // The new name in full.
+  absl::StatusOr<std::string> TagImage(const std::string& image, const std::string& name);
+  absl::StatusOr<PruneReport> PruneImages(bool untagged_only, bool dry_run);
+  absl::StatusOr<DiskReport> DiskUsage();
 
  private:
   struct Impl;

@@ -22,38 +22,50 @@ ImageInfo FromWire(const cri::Image& image) {
   return info;
 }
 
-PullState FromWire(const berth::v1::PullProgress& progress) {
-  PullState state;
-  switch (progress.phase()) {
+PullPhase FromWire(berth::v1::PullPhase phase) {
+  switch (phase) {
     case berth::v1::PULL_PHASE_RESOLVING:
-      state.phase = "resolving";
-      break;
+      return PullPhase::kResolving;
     case berth::v1::PULL_PHASE_WAITING:
-      state.phase = "waiting";
-      break;
+      return PullPhase::kWaiting;
     case berth::v1::PULL_PHASE_DOWNLOADING:
-      state.phase = "downloading";
-      break;
+      return PullPhase::kDownloading;
     case berth::v1::PULL_PHASE_UNPACKING:
-      state.phase = "unpacking";
-      break;
+      return PullPhase::kUnpacking;
     case berth::v1::PULL_PHASE_DONE:
-      state.phase = "done";
-      break;
+      return PullPhase::kDone;
     default:
-      state.phase = "working";
-      break;
+      return PullPhase::kUnknown;
   }
+}
+
+PullState FromWire(const berth::v1::PullProgress& progress) {
+  PullState state{.phase = FromWire(progress.phase())};
   for (const auto& layer : progress.layers()) {
-    state.total += layer.bytes_total();
-    // A layer that is being unpacked has been received: its counter starts anew, the pull does not.
-    bool received = layer.phase() >= berth::v1::PULL_PHASE_UNPACKING;
-    state.done += received ? layer.bytes_total() : layer.bytes_done();
+    state.layers.push_back({layer.digest(), FromWire(layer.phase()), layer.bytes_done(), layer.bytes_total()});
   }
   return state;
 }
 
 }  // namespace
+
+absl::string_view PhaseName(PullPhase phase) {
+  switch (phase) {
+    case PullPhase::kResolving:
+      return "resolving";
+    case PullPhase::kWaiting:
+      return "waiting";
+    case PullPhase::kDownloading:
+      return "downloading";
+    case PullPhase::kUnpacking:
+      return "unpacking";
+    case PullPhase::kDone:
+      return "done";
+    case PullPhase::kUnknown:
+      break;
+  }
+  return "working";
+}
 
 absl::StatusOr<std::vector<ImageInfo>> CriClient::ListImages() {
   cri::ListImagesRequest request;

@@ -39,6 +39,7 @@ std::vector<std::string> ValuesOf(const std::string& command, const std::string&
   if (command == "push" && option == "--compression") return {"gzip", "zstd"};
   if (option == "-o" || option == "--output") return {"table", "wide", "json"};
   if (command == "ps" && (option == "-p" || option == "--pod")) return names("pod");
+  if (command == "pull" && option == "--progress") return {"auto", "plain", "json", "none"};
   if (command == "inspect" && option == "--type") return {"pod", "container", "image"};
   return {};
 }
@@ -49,11 +50,12 @@ std::vector<std::string> PositionalsOf(const std::string& command, size_t positi
                                                                          {"stop", {"pod", "container"}},
                                                                          {"rm", {"pod", "container"}},
                                                                          {"pull", {"image"}},
+                                                                         {"tag", {"image"}},
                                                                          {"push", {"image"}},
                                                                          {"save", {"image"}},
                                                                          {"rmi", {"image"}},
                                                                          {"inspect", {"pod", "container", "image"}}};
-  static const std::set<std::string> kSeveral = {"stop", "rm", "rmi", "push", "save"};
+  static const std::set<std::string> kSeveral = {"stop", "rm", "rmi", "tag", "push", "save"};
   if (command == "completion") return {"bash", "zsh", "fish"};
   auto kinds = kKinds.find(command);
   if (kinds == kKinds.end() || (position > 0 && kSeveral.count(command) == 0)) return {};

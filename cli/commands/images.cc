@@ -43,6 +43,7 @@ void PrintTable(const std::vector<ImageInfo>& images, const Options& options, bo
   bool digests = options.digests || wide;
   std::vector<std::string> header = {"IMAGE", "TAG", "ID", "SIZE"};
   if (digests) header.insert(header.begin() + 2, "DIGEST");
+  if (wide) header.push_back("PINNED");
   Table table(header);
   for (const ImageInfo& image : images) {
     std::vector<std::pair<std::string, std::string>> names;
@@ -54,6 +55,7 @@ void PrintTable(const std::vector<ImageInfo>& images, const Options& options, bo
     for (const auto& [name, tag] : names) {
       std::vector<std::string> row = {name, tag, ShortId(image.id, wide), HumanBytes(image.size)};
       if (digests) row.insert(row.begin() + 2, DigestOf(image));
+      if (wide) row.push_back(image.pinned ? "yes" : "");
       table.Add(row);
     }
   }
@@ -85,7 +87,9 @@ void AddImages(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   command->add_flag("-q,--quiet", options->quiet, "Print ids only");
   command->add_flag("--digests", options->digests, "Show digests");
-  command->footer("Examples:\n  berth images\n  berth images -o json\n  berth rmi $(berth images -q)");
+  command->footer(
+      "SIZE is on disk, with what images share counted for each; `berth df` tells them apart.\n\n"
+      "Examples:\n  berth images\n  berth images -o wide\n  berth images -o json\n  berth rmi $(berth images -q)");
   command->callback([options, &action] { action = [options](Session& session) { return Images(*options, session); }; });
 }
 

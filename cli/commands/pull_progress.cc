@@ -3,59 +3,85 @@
 #include <ostream>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
-#include "cli/text/human.h"
+#include "cli/text/table.h"
 
 namespace berth::cli {
+namespace {
 
-std::string DescribePull(const PullState& state) {
-  std::string phase = state.phase.empty() ? "pulling" : state.phase;
-  if (state.total == 0) return phase;
-  uint64_t percent = static_cast<uint64_t>(static_cast<double>(state.done) * 100 / static_cast<double>(state.total));
-  return absl::StrCat(phase, " ", HumanBytes(state.done), " of ", HumanBytes(state.total), " (", percent, "%)");
+constexpr absl::Duration kFrame = absl::Milliseconds(120);
+
+}  // namespace
+
+ProgressMode ModeFor(const Session& session) {
+  return session.io.err_is_terminal && session.Env("TERM") != "dumb" ? ProgressMode::kBars : ProgressMode::kPlain;
 }
 
-PullProgress::PullProgress(std::ostream& err, bool terminal, std::string image)
-    : err_(err), terminal_(terminal), image_(std::move(image)), start_(absl::Now()) {
-  if (!terminal_) {
-    err_ << "pulling " << image_ << std::endl;
-    return;
-  }
-  drawer_ = std::thread([this] { Draw(); });
-}
-
-void PullProgress::Draw() {
-  static constexpr const char kSpinner[] = "|/-\\";
-  absl::MutexLock lock(&mu_);
-  for (size_t i = 0; !done_; ++i) {
-    err_ << absl::StrFormat("\r\x1b[K%c %s: %s, %.1fs", kSpinner[i % 4], image_, DescribePull(state_),
-                            absl::ToDoubleSeconds(absl::Now() - start_))
-         << std::flush;
-    mu_.AwaitWithTimeout(absl::Condition(&done_), absl::Milliseconds(120));
-  }
-  err_ << "\r\x1b[K" << std::flush;
+PullProgress::PullProgress(Streams& streams, ProgressMode mode, std::string image)
+    : streams_(streams), mode_(mode), image_(std::move(image)), view_(image_, absl::Now()), plain_(absl::Now()) {
+  if (mode_ == ProgressMode::kPlain) streams_.err << "pulling " << Printable(image_) << std::endl;
+  if (mode_ == ProgressMode::kBars) drawer_ = std::thread([this] { Draw(); });
 }
 
 PullProgress::~PullProgress() {
   {
     absl::MutexLock lock(&mu_);
-    done_ = true;
+    ended_ = true;
   }
   if (drawer_.joinable()) drawer_.join();
 }
 
-PullWatcher PullProgress::Watcher() {
-  return [this](const PullState& state) {
-    absl::MutexLock lock(&mu_);
-    state_ = state;
-  };
+void PullProgress::Succeeded() {
+  absl::MutexLock lock(&mu_);
+  view_.Done();
 }
 
-absl::StatusOr<std::string> PullShown(CriClient& client, std::ostream& err, bool terminal, const std::string& image,
+void PullProgress::Draw() {
+  absl::MutexLock lock(&mu_);
+  for (;;) {
+    DrawFrame();
+    if (ended_) return;
+    mu_.AwaitWithTimeout(absl::Condition(&ended_), kFrame);
+  }
+}
+
+void PullProgress::DrawFrame() {
+  // One write for a frame, over the one before, so that nothing flickers.
+  std::string frame = drawn_ == 0 ? "" : absl::StrCat("\x1b[", drawn_, "A");
+  const std::vector<std::string> lines = view_.Lines(streams_.err_size(), absl::Now());
+  for (const std::string& line : lines) absl::StrAppend(&frame, "\r", line, "\x1b[K\n");
+  absl::StrAppend(&frame, "\x1b[J");
+  drawn_ = lines.size();
+  streams_.err << frame << std::flush;
+}
+
+void PullProgress::Watch(const PullState& state) {
+  absl::MutexLock lock(&mu_);
+  switch (mode_) {
+    case ProgressMode::kBars:
+      view_.Update(state, absl::Now());
+      break;
+    case ProgressMode::kPlain:
+      for (const std::string& line : plain_.Update(state, absl::Now())) streams_.err << line << std::endl;
+      break;
+    case ProgressMode::kJson:
+      streams_.err << PullJson(image_, state) << std::endl;
+      break;
+    case ProgressMode::kNone:
+      break;
+  }
+}
+
+PullWatcher PullProgress::Watcher() {
+  return [this](const PullState& state) { Watch(state); };
+}
+
+absl::StatusOr<std::string> PullShown(CriClient& client, Session& session, ProgressMode mode, const std::string& image,
                                       const std::optional<Credentials>& credentials) {
-  PullProgress progress(err, terminal, image);
-  return client.PullImage(image, credentials, progress.Watcher());
+  PullProgress progress(session.io, mode, image);
+  absl::StatusOr<std::string> id = client.PullImage(image, credentials, progress.Watcher());
+  if (id.ok()) progress.Succeeded();
+  return id;
 }
 
 }  // namespace berth::cli

@@ -1,41 +1,53 @@
-// Shows on a terminal how far a pull is, on one line that is rewritten; elsewhere it says that the
-// pull began.
+// Shows how far a pull is while it runs: bars that are redrawn in place, lines for a log, or JSON for a program. All of
+// it goes to stderr: stdout is for the result.
 #pragma once
 
-#include <iosfwd>
 #include <string>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "cli/client/cri_client.h"
+#include "cli/commands/pull_layout.h"
+#include "cli/session.h"
 
 namespace berth::cli {
 
+enum class ProgressMode { kNone, kBars, kPlain, kJson };
+
+// Bars on a terminal that can redraw, else plain lines.
+ProgressMode ModeFor(const Session& session);
+
 class PullProgress {
  public:
-  PullProgress(std::ostream& err, bool terminal, std::string image);
-  ~PullProgress();  // clears the line
+  // `streams` outlives the object.
+  PullProgress(Streams& streams, ProgressMode mode, std::string image);
+  // Leaves what was shown last.
+  ~PullProgress();
+  // From another thread than the drawing one, while the object lives.
   PullWatcher Watcher();
+  // The pull ended well.
+  void Succeeded() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  void Draw();
+  void Draw() ABSL_LOCKS_EXCLUDED(mu_);
+  void DrawFrame() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Watch(const PullState& state) ABSL_LOCKS_EXCLUDED(mu_);
 
-  std::ostream& err_;
-  const bool terminal_;
+  Streams& streams_;
+  const ProgressMode mode_;
   const std::string image_;
-  const absl::Time start_;
   absl::Mutex mu_;
-  PullState state_ ABSL_GUARDED_BY(mu_);
-  bool done_ ABSL_GUARDED_BY(mu_) = false;
+  PullView view_ ABSL_GUARDED_BY(mu_);
+  PlainPull plain_ ABSL_GUARDED_BY(mu_);
+  size_t drawn_ ABSL_GUARDED_BY(mu_) = 0;  // lines of the last frame, which the cursor is below
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
   std::thread drawer_;  // redraws when nothing is reported, so that the time goes on
 };
 
-// "downloading 12.5MB of 187MB (6%)"; without the bytes while they are not known.
-std::string DescribePull(const PullState& state);
-
-// Fetches the image with its progress shown.
-absl::StatusOr<std::string> PullShown(CriClient& client, std::ostream& err, bool terminal, const std::string& image,
+// Fetches the image with its progress shown; its id. Errors as CriClient::PullImage.
+absl::StatusOr<std::string> PullShown(CriClient& client, Session& session, ProgressMode mode, const std::string& image,
                                       const std::optional<Credentials>& credentials);
 
 }  // namespace berth::cli

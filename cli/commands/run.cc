@@ -76,7 +76,7 @@ absl::StatusOr<int> Run(const Options& options, Session& session) {
   hooks.log_root = session.Env("BERTH_POD_LOGS", "/var/log/pods");
   hooks.volume_root = absl::StrCat(session.Env("BERTH_CLI_STATE", "/var/lib/berth/cli"), "/volumes");
   hooks.pull = [&](const std::string& image) {
-    return PullShown(*client, session.io.err, session.io.err_is_terminal, image, std::nullopt);
+    return PullShown(*client, session, ModeFor(session), image, std::nullopt);
   };
   PodRunner runner(client, hooks);
   session.UndoOnSignal();

@@ -33,10 +33,11 @@ class AppTest : public ::testing::Test {
   int Run(const std::vector<std::string>& arguments, const std::string& input = "") {
     std::istringstream in(input);
     std::ostringstream out, err;
-    Session session(Streams{in, out, err, false}, [this](const char* variable) -> const char* {
-      auto found = env_.find(variable);
-      return found == env_.end() ? nullptr : found->second.c_str();
-    });
+    Session session(Streams{in, out, err, err_is_terminal_, in_is_terminal_},
+                    [this](const char* variable) -> const char* {
+                      auto found = env_.find(variable);
+                      return found == env_.end() ? nullptr : found->second.c_str();
+                    });
     session_ = &session;
     int code = RunBerth(arguments, session);
     session_ = nullptr;
@@ -64,6 +65,7 @@ class AppTest : public ::testing::Test {
   FakeCri fake_;
   std::string directory_, out_, err_;
   std::map<std::string, std::string> env_;
+  bool err_is_terminal_ = false, in_is_terminal_ = false;
   Session* session_ = nullptr;
 };
 

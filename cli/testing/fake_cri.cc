@@ -138,6 +138,7 @@ class Runtime final : public cri::RuntimeService::Service, Base {
       item->set_pod_sandbox_id(c.pod_id);
       *item->mutable_metadata() = c.config.metadata();
       *item->mutable_image() = c.config.image();
+      item->set_image_id(c.image_id);
       *item->mutable_labels() = c.config.labels();
       *item->mutable_annotations() = c.config.annotations();
       item->set_state(c.state);
@@ -150,7 +151,7 @@ class Runtime final : public cri::RuntimeService::Service, Base {
                                cri::CreateContainerResponse* out) override {
     LOCK_AND_CHECK("CreateContainer");
     std::string id = NewId('c', fake_->calls.size());
-    fake_->containers[id] = {in->pod_sandbox_id(), in->config(), cri::CONTAINER_CREATED, 0};
+    fake_->containers[id] = {in->pod_sandbox_id(), in->config(), cri::CONTAINER_CREATED, 0, ""};
     out->set_container_id(id);
     return grpc::Status::OK;
   }
@@ -278,6 +279,7 @@ class Admin final : public berth::v1::Admin::Service, Base {
     berth::v1::PullProgress progress;
     progress.set_phase(berth::v1::PULL_PHASE_DOWNLOADING);
     auto* layer = progress.add_layers();
+    layer->set_digest("sha256:a1b2c3d4e5f60718");
     layer->set_phase(berth::v1::PULL_PHASE_DOWNLOADING);
     layer->set_bytes_done(10);
     layer->set_bytes_total(100);
@@ -286,8 +288,33 @@ class Admin final : public berth::v1::Admin::Service, Base {
     if (found == fake_->registry.end()) return grpc::Status(grpc::StatusCode::NOT_FOUND, "no such manifest");
     fake_->images.insert(*found);
     progress.set_phase(berth::v1::PULL_PHASE_DONE);
+    progress.mutable_layers(0)->set_phase(berth::v1::PULL_PHASE_DONE);
+    progress.mutable_layers(0)->set_bytes_done(100);
     progress.set_image_id(found->second.id());
     out->Write(progress);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status TagImage(ServerContext*, const berth::v1::TagImageRequest* in,
+                        berth::v1::TagImageResponse* out) override {
+    LOCK_AND_CHECK("TagImage");
+    fake_->tag_request = *in;
+    out->set_name("docker.io/library/" + in->name());
+    return grpc::Status::OK;
+  }
+
+  grpc::Status PruneImages(ServerContext*, const berth::v1::PruneImagesRequest* in,
+                           berth::v1::PruneImagesResponse* out) override {
+    LOCK_AND_CHECK(in->dry_run() ? "PruneImages (dry)" : "PruneImages");
+    fake_->prune_request = *in;
+    *out = fake_->prune;
+    return grpc::Status::OK;
+  }
+
+  grpc::Status DiskUsage(ServerContext*, const berth::v1::DiskUsageRequest*,
+                         berth::v1::DiskUsageResponse* out) override {
+    LOCK_AND_CHECK("DiskUsage", false);
+    *out = fake_->disk;
     return grpc::Status::OK;
   }
 };

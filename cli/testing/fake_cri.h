@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "berth/v1/berth.pb.h"
 #include "cri/v1/api.pb.h"
 
 namespace berth::cli {
@@ -25,6 +26,7 @@ class FakeCri {
     ::runtime::v1::ContainerConfig config;
     ::runtime::v1::ContainerState state = ::runtime::v1::CONTAINER_CREATED;
     int exit_code = 0;
+    std::string image_id;
   };
   struct Failure {
     int code = 0;  // a gRPC code
@@ -39,8 +41,12 @@ class FakeCri {
   std::map<std::string, ::runtime::v1::Image> registry;   // can be pulled, by reference
   std::map<std::string, Failure> failures;                // by the name of the call
   std::map<std::string, int> exits;                       // containers so named end at once, with this code
-  int hang_milliseconds = 0;                              // how long StartContainer takes
-  std::vector<std::string> calls;                         // in order, but for lists and status
+  ::berth::v1::DiskUsageResponse disk;                    // what DiskUsage answers
+  ::berth::v1::PruneImagesResponse prune;                 // likewise
+  ::berth::v1::PruneImagesRequest prune_request;
+  ::berth::v1::TagImageRequest tag_request;
+  int hang_milliseconds = 0;       // how long StartContainer takes
+  std::vector<std::string> calls;  // in order, but for lists and status
 
   ::runtime::v1::PodSandboxConfig last_pod;
   ::runtime::v1::ExecSyncRequest exec_request;

@@ -187,21 +187,6 @@ Key Layers() {
       }};
 }
 
-Key UsageInterval() {
-  return {
-      "image.usage_interval",
-      "seconds from one measurement of all writable layers to the next, 1 to 3600; they are measured while somebody "
-      "asks, the kubelet for one",
-      [](const toml::node& n, Config& c) {
-        auto v = n.value<int64_t>();
-        if (!n.is_integer() || *v < 1 || *v > 3600)
-          return absl::InvalidArgumentError("expected an integer from 1 to 3600");
-        c.image.usage_interval = static_cast<int>(*v);
-        return absl::OkStatus();
-      },
-      [](const Config& c) { return absl::StrCat(c.image.usage_interval); }};
-}
-
 Key ImageVolumes() {
   return {"image.volumes",
           "VOLUMEs of a container's image: \"copy\" (a directory of the container's own that begins with the image's "
@@ -305,7 +290,12 @@ const std::vector<Key>& Keys() {
       IntegerKey(
           "image.progress_timeout", "seconds after which a connection that brings nothing is given up, 1 to 3600", 1,
           3600, [](Config & c) -> auto& { return c.image.progress_timeout; }),
-      UsageInterval(),
+      IntegerKey(
+          "image.usage_interval",
+          "seconds from one measurement of all writable layers to the next, 1 to 3600; they are measured while "
+          "somebody "
+          "asks, the kubelet for one",
+          1, 3600, [](Config & c) -> auto& { return c.image.usage_interval; }),
       Layers(),
       BoolKey(
           "image.keep_blobs",

@@ -107,6 +107,22 @@ TEST_F(CatalogTest, AMovedTagLeavesTheOldImageByItsDigest) {
   EXPECT_THAT(*catalog_->LayersInUse(), ElementsAre(Digest('1'), Digest('2'), Digest('3')));
 }
 
+TEST_F(CatalogTest, ATagIsAddedOrTakenFromAnother) {
+  ImageRow a = Row('a'), b = Row('b');
+  a.tags = {"r/x:1"};
+  ASSERT_TRUE(catalog_->PutImage(a).ok());
+  ASSERT_TRUE(catalog_->PutImage(b).ok());
+  ASSERT_TRUE(catalog_->AddTag(a.id, "r/x:2").ok());
+  ASSERT_TRUE(catalog_->AddTag(a.id, "r/x:2").ok());
+  EXPECT_THAT(catalog_->FindById(a.id.str())->tags, ElementsAre("r/x:1", "r/x:2"));
+  ASSERT_TRUE(catalog_->AddTag(b.id, "r/x:1").ok());
+  Reopen();
+  EXPECT_EQ(catalog_->FindByRef("r/x:1")->id, b.id);
+  EXPECT_THAT(catalog_->FindById(a.id.str())->tags, ElementsAre("r/x:2"));
+  EXPECT_TRUE(absl::IsNotFound(catalog_->AddTag(ImageId(Digest('c')), "r/x:2")));
+  EXPECT_EQ(catalog_->FindByRef("r/x:2")->id, a.id);
+}
+
 TEST_F(CatalogTest, PuttingAgainAddsReferencesAndReplacesTheRest) {
   ImageRow row = Row('a');
   row.tags = {"r/x:1"};

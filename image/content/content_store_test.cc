@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 
@@ -66,6 +67,35 @@ TEST_F(ContentStoreTest, KeepsBytesByDigestAcrossOpens) {
   EXPECT_TRUE(store_->Remove(digest).ok());
   EXPECT_EQ(store_->Get(digest).status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(store_->List(), IsEmpty());
+}
+
+TEST_F(ContentStoreTest, TotalIsWhatTheFilesTake) {
+  auto on_disk = [&] {
+    uint64_t bytes = 0;
+    for (const std::string& digest : store_->List()) {
+      struct stat st = {};
+      EXPECT_EQ(stat(absl::StrCat(root_, "/content/", DigestHex(digest)).c_str(), &st), 0);
+      bytes += static_cast<uint64_t>(st.st_blocks) * 512;
+    }
+    return bytes;
+  };
+  EXPECT_EQ(store_->Total().bytes, 0u);
+  const std::string small = "small", large(100'000, 'x');
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(store_->Put(Sha256Digest(small), small).ok());
+    ASSERT_TRUE(store_->Put(Sha256Digest(large), large).ok());
+    EXPECT_EQ(store_->Total().bytes, on_disk());
+    EXPECT_EQ(store_->Total().inodes, 2u);
+  }
+  EXPECT_GE(store_->Total().bytes, 100'000u);
+  store_ = *ContentStore::Open(root_);
+  EXPECT_EQ(store_->Total().bytes, on_disk());
+  EXPECT_TRUE(store_->Remove(Sha256Digest(large)).ok());
+  EXPECT_EQ(store_->Total().bytes, on_disk());
+  EXPECT_TRUE(store_->Remove(Sha256Digest(small)).ok());
+  EXPECT_TRUE(store_->Remove(Sha256Digest(small)).ok());
+  EXPECT_EQ(store_->Total().bytes, 0u);
+  EXPECT_EQ(store_->Total().inodes, 0u);
 }
 
 TEST_F(ContentStoreTest, RefusesWhatIsNotWhatItSays) {

@@ -39,7 +39,7 @@ class FileList : public TarVisitor {
     contents[last_];
     return absl::OkStatus();
   }
-  absl::Status OnData(uint64_t, absl::string_view bytes) override {
+  absl::Status OnData(uint64_t, uint64_t, absl::string_view bytes) override {
     absl::StrAppend(&contents[last_], bytes);
     return absl::OkStatus();
   }

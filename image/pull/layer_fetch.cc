@@ -38,9 +38,13 @@ class Fetcher {
 
   // The workers fetch; this thread commits, all together at the end, or before that what another pull waits for.
   absl::Status Run() {
-    running_ = std::min<int>(static_cast<int>(jobs_.size()), std::max(fetch_.parallel, 1));
+    const int workers = std::min<int>(static_cast<int>(jobs_.size()), std::max(fetch_.parallel, 1));
+    {
+      absl::MutexLock lock(&mutex_);
+      running_ = workers;
+    }
     std::vector<std::thread> threads;
-    for (int i = 0, count = running_; i < count; ++i) threads.emplace_back([this] { Work(); });
+    for (int i = 0; i < workers; ++i) threads.emplace_back([this] { Work(); });
     while (Working()) Fail(CommitFinished(false));
     for (std::thread& thread : threads) thread.join();
     {

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 
-#include "absl/random/random.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "image/registry/retry.h"
 
 namespace berth::image {
 namespace {
 
 constexpr size_t kMaxEntries = 1000;
+constexpr char kRestPayload[] = "berth/rest";  // of a status: milliseconds
 
 }  // namespace
 
@@ -53,19 +54,20 @@ bool HostHealth::IsUnreachable(const std::string& host) const {
   return it != entries_.end() && it->second.unreachable_until > Clock::now();
 }
 
-absl::Status HostHealth::AwaitRest(const std::string& host, const std::function<bool()>& cancelled) const {
-  absl::BitGen random;
-  absl::Duration waited;
-  for (absl::Duration left = RestLeft(host); left > absl::ZeroDuration(); left = RestLeft(host)) {
-    if (waited + left > kLongestWait) {
-      return absl::UnavailableError(
-          absl::StrCat(host, " asks to wait ", absl::FormatDuration(absl::Ceil(left, absl::Seconds(1)))));
-    }
-    absl::Duration pause = left * absl::Uniform(random, 1.0, 1.1);
-    RETURN_IF_ERROR(Wait(pause, cancelled));
-    waited += pause;
-  }
-  return absl::OkStatus();
+absl::Status HostHealth::CheckRest(const std::string& host) const {
+  absl::Duration left = RestLeft(host);
+  if (left == absl::ZeroDuration()) return absl::OkStatus();
+  absl::Status resting = absl::UnavailableError(
+      absl::StrCat(host, " asks to wait ", absl::FormatDuration(absl::Ceil(left, absl::Seconds(1)))));
+  resting.SetPayload(kRestPayload, absl::Cord(absl::StrCat(absl::ToInt64Milliseconds(left) + 1)));
+  return resting;
+}
+
+absl::Duration RestOf(const absl::Status& status) {
+  int64_t milliseconds = 0;
+  auto payload = status.GetPayload(kRestPayload);
+  if (!payload || !absl::SimpleAtoi(std::string(*payload), &milliseconds)) return absl::ZeroDuration();
+  return absl::Milliseconds(milliseconds);
 }
 
 }  // namespace berth::image

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <map>
 #include <string>
 
@@ -17,7 +16,7 @@ namespace berth::image {
 
 class HostHealth {
  public:
-  // A pull does not wait for longer than this; a host that wants more is as if unavailable.
+  // A pull waits for no host longer than this.
   static constexpr absl::Duration kLongestWait = absl::Seconds(60);
   // However long a host wants to be left alone, it is asked again after this.
   static constexpr absl::Duration kLongestRest = absl::Minutes(10);
@@ -33,9 +32,8 @@ class HostHealth {
   absl::Duration RestLeft(const std::string& host) const ABSL_LOCKS_EXCLUDED(mutex_);
   bool IsUnreachable(const std::string& host) const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Returns when the host may be asked, and not for all waiters in the same instant. Unavailable: that is further away
-  // than kLongestWait. Cancelled: `cancelled` said so.
-  absl::Status AwaitRest(const std::string& host, const std::function<bool()>& cancelled) const;
+  // OK when it may be asked now; otherwise Unavailable, of which RestOf knows how long.
+  absl::Status CheckRest(const std::string& host) const;
 
  private:
   using Clock = std::chrono::steady_clock;  // the wall clock may jump
@@ -49,5 +47,8 @@ class HostHealth {
   mutable absl::Mutex mutex_;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mutex_);  // without one: asked at any time
 };
+
+// How long the host rests that an error of CheckRest speaks of; zero for any other status.
+absl::Duration RestOf(const absl::Status& status);
 
 }  // namespace berth::image

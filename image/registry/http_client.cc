@@ -229,8 +229,8 @@ void HttpClient::Return(std::unique_ptr<Handle> handle) {
 
 // OK, or why there is no whole answer. What a callback said is in transfer.status.
 absl::Status HttpClient::Perform(Handle& handle, const HttpRequest& request, Transfer& transfer) {
-  auto unavailable = [&](absl::string_view why) {
-    return absl::UnavailableError(absl::StrCat(request.url.scheme, "://", request.url.Authority(), ": ", why));
+  auto failed = [&](absl::string_view why) {
+    return absl::StrCat(request.url.scheme, "://", request.url.Authority(), ": ", why);
   };
   curl_multi_add_handle(handle.multi, handle.easy);
   absl::Status ended;
@@ -242,7 +242,8 @@ absl::Status HttpClient::Perform(Handle& handle, const HttpRequest& request, Tra
     if (*transfer.cancelled && (*transfer.cancelled)()) {
       ended = absl::CancelledError("the transfer was cancelled");
     } else if (absl::Now() - transfer.window_begin > options_.progress_timeout) {
-      ended = unavailable(absl::StrCat("no progress for ", absl::FormatDuration(options_.progress_timeout)));
+      ended = absl::UnavailableError(
+          failed(absl::StrCat("no progress for ", absl::FormatDuration(options_.progress_timeout))));
     } else {
       curl_multi_poll(handle.multi, nullptr, 0, kPollMs, nullptr);
     }
@@ -254,14 +255,15 @@ absl::Status HttpClient::Perform(Handle& handle, const HttpRequest& request, Tra
   curl_multi_remove_handle(handle.multi, handle.easy);
   RETURN_IF_ERROR(ended);
   if (code == CURLE_OK) return absl::OkStatus();
-  return unavailable(transfer.detail[0] != '\0' ? transfer.detail : curl_easy_strerror(code));
+  std::string why = failed(transfer.detail[0] != '\0' ? transfer.detail : curl_easy_strerror(code));
+  return code == CURLE_PEER_FAILED_VERIFICATION ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
 }
 
 absl::StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request, size_t max_body,
                                                   const std::function<bool()>& cancelled, const BodySink& sink) {
   if (cancelled && cancelled()) return absl::CancelledError("cancelled");
   const std::string host = request.url.HostAndPort();
-  RETURN_IF_ERROR(health_.AwaitRest(host, cancelled));
+  RETURN_IF_ERROR(health_.CheckRest(host));
   HeaderList headers;
   for (const auto& [name, value] : request.headers) RETURN_IF_ERROR(AppendHeader(headers, name, value));
   // Not "Expect: 100-continue", which costs a second at servers that do not know it.

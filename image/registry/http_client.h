@@ -1,5 +1,5 @@
 // One HTTP exchange at a time per calling thread, over connections that are kept and reused, through the proxies that
-// are set up, and at a time when the host may be asked. No redirects, no authentication, no retries: those are
+// are set up, and never to a host that rests. No redirects, no authentication, no retries: those are
 // decisions of the registry session and of who has several servers to ask. Thread-safe. Blocking.
 #pragma once
 
@@ -70,9 +70,9 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // First waits while the host rests, at most HostHealth::kLongestWait. Any complete answer is OK, whatever its status.
-  // Unavailable: the host rests for longer, or gave no or half an answer, or stalled (the message says which host and
-  // why). ResourceExhausted: a 2xx body over `max_body`; other bodies are cut there. Cancelled: `cancelled` (asked
+  // Any complete answer is OK, whatever its status. Unavailable: the host rests (RestOf; it is not asked), or gave no
+  // or half an answer, or stalled (the message says which host and why). FailedPrecondition: its certificate is not
+  // trusted. ResourceExhausted: a 2xx body over `max_body`; other bodies are cut there. Cancelled: `cancelled` (asked
   // about ten times a second; may be empty) said so. InvalidArgument: a header with control characters, a missing TLS
   // file.
   absl::StatusOr<HttpResponse> Exchange(const HttpRequest& request, size_t max_body,

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/time/clock.h"
 #include "image/registry/host_health.h"
 #include "image/registry/proxy.h"
 #include "image/registry/retry.h"
@@ -89,21 +90,22 @@ TEST(HostHealth, OneThatRestsIsNotAsked) {
   health.LetRest("h:443", absl::Seconds(1));
   EXPECT_GT(health.RestLeft("h:443"), absl::Seconds(10)) << "the longer time holds";
   EXPECT_EQ(health.RestLeft("h:80"), absl::ZeroDuration()) << "another port is another host";
-  int asked = 0;
-  EXPECT_TRUE(absl::IsCancelled(health.AwaitRest("h:443", [&] { return ++asked > 1; })));
   health.LetRest("h:443", absl::Hours(100));
   EXPECT_LE(health.RestLeft("h:443"), HostHealth::kLongestRest);
-  absl::Status long_rest = health.AwaitRest("h:443", {});
-  EXPECT_TRUE(absl::IsUnavailable(long_rest)) << long_rest;
-  EXPECT_THAT(std::string(long_rest.message()), HasSubstr("h:443 asks to wait"));
-  EXPECT_TRUE(health.AwaitRest("other:443", {}).ok());
+  absl::Status resting = health.CheckRest("h:443");
+  EXPECT_TRUE(absl::IsUnavailable(resting)) << resting;
+  EXPECT_EQ(std::string(resting.message()), "h:443 asks to wait 10m");
+  EXPECT_GT(RestOf(resting), absl::Minutes(9));
+  EXPECT_EQ(RestOf(absl::UnavailableError("down")), absl::ZeroDuration());
+  EXPECT_TRUE(health.CheckRest("other:443").ok());
 }
 
 TEST(HostHealth, ARestIsOverWhenItIs) {
   HostHealth health;
   health.LetRest("h:443", absl::Milliseconds(30));
-  EXPECT_TRUE(health.AwaitRest("h:443", {}).ok());
-  EXPECT_EQ(health.RestLeft("h:443"), absl::ZeroDuration());
+  EXPECT_TRUE(absl::IsUnavailable(health.CheckRest("h:443")));
+  absl::SleepFor(absl::Milliseconds(40));
+  EXPECT_TRUE(health.CheckRest("h:443").ok());
 }
 
 TEST(HostHealth, ReachedAgain) {

@@ -40,12 +40,18 @@ absl::StatusOr<RegistrySession*> ServerQueue::Next() {
     current_ = Choose();
     if (current_ == servers_.end()) return Verdict();
     RETURN_IF_ERROR(Wait(current_->not_before - absl::Now(), cancelled_));
-    absl::Status rest = health_.AwaitRest(current_->session->endpoint().base.HostAndPort(), cancelled_);
+    absl::Status rest = health_.CheckRest(current_->session->endpoint().base.HostAndPort());
     if (rest.ok()) return current_->session;
-    if (!absl::IsUnavailable(rest)) return rest;
-    Failed(rest);
-    current_->given_up = true;
+    Rest(rest);
   }
+}
+
+// Not all who wait for a host ask it in the same instant.
+void ServerQueue::Rest(const absl::Status& status) {
+  absl::BitGen random;
+  current_->status = status;
+  current_->not_before = absl::Now() + RestOf(status) * absl::Uniform(random, 1.0, 1.1);
+  current_->given_up = current_->given_up || RestOf(status) > HostHealth::kLongestWait;
 }
 
 absl::Status ServerQueue::Verdict() const {
@@ -60,6 +66,7 @@ void ServerQueue::Failed(const absl::Status& status, bool progress) {
   if (progress) current_->failures = 0;
   ++current_->failures;
   current_->given_up = !absl::IsUnavailable(status) || current_->failures >= policy_.attempts;
+  if (RestOf(status) > absl::ZeroDuration()) return Rest(status);
   absl::BitGen random;
   current_->not_before = absl::Now() + Backoff(policy_, current_->failures, absl::Uniform(random, 0.0, 1.0));
 }

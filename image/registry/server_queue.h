@@ -25,8 +25,9 @@ class ServerQueue {
   // said, because that is the registry itself; NotFound when there never was one. Cancelled.
   absl::StatusOr<RegistrySession*> Next();
 
-  // What came of asking the server of the last Next. Unavailable is worth another try after a pause, up to the policy's
-  // attempts without `progress`; any other error says that this server will not have it.
+  // What came of asking the server of the last Next. Unavailable is worth another try after a pause (the rest of a
+  // host, if it speaks of one), up to the policy's attempts without `progress`; any other error says that this server
+  // will not have it.
   void Failed(const absl::Status& status, bool progress = false);
 
  private:
@@ -40,6 +41,7 @@ class ServerQueue {
 
   std::vector<Server>::iterator Choose();
   absl::Status Verdict() const;
+  void Rest(const absl::Status& status);
 
   const RetryPolicy policy_;
   const HostHealth& health_;

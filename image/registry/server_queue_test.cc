@@ -5,6 +5,8 @@
 #include <map>
 #include <memory>
 
+#include "absl/time/clock.h"
+
 namespace berth::image {
 namespace {
 
@@ -80,6 +82,19 @@ TEST_F(ServerQueueTest, AShortRestIsWaitedForAndALongOneIsNot) {
   ServerQueue later = Queue({"a"});
   absl::Status status = later.Next().status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+}
+
+TEST_F(ServerQueueTest, TheRestOfAHostBehindTheServerIsWaitedFor) {
+  ServerQueue queue = Queue({"a"});
+  EXPECT_EQ(Next(queue), "a");
+  health_.LetRest("cdn:443", absl::Milliseconds(150));
+  absl::Time begin = absl::Now();
+  queue.Failed(health_.CheckRest("cdn:443"));
+  EXPECT_EQ(Next(queue), "a");
+  EXPECT_GE(absl::Now() - begin, absl::Milliseconds(140));
+  health_.LetRest("cdn:443", absl::Minutes(5));
+  queue.Failed(health_.CheckRest("cdn:443"));
+  EXPECT_EQ(Next(queue), "cdn:443 asks to wait 5m");
 }
 
 TEST_F(ServerQueueTest, CancelledWhileItWaits) {

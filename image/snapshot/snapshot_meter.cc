@@ -1,6 +1,7 @@
 #include "image/snapshot/snapshot_meter.h"
 
 #include <linux/ioprio.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@ namespace {
 
 // Of this thread; a machine that refuses has it at normal priority.
 void RunWhenIdle() {
+  pthread_setname_np(pthread_self(), "berth-meter");
   sched_param idle = {};
   sched_setscheduler(0, SCHED_IDLE, &idle);
   syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_IDLE, 0));
@@ -67,26 +69,25 @@ void SnapshotMeter::Add(const ContainerId& id) { Measure(id); }
 
 void SnapshotMeter::Remove(const ContainerId& id) {
   absl::MutexLock lock(&mutex_);
-  ++removals_;
+  gone_.insert(id);
   figures_.erase(id);
 }
 
 void SnapshotMeter::Measure(const ContainerId& id) {
-  uint64_t removals;
-  {
-    absl::MutexLock lock(&mutex_);
-    removals = removals_;
-  }
   const absl::Time at = absl::Now();
   absl::StatusOr<TreeUsage> usage = options_.measure(id);
   absl::MutexLock lock(&mutex_);
-  // One that went meanwhile must not come back; the next round finds those that are still there.
-  if (usage.ok() && removals == removals_) figures_[id] = {*usage, at};
+  // One that went meanwhile must not come back.
+  if (usage.ok() && !gone_.contains(id)) figures_[id] = {*usage, at};
 }
 
 void SnapshotMeter::Run() {
   RunWhenIdle();
   for (;;) {
+    {
+      absl::MutexLock lock(&mutex_);
+      gone_.clear();  // what went before is not listed
+    }
     for (const ContainerId& id : options_.list()) {
       Measure(id);
       absl::MutexLock lock(&mutex_);

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -58,7 +59,7 @@ class SnapshotMeter {
   const Options options_;
   absl::Mutex mutex_;
   std::map<ContainerId, Figure> figures_ ABSL_GUARDED_BY(mutex_);
-  uint64_t removals_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::set<ContainerId> gone_ ABSL_GUARDED_BY(mutex_);  // removed since the round began
   absl::Time asked_ ABSL_GUARDED_BY(mutex_);
   absl::Time round_ended_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   bool wanted_ ABSL_GUARDED_BY(mutex_) = true;

@@ -62,7 +62,7 @@ absl::Status ReadKeys(const Json& json, Requirement& out) {
 }
 
 absl::Status ReadSigstoreSigned(const Json& json, Requirement& out) {
-  constexpr const char* kUnsupported[] = {
+  constexpr const char* kUncheckedFields[] = {
       "fulcio", "pki", "rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas"};
   RETURN_IF_ERROR(
       CheckKeys(json, out.where,
@@ -71,7 +71,7 @@ absl::Status ReadSigstoreSigned(const Json& json, Requirement& out) {
   if (auto identity = json.find("signedIdentity"); identity != json.end()) {
     ASSIGN_OR_RETURN(out.identity, ParseSignedIdentity(*identity, out.where + ".signedIdentity"));
   }
-  for (const char* field : kUnsupported) {
+  for (const char* field : kUncheckedFields) {
     if (!json.contains(field)) continue;
     out.kind = Kind::kUnsupported;
     absl::StrAppend(&out.type, " with ", field);

@@ -27,7 +27,7 @@ absl::StatusOr<std::unique_ptr<LayerReceiver>> LayerReceiver::Create(int staging
                                                               : NewDirectoryBuilder(dir.get(), limits));
   std::unique_ptr<LayerReceiver> receiver(
       new LayerReceiver(staging, blob, limits, std::move(name), std::move(dir), std::move(builder)));
-  if (options.keep_blob) {
+  if (options.keep_blob && !blob.digest.empty()) {  // what nobody promised is no blob of a registry
     ASSIGN_OR_RETURN(receiver->blob_file_,
                      sys::OpenAt(receiver->dir_.get(), kLayerBlob, O_WRONLY | O_CREAT | O_EXCL, 0600));
   }

@@ -14,7 +14,7 @@ from daemon import BIN, crictl_program
 from suite import wait_for
 from tree import describe
 
-NODE = 2  # the host's network namespace
+NODE = 2  # mode of a namespace: the host's
 
 
 class Failed(Exception):
@@ -22,14 +22,10 @@ class Failed(Exception):
 
 
 class Node:
-    kind = "berth"
-    count = 0
-
     def __init__(self, root, settings="", environment=None):
-        Node.count += 1
         self.root, self.settings, self.environment = root, settings, environment or {}
-        self.name = f"bf{os.getpid()}-{Node.count}"
         self.state = tempfile.mkdtemp(prefix="bf.", dir="/run")
+        self.name = os.path.basename(self.state)
         self.socket, self.log = f"{self.state}/b.sock", f"{self.state}/log"
         self.crictl = Crictl(crictl_program(), self.state, self.socket)
         self.process = None

@@ -21,8 +21,6 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 
 
 class Containerd(Node):
-    kind = "containerd"
-
     def command(self):
         need_programs("containerd", "ctr")
         with open(f"{self.state}/config.toml", "w", encoding="utf-8") as f:

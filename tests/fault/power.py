@@ -18,6 +18,7 @@ import functools
 import os
 import pathlib
 import random
+import signal
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -39,10 +40,13 @@ SKIPPED = 77  # what ctest is told
 
 
 def own_namespaces():
-    """Goes on in a mount and a network namespace of its own: whatever way it ends, nothing is left mounted."""
-    if os.environ.get("BERTH_FAULT_INSIDE") != str(os.getpid()):
-        os.environ["BERTH_FAULT_INSIDE"] = str(os.getpid())
-        os.execvp("unshare", ["unshare", "--mount", "--net", "--propagation", "private", "--", sys.executable, *sys.argv])
+    """Goes on in namespaces of its own: when it ends, whatever way, so does all that it started, and nothing is left mounted."""
+    if "BERTH_FAULT_INSIDE" not in os.environ:
+        os.environ["BERTH_FAULT_INSIDE"] = "1"
+        # A shell is the first process there, and buries those that nobody waits for.
+        os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
+                              "--", "sh", "-c", '"$@" & wait $!', "sh", sys.executable, *sys.argv])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     disk.run("ip", "link", "set", "lo", "up")
 
 
@@ -60,6 +64,8 @@ class Tally:
                 print(f"torn: {self.what} {self.whole + self.torn} ({how}):\n  " + "\n  ".join(problems[:6]), flush=True)
             else:
                 self.whole += 1
+            if (self.whole + self.torn) % 20 == 0:
+                print(f"    {self.whole + self.torn} {self.what}", file=sys.stderr, flush=True)
         return self
 
     def __str__(self):

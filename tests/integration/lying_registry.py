@@ -1,17 +1,20 @@
 """A registry that lies. What it does wrong is the name of the repository that is asked for; `good` is served rightly, and
 so is everything once it is told to be honest."""
+import functools
 import gzip
 import hashlib
 import http.server
 import io
 import json
 import os
+import random
 import ssl
 import tarfile
 import threading
 import time
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+json"
 
 
 def digest(data):
@@ -56,12 +59,26 @@ def _tar(lie, canary):
     return out.getvalue()
 
 
+def _large_tar():
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        _add(tar, "large", data=random.Random(1).randbytes(70 << 20))
+    return out.getvalue()
+
+
+@functools.cache
+def image(lie, canary):
+    return Image(lie, canary)
+
+
 class Image:
     """The blobs of one image, with the lie worked in."""
 
     def __init__(self, lie, canary="/nowhere"):
         tar = b"this is no archive" * 100 if lie == "no-archive" else _tar(lie, canary)
-        self.layer = b"this is not gzip" * 100 if lie == "no-gzip" else gzip.compress(tar, mtime=0)
+        if lie == "large":  # for ranges, and too large to be compressed for each test
+            tar = _large_tar()
+        self.layer = b"this is not gzip" * 100 if lie == "no-gzip" else gzip.compress(tar, 0 if lie == "large" else 9, mtime=0)
         diff_id = digest(b"something else") if lie == "wrong-diff-id" else digest(tar)
         config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
         if lie == "layer-count":
@@ -88,7 +105,8 @@ class Image:
             self.manifest = self.manifest.replace(b"tar+gzip", b"tar+gzip+encrypted")
         elif lie == "foreign-type":
             self.manifest = self.manifest.replace(b"layer.v1.tar", b"layer.nondistributable.v1.tar")
-        self.blobs = {digest(self.layer): self.layer, digest(self.config): self.config}
+        self.layer_digest = digest(self.layer)
+        self.blobs = {self.layer_digest: self.layer, digest(self.config): self.config}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -133,6 +151,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(0.1)
 
+    def part(self, blob, asked, shift):
+        """What the Range header asks for, or what stands `shift` bytes before it."""
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        first, last = int(first) - shift, int(last or len(blob) - 1)
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {first}-{last}/{len(blob)}")
+        self.send_header("Content-Length", str(last + 1 - first))
+        self.end_headers()
+        self.wfile.write(memoryview(blob)[first:last + 1])
+
     def redirect(self, location):
         self.send_response(307)
         self.send_header("Location", location)
@@ -157,13 +185,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.blobs.append(which)
         if self.server.honest:
             lie = "good"
-        image = Image(lie, self.server.canary)
-        if self.lie_about_all(lie, what, which == digest(image.layer)):
+        asked_for = image(lie, self.server.canary)
+        is_layer = which == asked_for.layer_digest
+        if self.lie_about_all(lie, what, is_layer):
             return None
         if what == "manifests":
-            return self.answer(200, image.manifest, MANIFEST if lie != "schema-1" else "application/vnd.docker.distribution.manifest.v1+json")
-        blob = image.blobs.get(which)
-        is_layer = blob == image.layer
+            return self.answer(200, asked_for.manifest, SCHEMA_1 if lie == "schema-1" else MANIFEST)
+        blob = asked_for.blobs.get(which)
         if blob is None or (lie == "missing-layer" and is_layer):
             return self.refuse(404, "BLOB_UNKNOWN")
         return self.lie_about_layer(lie, blob) if is_layer else self.lie_about_config(lie, blob)
@@ -199,16 +227,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def lie_about_layer(self, lie, blob):
         asked = self.headers.get("Range")
-        if asked and lie in ("wrong-range", "good", "cut-once"):
-            start = int(asked.removeprefix("bytes=").split("-")[0])
-            if lie == "wrong-range":
-                start -= 5
-            self.close_connection = True
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(blob) - 1}/{len(blob)}")
-            self.send_header("Content-Length", str(len(blob) - start))
-            self.end_headers()
-            return self.wfile.write(blob[start:])
+        if asked and lie in ("wrong-range", "good", "cut-once", "large"):
+            self.server.ranges.append(asked)
+            return self.part(blob, asked, shift=5 if lie == "wrong-range" else 0)
         if lie == "wrong-digest":
             blob = blob[:-20] + bytes([blob[-20] ^ 1]) + blob[-19:]
         elif lie == "truncated" or (lie in ("wrong-range", "cut-once", "no-range") and not asked):
@@ -247,8 +268,9 @@ class LyingRegistry:
             context.load_cert_chain(*self.tls)
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.server.daemon_threads = True
-        self.server.asked, self.server.blobs, self.server.honest, self.server.canary = [], [], False, self.canary
-        self.server.plain, self.server.release = None, threading.Event()
+        self.server.asked, self.server.blobs, self.server.ranges = [], [], []
+        self.server.honest, self.server.canary, self.server.plain = False, self.canary, None
+        self.server.release = threading.Event()
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
         self.address = f"{self.host}:{self.server.server_address[1]}"
         return self

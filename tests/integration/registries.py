@@ -49,7 +49,8 @@ def certificate(directory, name, *hosts):
 class DockerRegistry:
     """docker-registry in `directory` with the `auth` and `http` parts of its configuration."""
 
-    def __init__(self, directory, auth=None, tls=None):
+    def __init__(self, directory, auth=None, tls=None, clients=None):
+        """`tls`: certificate and key; `clients`: the certificate of those who may come."""
         need_programs("docker-registry", "skopeo")
         self.address = f"127.0.0.1:{free_port()}"
         self.scheme = "https" if tls else "http"
@@ -59,7 +60,7 @@ class DockerRegistry:
         if auth:
             config["auth"] = auth
         if tls:
-            config["http"]["tls"] = {"certificate": tls[0], "key": tls[1]}
+            config["http"]["tls"] = {"certificate": tls[0], "key": tls[1], **({"clientcas": [clients]} if clients else {})}
         # JSON is YAML.
         pathlib.Path(f"{directory}/config.yml").write_text(json.dumps(config), encoding="utf-8")
         with open(f"{directory}/log", "wb") as log:

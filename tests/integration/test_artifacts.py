@@ -129,8 +129,9 @@ def test_no_container_is_made_of_one(f):
 
 
 def test_what_is_there_is_not_fetched_again(f):
-    """Also under another name, and after a restart."""
+    """Also under another tag, and after a restart."""
     ref, _ = model(f)
+    again, _ = model(f, "again")
     pulled(f, ref)
     f.daemon.kill()
     f.daemon.start()
@@ -142,6 +143,7 @@ def test_what_is_there_is_not_fetched_again(f):
         path.rename(away)
     try:
         f.crictl("pull", ref)
+        f.crictl("pull", again)
     finally:
         for path, away in hidden:
             away.rename(path)

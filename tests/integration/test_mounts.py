@@ -189,10 +189,11 @@ def test_declared_volumes_begin_with_the_images_content(f):
 
 def test_declared_volumes_count_and_go(f):
     c = f.pod.start(SLEEP, image=f.registry.ref(VOLUMES))
-    before = int(f.crictl.json("stats", "-a", "--id", c.id)["stats"][0]["writableLayer"]["usedBytes"]["value"])
+    def used():
+        return int(f.crictl.json("stats", "-a", "--id", c.id)["stats"][0]["writableLayer"]["usedBytes"]["value"])
+    before = used()
     c.exec("/bin/dd", "if=/dev/zero", "of=/data/big", "bs=1M", "count=4")
-    used = int(f.crictl.json("stats", "-a", "--id", c.id)["stats"][0]["writableLayer"]["usedBytes"]["value"])
-    assert used >= before + (4 << 20), (before, used)
+    wait_for(f"4 MiB more than {before}", lambda: used() >= before + (4 << 20))
     assert list(pathlib.Path(f.daemon.root).glob(f"images/snapshots/{c.id}/volumes/*/big"))
     c.remove()
     assert not list(pathlib.Path(f.daemon.root).glob("images/snapshots/*/volumes/*/big"))
@@ -223,7 +224,7 @@ def test_declared_volumes_where_none_may_be(f):
 
 def test_declared_volumes_ignored(f):
     with open(f"{f.daemon.files}/config.toml", "a", encoding="utf-8") as config:
-        config.write('[image]\nvolumes = "ignore"\n')
+        config.write('volumes = "ignore"\n')  # of [image], the last table
     equal(f.daemon.stop(), 0)
     f.daemon.start()
     try:

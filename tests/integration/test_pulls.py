@@ -15,7 +15,7 @@ import registries
 import rpc
 from daemon import CACHE
 from fixture import BUSYBOX
-from lying_registry import Image, LyingRegistry, digest
+from lying_registry import LyingRegistry, image
 from rpc import message
 from suite import Skip, contains, equal, main, need_programs, wait_for
 
@@ -36,7 +36,7 @@ class PullFixture(fixture.Fixture):
             self.proxy = registries.proxy_into(self.network)
             url = f"http://{':'.join(PROXY_USER)}@127.0.0.1:{self.proxy.server_address[1]}"
             # Go reads the upper case, and so do we; what is excepted is not even tried through the proxy.
-            os.environ |= {"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": "198.51.100.128/25, .direct.example"}
+            os.environ |= {"HTTP_PROXY": url, "HTTPS_PROXY": url, "NO_PROXY": "198.51.100.128/25, .example"}
             super().__init__([], [], settings=self.settings)
         except BaseException:
             self.leave_network()
@@ -169,7 +169,7 @@ def test_mirror_over_tls_with_its_own_authority(f):
     path = pathlib.Path(f"{f.daemon.files}/certs.d/registry.invalid/hosts.toml")
     path.write_text(f'server = "https://{r.address}"\n', encoding="utf-8")
     code, words = f.pull(ref)
-    equal(code, "Unknown")
+    equal(code, "FailedPrecondition", words)
     contains(words, "certificate")
     path.write_text(f'server = "https://{r.address}"\nskip_verify = true\n', encoding="utf-8")
     f.pulled(ref)
@@ -187,6 +187,24 @@ def test_docker_style_certificates(f):
     contains(words, "ca.crt")
     (directory / "ca.crt").write_bytes(pathlib.Path(tls[0]).read_bytes())
     f.pulled(ref)
+
+
+def test_client_certificate(f):
+    """It is asked for of whoever connects; without one the connection is refused."""
+    need_layout()
+    tls = registries.certificate(f.daemon.files, "server", "127.0.0.1")
+    cert, key = registries.certificate(f.daemon.files, "client")
+    r = registry(f, "clients", tls=tls, clients=cert)
+    ref, top = f"{r.address}/{BUSYBOX}", f'server = "https://{r.address}"\nca = "{tls[0]}"\n'
+    f.hosts(r.address, top)
+    equal(f.pull(ref)[0], "Unknown")
+    hosts = pathlib.Path(f"{f.daemon.files}/certs.d/{r.address}/hosts.toml")
+    hosts.write_text(f'{top}client = [["{cert}", "{key}"]]\n', encoding="utf-8")
+    equal(f.pull(ref)[0], "NotFound", "there is no image, but one may ask")
+    hosts.write_text(f'{top}client = [["{cert}", "none.pem"]]\n', encoding="utf-8")
+    code, words = f.pull(ref)
+    equal(code, "InvalidArgument", words)
+    contains(words, "none.pem")
 
 
 def test_mistakes_in_hosts_toml(f):
@@ -231,10 +249,11 @@ def test_proxy_for_https(f):
 
 def test_no_proxy(f):
     """Neither what NO_PROXY names nor this machine is asked through it."""
+    route = ["unreachable", "198.51.100.200/32"]
+    subprocess.run(["ip", "route", "add", *route], check=True)
+    f.cleanup(subprocess.run, ["ip", "route", "delete", *route])
     f.proxy.asked.clear()
-    for host in ("198.51.100.200", "a.direct.example"):
-        f.hosts(host, 'dial_timeout = "500ms"\n')
-        f.crictl.call("pull", f"{host}/a:1").unavailable(host)
+    f.crictl.call("pull", "198.51.100.200/a:1").unavailable("198.51.100.200")
     with LyingRegistry() as lying:
         f.pulled(f"{lying.address}/good:1")
     equal(f.proxy.asked, [])
@@ -352,7 +371,7 @@ def test_connection_cut_and_gone_on(f):
 
 def test_media_types_are_named(f):
     hostile(f, "schema-1", "InvalidArgument", "schema 1", "application/vnd.docker.distribution.manifest.v1+json")
-    hostile(f, "helm-chart", "InvalidArgument", "application/vnd.cncf.helm.config.v1+json")
+    hostile(f, "helm-chart", "OK")  # an OCI artifact
     hostile(f, "encrypted", "InvalidArgument", "tar+gzip+encrypted")
     hostile(f, "foreign-type", "OK")
 
@@ -387,7 +406,25 @@ def test_archives_that_want_out(f):
             f.pulled(ref)
 
 
-# -- pulls that are given up, and pulls at once
+# -- pulls that are large, given up, or at once
+
+
+def test_large_layer_in_ranges(f):
+    """Three connections at a time, each with no more than its chunk in memory."""
+    def memory(key):
+        text = pathlib.Path(f"/proc/{f.daemon.pid}/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) for line in text.splitlines() if line.startswith(key)) << 10
+
+    with LyingRegistry() as lying:
+        ref = f"{lying.address}/large:1"
+        pathlib.Path(f"/proc/{f.daemon.pid}/clear_refs").write_text("5", encoding="ascii")
+        before = memory("VmRSS")
+        f.crictl("pull", ref)
+        grown = memory("VmHWM") - before
+        f.crictl("rmi", ref)
+        chunks = {f"bytes={i << 22}-{min((i + 1 << 22), len(image('large', lying.canary).layer)) - 1}" for i in range(18)}
+        equal(set(lying.server.ranges), chunks)
+        assert grown < 64 << 20, f"the pull took {grown >> 20} MiB of memory"
 
 
 def test_caller_that_goes_away(f):
@@ -429,7 +466,7 @@ def test_one_layer_of_many_pulls(f):
             results = list(threads.map(lambda ref: f.crictl.call("pull", ref), refs))
         for result in results:
             equal(result.status, 0, str(result))
-        equal(lying.server.blobs.count(digest(Image("good").layer)), 1, "requests for the layer")
+        equal(lying.server.blobs.count(image("good", lying.canary).layer_digest), 1, "requests for the layer")
         f.crictl("rmi", refs[0])
 
 
