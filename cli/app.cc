@@ -47,7 +47,7 @@ void AddGlobalOptions(CLI::App& app, Session& session) {
            if (!duration.ok()) throw CLI::ValidationError("--timeout", std::string(duration.status().message()));
            session.options.timeout = *duration;
          },
-         "How long to wait for each answer, such as 30s; otherwise 2m (pull, exec, stop: no limit)")
+         "How long to wait for each answer, such as 30s; otherwise 2m (pull, push, save, load, exec, stop: no limit)")
       ->type_name("DURATION");
   app.add_option("-o,--output", session.options.output, "table, wide or json")
       ->capture_default_str()
@@ -65,6 +65,9 @@ void AddAllCommands(CLI::App& app, Action& action) {
   AddInspect(app, action);
   AddStats(app, action);
   AddPull(app, action);
+  AddPush(app, action);
+  AddSave(app, action);
+  AddLoad(app, action);
   AddImages(app, action);
   AddTag(app, action);
   AddRmi(app, action);

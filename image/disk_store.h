@@ -1,5 +1,5 @@
-// The store on disk, put together from the parts below image/. Its calls stand in store.cc, those of bookkeeping in
-// store_usage.cc, what it does to itself at start in store_recover.cc.
+// The store on disk, put together from the parts below image/. Its calls stand in store.cc, pushes and archives in
+// store_transfer.cc, bookkeeping in store_usage.cc, what it does to itself at start in store_recover.cc.
 #pragma once
 
 #include <functional>
@@ -15,6 +15,7 @@
 #include "image/pull/layer_leases.h"
 #include "image/pull/pull_flights.h"
 #include "image/pull/puller.h"
+#include "image/push/known_blobs.h"
 #include "image/registry/token_source.h"
 #include "image/snapshot/snapshot_meter.h"
 #include "image/snapshot/snapshots.h"
@@ -31,6 +32,9 @@ class DiskStore final : public Store {
   static absl::StatusOr<std::unique_ptr<Store>> Make(Options options);
 
   absl::StatusOr<Image> Pull(const PullRequest& request) override;
+  absl::StatusOr<PushResult> Push(const PushRequest& request) override;
+  absl::Status Save(const SaveRequest& request) override;
+  absl::StatusOr<std::vector<Image>> Load(const LoadRequest& request) override;
   absl::StatusOr<Image> Find(absl::string_view reference_or_id) override;
   std::vector<Image> List() override;
   absl::Status Remove(absl::string_view reference_or_id) override;
@@ -74,6 +78,8 @@ class DiskStore final : public Store {
   // Removes layers and documents that no image, snapshot or running call needs. Of several errors the first.
   absl::Status Collect();
   absl::StatusOr<ImageRow> FindRow(absl::string_view reference_or_id);
+  // Its layers and documents stay as long as `lease`, also when it is removed meanwhile.
+  absl::StatusOr<ImageRow> FindAndHold(absl::string_view reference_or_id, LayerLeases::Lease& lease);
   // What Prune would do, given what is on lease.
   absl::StatusOr<PruneResult> PlanPrune(const PruneOptions& options, const std::multiset<std::string>& leased);
   void SumUp(const std::vector<ImageRow>& rows, UsageReport& report);
@@ -91,6 +97,7 @@ class DiskStore final : public Store {
   TransferSlots slots_;
   PullFlights flights_;
   PullParts parts_;
+  std::unique_ptr<KnownBlobs> known_blobs_;
   std::unique_ptr<SnapshotMeter> meter_;  // last: its thread uses the others
 };
 

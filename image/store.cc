@@ -75,6 +75,7 @@ absl::Status DiskStore::OpenParts() {
             .range_connections = options_.range_connections,
             .trust = options_.trust};
   parts_.http = {.progress_timeout = options_.progress_timeout, .proxies = ProxiesFromEnvironment()};
+  ASSIGN_OR_RETURN(known_blobs_, KnownBlobs::Open(root, layers_->List()));
   meter_ = std::make_unique<SnapshotMeter>(
       SnapshotMeter::Options{.interval = options_.usage_interval,
                              .list = [this] { return Snapshots(); },

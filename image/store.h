@@ -74,6 +74,46 @@ struct PullRequest {
   std::function<bool()> cancelled;
 };
 
+struct BlobProgress {
+  std::string digest;  // of the uncompressed layer while the blob's own is not known
+  uint64_t done = 0;   // bytes that the registry has
+  uint64_t total = 0;  // 0 while unknown
+  bool already_there = false;
+  bool finished = false;
+};
+
+struct PushRequest {
+  std::string image;        // tag, digest or id
+  std::string destination;  // tag; empty: `image`, which must be one
+  Credentials credentials;
+  std::string compression;  // "gzip" (also when empty) or "zstd", for layers that must be compressed
+  // Called from the caller's thread; may be empty.
+  std::function<void(const std::vector<BlobProgress>&)> progress;
+  // Asked often, also from other threads; true ends the push with Cancelled. May be empty.
+  std::function<bool()> cancelled;
+};
+
+struct PushResult {
+  std::string digest;  // of the manifest
+  std::string name;    // normalised
+};
+
+enum class ArchiveFormat { kOci, kDocker };
+
+struct SaveRequest {
+  std::vector<std::string> images;  // tags, digests, ids; at least one
+  ArchiveFormat format = ArchiveFormat::kOci;
+  // Takes the next bytes of the archive; an error ends it and is returned as it is.
+  std::function<absl::Status(absl::string_view)> output;
+};
+
+struct LoadRequest {
+  // The next bytes of the archive, valid until the next call; empty at its end. An error ends it and is returned.
+  std::function<absl::StatusOr<absl::string_view>()> input;
+  // True ends the load with Cancelled. May be empty.
+  std::function<bool()> cancelled;
+};
+
 struct DiskUsage {
   std::string mountpoint;  // a real directory on the file system
   uint64_t bytes = 0;
@@ -173,6 +213,20 @@ class Store {
   // PermissionDenied with a message that starts with "SignatureValidationFailed: ": TrustOptions refuse the image.
   // After OK the image survives a power cut.
   virtual absl::StatusOr<Image> Pull(const PullRequest& request) = 0;
+  // Uploads what the registry lacks of an image, then its manifest: that of the pull byte for byte when the registry
+  // has or gets the blobs of the pull, else one that names the layers as they were compressed here. Only this
+  // platform's image is pushed, never the index that it was pulled by. Errors as for a pull; NotFound: no such image
+  // here; InvalidArgument: the destination is no tag, or the registry refuses what it got; FailedPrecondition: a
+  // layer's archive was not kept, or the registry takes no pushes.
+  virtual absl::StatusOr<PushResult> Push(const PushRequest& request) = 0;
+  // Writes images into one tar archive, the same bytes for the same images. NotFound names the image,
+  // FailedPrecondition: a layer's archive was not kept; both before any output.
+  virtual absl::Status Save(const SaveRequest& request) = 0;
+  // Takes the images of an OCI layout or docker-archive as tar, plain, gzip or zstd: all of them or, on an error, none.
+  // InvalidArgument: not such an archive. DataLoss: a digest or size is not what was promised. NotFound: nothing in it
+  // for this platform. ResourceExhausted: too much for the disk, or for sense. After OK they survive a power cut.
+  virtual absl::StatusOr<std::vector<Image>> Load(const LoadRequest& request) = 0;
+
   // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.
   virtual absl::StatusOr<Image> Find(absl::string_view reference_or_id) = 0;
   virtual std::vector<Image> List() = 0;

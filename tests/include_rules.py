@@ -32,6 +32,8 @@ ALLOWED = {
     "image/registry": SYS | {"image/reference", "image/content", "image/store.h"},
     "image/trust": SYS | {"image/reference", "image/content", "image/store.h"},
     "image/pull": SYS | {"image"},
+    "image/push": SYS | {"image"},
+    "image/archive": SYS | {"image"},
     "image": SYS | {"image"},
     "cri/state": SYS,
     "cri/network": SYS,

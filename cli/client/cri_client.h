@@ -16,6 +16,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "cli/client/transfer.h"
 #include "runtime/base/status.h"
 
 namespace runtime::v1 {
@@ -184,6 +185,12 @@ class CriClient {
   // `timeout_seconds` 0 is no limit. A command that fails is a result, not an error.
   absl::StatusOr<ExecResult> Exec(const std::string& id, const std::vector<std::string>& command,
                                   int64_t timeout_seconds);
+
+  // Of berth.v1 alone: Unimplemented with another runtime. `watch` is called from this thread; may be empty.
+  absl::StatusOr<PushedImage> PushImage(const PushOptions& options, const std::optional<Credentials>& credentials,
+                                        const PushWatcher& watch);
+  absl::Status SaveImages(const std::vector<std::string>& images, bool docker, const ArchiveSink& sink);
+  absl::StatusOr<std::vector<LoadedImage>> LoadImages(const ArchiveSource& source);
 
   absl::StatusOr<std::vector<ImageInfo>> ListImages();
   // Absent when there is no such image.

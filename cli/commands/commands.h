@@ -13,6 +13,9 @@ namespace berth::cli {
 void AddVersion(CLI::App& app, Action& action);
 void AddInfo(CLI::App& app, Action& action);
 void AddPull(CLI::App& app, Action& action);
+void AddPush(CLI::App& app, Action& action);
+void AddSave(CLI::App& app, Action& action);
+void AddLoad(CLI::App& app, Action& action);
 void AddImages(CLI::App& app, Action& action);
 void AddRmi(CLI::App& app, Action& action);
 void AddTag(CLI::App& app, Action& action);

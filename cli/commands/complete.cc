@@ -34,6 +34,9 @@ std::vector<std::string> OptionNames(const CLI::App* app) {
 }
 
 std::vector<std::string> ValuesOf(const std::string& command, const std::string& option, const NameLookup& names) {
+  if (command == "save" && option == "-o") return {};  // a file
+  if (command == "save" && option == "--format") return {"oci", "docker"};
+  if (command == "push" && option == "--compression") return {"gzip", "zstd"};
   if (option == "-o" || option == "--output") return {"table", "wide", "json"};
   if (command == "ps" && (option == "-p" || option == "--pod")) return names("pod");
   if (command == "pull" && option == "--progress") return {"auto", "plain", "json", "none"};
@@ -48,9 +51,11 @@ std::vector<std::string> PositionalsOf(const std::string& command, size_t positi
                                                                          {"rm", {"pod", "container"}},
                                                                          {"pull", {"image"}},
                                                                          {"tag", {"image"}},
+                                                                         {"push", {"image"}},
+                                                                         {"save", {"image"}},
                                                                          {"rmi", {"image"}},
                                                                          {"inspect", {"pod", "container", "image"}}};
-  static const std::set<std::string> kSeveral = {"stop", "rm", "rmi", "tag"};
+  static const std::set<std::string> kSeveral = {"stop", "rm", "rmi", "tag", "push", "save"};
   if (command == "completion") return {"bash", "zsh", "fish"};
   auto kinds = kKinds.find(command);
   if (kinds == kKinds.end() || (position > 0 && kSeveral.count(command) == 0)) return {};

@@ -10,6 +10,7 @@
 #include "image/content/digest.h"
 #include "image/pull/artifact.h"
 #include "image/pull/image_config.h"
+#include "image/pull/image_record.h"
 #include "image/pull/layer_fetch.h"
 #include "image/pull/manifest.h"
 #include "image/registry/hosts_config.h"
@@ -57,8 +58,6 @@ class Pull {
     held.push_back(resolved.manifest.config.digest);
     lease_ = parts_.leases->Hold(std::move(held));
     RETURN_IF_ERROR(FetchLayers(Fetch(), Blobs(resolved.manifest, config)));
-    RETURN_IF_ERROR(parts_.content->Put(resolved.document.digest, resolved.document.bytes));
-    RETURN_IF_ERROR(parts_.content->Put(resolved.manifest.config.digest, config_bytes));
     return Record(resolved, resolved.manifest.config.digest, config.diff_ids, std::move(config_bytes));
   }
 
@@ -84,7 +83,6 @@ class Pull {
       };
       RETURN_IF_ERROR(FetchLayers(fetch, wanted));
     }
-    RETURN_IF_ERROR(parts_.content->Put(id, resolved.document.bytes));
     std::string config = ArtifactConfig(resolved.manifest, diff_ids);
     return Record(resolved, id, diff_ids, std::move(config));
   }
@@ -174,26 +172,16 @@ class Pull {
     return out;
   }
 
-  absl::StatusOr<ImageRow> Record(const Resolved& resolved, const std::string& id,
-                                  const std::vector<std::string>& diff_ids, std::string config) {
-    ImageRow row;
-    row.id = ImageId(id);
-    row.manifest_digest = resolved.document.digest;
-    row.pulled_at = absl::Now();
-    row.config = std::move(config);
-    row.layers = diff_ids;
-    for (const std::string& layer : row.layers) {
-      ASSIGN_OR_RETURN(LayerInfo info, parts_.layers->Info(layer));
-      row.size += info.bytes;
-    }
-    row.size = std::max<uint64_t>(row.size, 1);
-    if (reference_.digest.empty()) row.tags.push_back(reference_.Normal());
-    row.digests.push_back(absl::StrCat(reference_.Name(), "@", resolved.named.digest));
-    row.pinned = parts_.pinned.count(reference_.Normal()) > 0 || parts_.pinned.count(row.digests[0]) > 0;
-    if (auto before = parts_.catalog->FindById(row.id.str()); before.ok()) row.pinned |= before->pinned;
-    if (monitor_.cancelled()) return absl::CancelledError("the pull was cancelled");
-    RETURN_IF_ERROR(parts_.catalog->PutImage(row));
-    return parts_.catalog->FindById(row.id.str());
+  absl::StatusOr<ImageRow> Record(Resolved resolved, const std::string& id, std::vector<std::string> diff_ids,
+                                  std::string config) {
+    NewImage image{.id = id,
+                   .manifest_digest = resolved.document.digest,
+                   .manifest_bytes = std::move(resolved.document.bytes),
+                   .config = std::move(config),
+                   .diff_ids = std::move(diff_ids)};
+    if (reference_.digest.empty()) image.tags.push_back(reference_.Normal());
+    image.digests.push_back(absl::StrCat(reference_.Name(), "@", resolved.named.digest));
+    return RecordImage(parts_, std::move(image), context_.cancelled);
   }
 
   const PullParts& parts_;

@@ -36,6 +36,7 @@ struct HttpClient::Transfer {
   bool body_is_cut = false;  // an error's body that is longer than anyone reads
   absl::Time window_begin = absl::Now();
   size_t window_bytes = 0;
+  curl_off_t sent = 0;
   char detail[CURL_ERROR_SIZE] = "";
 
   static size_t OnHeader(char* data, size_t, size_t size, void* user);
@@ -43,6 +44,7 @@ struct HttpClient::Transfer {
   bool Header(absl::string_view line);
   bool Body(absl::string_view bytes);
   void Moved(size_t bytes);
+  void Sent(void* easy);
 };
 
 namespace {
@@ -50,6 +52,7 @@ namespace {
 constexpr size_t kMaxHeaders = 256 << 10;
 constexpr size_t kMaxCaFile = 4 << 20;
 constexpr long kReceiveBuffer = 256 << 10;
+constexpr long kSendBuffer = 256 << 10;
 constexpr int kPollMs = 100;  // how soon a cancellation is seen
 
 struct FreeList {
@@ -117,6 +120,16 @@ void ApplyRequest(CURL* curl, const HttpRequest& request, const HttpClient::Opti
   curl_easy_setopt(curl, CURLOPT_PROXY, ProxyFor(options.proxies, request.url).c_str());
   curl_easy_setopt(curl, CURLOPT_NOPROXY, "");  // that was looked at just now, and not as libcurl would
   if (!request.form.empty()) curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, request.form.c_str());
+  if (request.body) {
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body->size()));
+    curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body->empty() ? "" : request.body->data());
+    curl_easy_setopt(curl, CURLOPT_UPLOAD_BUFFERSIZE, kSendBuffer);
+  }
+  if (request.method == "HEAD") {
+    curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+  } else if (!request.method.empty()) {
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  }
 }
 
 }  // namespace
@@ -133,6 +146,14 @@ void HttpClient::Transfer::Moved(size_t bytes) {
   if (window_bytes < kLeastProgress) return;
   window_begin = absl::Now();
   window_bytes = 0;
+}
+
+// What libcurl sent counts as moved, too.
+void HttpClient::Transfer::Sent(void* easy) {
+  curl_off_t all = 0;
+  curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &all);
+  if (all > sent) Moved(static_cast<size_t>(all - sent));
+  sent = all;
 }
 
 bool HttpClient::Transfer::Header(absl::string_view line) {
@@ -217,6 +238,7 @@ absl::Status HttpClient::Perform(Handle& handle, const HttpRequest& request, Tra
   for (int running = 1; running > 0 && ended.ok();) {
     if (curl_multi_perform(handle.multi, &running) != CURLM_OK) ended = absl::InternalError("libcurl fails");
     if (running == 0 || !ended.ok()) break;
+    transfer.Sent(handle.easy);
     if (*transfer.cancelled && (*transfer.cancelled)()) {
       ended = absl::CancelledError("the transfer was cancelled");
     } else if (absl::Now() - transfer.window_begin > options_.progress_timeout) {
@@ -244,6 +266,8 @@ absl::StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request, si
   RETURN_IF_ERROR(health_.CheckRest(host));
   HeaderList headers;
   for (const auto& [name, value] : request.headers) RETURN_IF_ERROR(AppendHeader(headers, name, value));
+  // Not "Expect: 100-continue", which costs a second at servers that do not know it.
+  if (request.body) headers.reset(curl_slist_append(headers.release(), "Expect:"));
   std::unique_ptr<Handle> handle = Take();
   CURL* curl = handle->easy;
   if (curl == nullptr || handle->multi == nullptr) return absl::ResourceExhaustedError("no memory for a transfer");

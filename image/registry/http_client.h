@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +33,10 @@ struct HttpRequest {
   Url url;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string form;  // when not empty: a POST of application/x-www-form-urlencoded
+  // HEAD, POST, PATCH, PUT or DELETE; empty is GET, or the form's POST.
+  std::string method;
+  // Sent with its Content-Length, "" as well. Stays valid and unchanged until the exchange is over.
+  std::optional<absl::string_view> body;
   TlsOptions tls;
   absl::Duration connect_timeout;  // zero: the client's
 };
@@ -49,7 +54,7 @@ class HttpClient {
  public:
   struct Options {
     absl::Duration connect_timeout = absl::Seconds(30);
-    // An exchange in which fewer than kLeastProgress bytes came in such a time is given up. Time in the sink does not
+    // An exchange in which fewer than kLeastProgress bytes moved in such a time is given up. Time in the sink does not
     // count.
     absl::Duration progress_timeout = absl::Seconds(60);
     Proxies proxies;

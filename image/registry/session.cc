@@ -17,12 +17,18 @@ namespace berth::image {
 namespace {
 
 constexpr int kMaxRedirects = 10;
+constexpr size_t kMaxWriteAnswer = 64 << 10;
 constexpr char kManifestTypes[] =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 bool IsRedirect(int status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+// Whether a request of that method may be made again elsewhere: 301 to 303 make a GET of what writes.
+bool KeepsMethod(int status, absl::string_view method) {
+  return status == 307 || status == 308 || method.empty() || method == "GET" || method == "HEAD";
 }
 
 Credentials ForEndpoint(const Endpoint& endpoint, Credentials credentials) {
@@ -82,10 +88,18 @@ absl::StatusOr<RegistrySession::Answer> RegistrySession::Follow(const Get& get) 
   }
   Url url = endpoint_.base;
   absl::StrAppend(&url.path, "/", reference_.path, get.path);
+  if (get.write != nullptr && get.write->url) url = *get.write->url;
   if (endpoint_.is_mirror) absl::StrAppend(&url.path, "?ns=", EscapeQuery(reference_.host));
-  auto cancelled = [&] { return (context_.cancelled && context_.cancelled()) || (get.stopped && get.stopped()); };
+  const bool cancellable = get.write == nullptr || get.write->cancellable;
+  auto cancelled = [&] {
+    return (cancellable && context_.cancelled && context_.cancelled()) || (get.stopped && get.stopped());
+  };
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
     HttpRequest request{.url = url, .headers = get.headers};
+    if (get.write != nullptr) {
+      request.method = get.write->method;
+      request.body = get.write->body;
+    }
     // Secrets and settings of the registry are for the registry alone.
     answer.own_origin = url.SameOrigin(endpoint_.base);
     if (answer.own_origin) {
@@ -95,7 +109,8 @@ absl::StatusOr<RegistrySession::Answer> RegistrySession::Follow(const Get& get) 
       if (!answer.authorization.empty()) request.headers.emplace_back("Authorization", answer.authorization);
     }
     ASSIGN_OR_RETURN(answer.response, context_.http->Exchange(request, get.max_body, cancelled, get.sink));
-    if (!IsRedirect(answer.response.status)) return answer;
+    answer.url = url;
+    if (!IsRedirect(answer.response.status) || !KeepsMethod(answer.response.status, request.method)) return answer;
     ASSIGN_OR_RETURN(url, NextHop(url, answer.response));
   }
   return absl::FailedPreconditionError(
@@ -108,7 +123,7 @@ absl::StatusOr<std::string> RegistrySession::Authorization(const std::vector<Cha
     if (challenge.scheme == "bearer" && !challenge.Param("realm").empty()) {
       TokenRequest request{.realm = challenge.Param("realm"),
                            .service = challenge.Param("service"),
-                           .scope = ScopeFor(challenge, reference_.path),
+                           .scope = context_.scope.empty() ? ScopeFor(challenge, reference_.path) : context_.scope,
                            .credentials = credentials_};
       if (auto realm = ParseUrl(request.realm); realm.ok()) {
         if (endpoint_.base.scheme == "https" && realm->scheme == "http") {
@@ -150,15 +165,26 @@ absl::Status RegistrySession::Authenticate(const Answer& answer) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<HttpResponse> RegistrySession::Send(const Get& get) {
+absl::StatusOr<RegistrySession::Answer> RegistrySession::SendAuthenticated(const Get& get) {
   if (!credentials_.registry_token.empty() && !endpoint_.base.IsPrivate()) return InTheClear(endpoint_.base);
   // Once without, once with an answer to the challenge, and once more for a token that has just run out.
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(Answer answer, Follow(get));
     bool again = WantsAnotherToken(answer.response) && answer.own_origin && attempt < 2;
-    if (!again) return std::move(answer.response);
+    if (!again) return answer;
     RETURN_IF_ERROR(Authenticate(answer));
   }
+}
+
+absl::StatusOr<HttpResponse> RegistrySession::Send(const Get& get) {
+  ASSIGN_OR_RETURN(Answer answer, SendAuthenticated(get));
+  return std::move(answer.response);
+}
+
+absl::StatusOr<RegistrySession::Written> RegistrySession::Send(const Write& write) {
+  Get get{.path = write.path, .headers = write.headers, .max_body = kMaxWriteAnswer, .write = &write};
+  ASSIGN_OR_RETURN(Answer answer, SendAuthenticated(get));
+  return Written{std::move(answer.response), std::move(answer.url)};
 }
 
 absl::Status RegistrySession::StatusOfAnswer(const HttpResponse& response, absl::string_view what) const {

@@ -5,7 +5,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -43,8 +46,24 @@ class RegistrySession {
     HttpClient* http;
     TokenSource* tokens;
     Cancelled cancelled;
+    // What a token is asked for instead of what the registry says that it takes; several are separated by spaces.
+    std::string scope;
   };
   static constexpr size_t kMaxManifest = 4 << 20;
+
+  // A request of any method, for those who write.
+  struct Write {
+    std::string method;
+    std::string path;        // below the repository
+    std::optional<Url> url;  // instead of it: where the registry said to go on
+    std::vector<std::pair<std::string, std::string>> headers;
+    std::optional<absl::string_view> body;  // as in HttpRequest
+    bool cancellable = true;
+  };
+  struct Written {
+    HttpResponse response;
+    Url url;  // that answered: a Location is relative to it
+  };
 
   // Credentials are used only when `endpoint` is no mirror.
   RegistrySession(Endpoint endpoint, Reference reference, Credentials credentials, Context context);
@@ -71,6 +90,10 @@ class RegistrySession {
   absl::StatusOr<std::string> GetRange(absl::string_view digest, uint64_t size, uint64_t from, uint64_t length,
                                        const Cancelled& stopped = {});
 
+  // Any answer is OK, whatever its status; its body is kept up to 64 KiB. At other origins than the registry's own no
+  // credentials are sent. Unavailable: no answer. Redirects that would change the method are not followed.
+  absl::StatusOr<Written> Send(const Write& write);
+
  private:
   struct Get {
     std::string path;  // below the repository
@@ -78,14 +101,17 @@ class RegistrySession {
     size_t max_body = 0;
     HttpClient::BodySink sink;
     Cancelled stopped;
+    const Write* write = nullptr;  // the rest of it, when this is one
   };
   struct Answer {
     HttpResponse response;
     bool own_origin = true;     // not redirected elsewhere
     std::string authorization;  // that was sent
+    Url url;                    // of the last hop
   };
 
   absl::StatusOr<HttpResponse> Send(const Get& get);
+  absl::StatusOr<Answer> SendAuthenticated(const Get& get);
   absl::StatusOr<Answer> Follow(const Get& get);
   absl::Status Authenticate(const Answer& answer) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<std::string> Authorization(const std::vector<Challenge>& challenges, absl::string_view refused);

@@ -1,0 +1,109 @@
+#include "image/push/layer_push.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <vector>
+
+#include "image/pull/kept_blob.h"
+
+namespace berth::image {
+namespace {
+
+constexpr size_t kRead = 1 << 20;
+
+using Produce = std::function<absl::Status(BlobUpload&)>;
+
+// An upload that the registry lost begins anew, from the blob's first byte.
+absl::StatusOr<UploadedBlob> UploadRestarting(const LayerPush& push, const std::function<void(uint64_t)>& progress,
+                                              const Produce& produce) {
+  for (int failures = 1;; ++failures) {
+    absl::Status status;
+    {
+      BlobUpload upload(push.writer, progress, push.chunk);
+      status = produce(upload);
+      if (status.ok()) {
+        absl::StatusOr<UploadedBlob> blob = upload.Finish();
+        if (blob.ok()) return blob;
+        status = blob.status();
+      }
+    }
+    if (!absl::IsAborted(status)) return status;
+    RETURN_IF_ERROR(push.writer->PauseAfter(absl::UnavailableError(status.message()), failures));
+  }
+}
+
+absl::Status CopyBlob(int fd, const Descriptor& blob, BlobUpload& upload) {
+  std::vector<char> buffer(kRead);
+  for (uint64_t at = 0; at < blob.size;) {
+    ssize_t n = pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return ErrnoError(errno, absl::StrCat("read of blob ", blob.digest));
+    if (n == 0) return absl::DataLossError(absl::StrCat("the kept blob ", blob.digest, " is too short"));
+    RETURN_IF_ERROR(upload.Write({buffer.data(), static_cast<size_t>(n)}));
+    at += static_cast<uint64_t>(n);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompressLayer(const LayerPush& push, const std::string& diff_id, BlobUpload& upload) {
+  Compressor compressor(push.compression);
+  auto out = [&](absl::string_view bytes) { return upload.Write(bytes); };
+  RETURN_IF_ERROR(
+      push.layers->ReadArchive(diff_id, [&](absl::string_view bytes) { return compressor.Write(bytes, out); }));
+  return compressor.Finish(out);
+}
+
+// The blob if the registry has it in this repository.
+absl::StatusOr<std::optional<UploadedBlob>> Present(const LayerPush& push, absl::string_view digest, uint64_t size) {
+  absl::StatusOr<uint64_t> there = push.writer->BlobSize(digest);
+  if (there.ok() && *there == size) {
+    return std::optional<UploadedBlob>({.digest = std::string(digest), .size = size, .already_there = true});
+  }
+  if (there.ok() || absl::IsNotFound(there.status())) return std::optional<UploadedBlob>();
+  return there.status();
+}
+
+absl::StatusOr<std::optional<UploadedBlob>> FindAtRegistry(const LayerPush& push, const Descriptor& pulled,
+                                                           const std::string& diff_id) {
+  ASSIGN_OR_RETURN(std::optional<UploadedBlob> blob, Present(push, pulled.digest, pulled.size));
+  if (blob) return blob;
+  for (const std::string& sibling : push.siblings) {
+    ASSIGN_OR_RETURN(bool mounted, push.writer->Mount(pulled.digest, sibling));
+    if (!mounted) continue;
+    return std::optional<UploadedBlob>({.digest = pulled.digest, .size = pulled.size, .already_there = true});
+  }
+  if (OpenKeptBlob(*push.layers, diff_id, pulled).ok()) return blob;
+  std::optional<UploadedBlob> known = push.known->Find(diff_id, push.compression);
+  if (!known) return blob;
+  return Present(push, known->digest, known->size);
+}
+
+}  // namespace
+
+absl::StatusOr<UploadedBlob> PushLayer(const LayerPush& push, const Descriptor& pulled, const std::string& diff_id,
+                                       const std::function<void(uint64_t)>& progress) {
+  ASSIGN_OR_RETURN(std::optional<UploadedBlob> there, FindAtRegistry(push, pulled, diff_id));
+  if (there) return *there;
+  if (auto kept = OpenKeptBlob(*push.layers, diff_id, pulled); kept.ok()) {
+    ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(push, progress, [&](BlobUpload& upload) {
+                       return CopyBlob(kept->get(), pulled, upload);
+                     }));
+    if (blob.digest == pulled.digest) return blob;
+    return absl::DataLossError(absl::StrCat("the kept blob ", pulled.digest, " is damaged"));
+  }
+  ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(push, progress, [&](BlobUpload& upload) {
+                     return CompressLayer(push, diff_id, upload);
+                   }));
+  // What is not remembered is made again the next time.
+  push.known->Remember(diff_id, push.compression, blob).IgnoreError();
+  return blob;
+}
+
+absl::StatusOr<UploadedBlob> PushBytes(RepositoryWriter& writer, absl::string_view bytes) {
+  BlobUpload upload(&writer, {});
+  RETURN_IF_ERROR(upload.Write(bytes));
+  return upload.Finish();
+}
+
+}  // namespace berth::image
