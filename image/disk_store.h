@@ -58,11 +58,12 @@ class DiskStore final : public Store {
   std::vector<ContainerId> Snapshots() override;
 
  private:
-  explicit DiskStore(Options options) : options_(std::move(options)) {}
+  explicit DiskStore(Options options) : options_(std::move(options)), slots_(options_.max_transfers) {}
 
   absl::Status OpenParts();
   // Drops what is damaged, and says so.
   absl::Status Recover();
+  absl::Status DropBrokenImages();
   absl::Status RecoverImage(const ImageRow& row);
   absl::Status RecoverDocuments();
   void Healed(absl::string_view what) const;
@@ -85,6 +86,9 @@ class DiskStore final : public Store {
   // By diffIDs of layers and digests of documents; an image is on lease by its id, which is that of its config.
   LayerLeases leases_;
   TokenSource tokens_;
+  HostHealth health_;
+  LayerFlights layer_flights_;
+  TransferSlots slots_;
   PullFlights flights_;
   PullParts parts_;
   std::unique_ptr<SnapshotMeter> meter_;  // last: its thread uses the others

@@ -55,7 +55,10 @@ absl::Status DiskStore::OpenParts() {
   const std::string& root = options_.root;
   RETURN_IF_ERROR(sys::MakeDirs(root, 0700));
   ASSIGN_OR_RETURN(content_, ContentStore::Open(root));
-  ASSIGN_OR_RETURN(layers_, LayerStore::Open(root));
+  ASSIGN_OR_RETURN(layers_, LayerStore::Open(root, options_.layers));
+  if (std::string why = layers_->FormatReason(); !why.empty()) {
+    Healed(absl::StrCat("layers are kept as directories: ", why));
+  }
   ASSIGN_OR_RETURN(catalog_, Catalog::Open(absl::StrCat(root, "/images.db")));
   ASSIGN_OR_RETURN(snapshots_, image::Snapshots::Open(root, layers_.get()));
   parts_ = {.content = content_.get(),
@@ -63,9 +66,15 @@ absl::Status DiskStore::OpenParts() {
             .catalog = catalog_.get(),
             .leases = &leases_,
             .tokens = &tokens_,
+            .health = &health_,
+            .flights = &layer_flights_,
+            .slots = &slots_,
             .hosts_dirs = options_.hosts_dirs,
             .pinned = {options_.pinned.begin(), options_.pinned.end()},
-            .parallel_layers = options_.parallel_layers};
+            .parallel_layers = options_.parallel_layers,
+            .range_connections = options_.range_connections,
+            .trust = options_.trust};
+  parts_.http = {.progress_timeout = options_.progress_timeout, .proxies = ProxiesFromEnvironment()};
   meter_ = std::make_unique<SnapshotMeter>(
       SnapshotMeter::Options{.interval = options_.usage_interval,
                              .list = [this] { return Snapshots(); },
@@ -164,7 +173,10 @@ absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& ima
   // Removed between the look-up and the hold, their layers may be gone.
   RETURN_IF_ERROR(catalog_->LayersOf(image));
   for (const ImageId& volume : volumes) RETURN_IF_ERROR(catalog_->LayersOf(volume));
-  RETURN_IF_ERROR(snapshots_->Create(record));
+  absl::Status created = snapshots_->Create(record);
+  // The layer is gone, so the image is: it is pulled again, and the next attempt finds it whole.
+  if (absl::IsDataLoss(created)) RETURN_IF_ERROR(DropBrokenImages());
+  RETURN_IF_ERROR(created);
   meter_->Add(id);
   return absl::OkStatus();
 }

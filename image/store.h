@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "image/unpack/layer_options.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
 #include "runtime/sys/unique_fd.h"
@@ -33,10 +34,11 @@ struct ImageConfig {
   std::string architecture;
   std::string os;
   absl::Time created;
+  std::string artifact_type;  // not empty: an OCI artifact, which is files for an image volume and nothing to run
 };
 
 struct Image {
-  ImageId id;                             // "sha256:…" of the config
+  ImageId id;                             // "sha256:…" of the config, or of an artifact's manifest
   std::vector<std::string> repo_tags;     // normalised: docker.io/library/busybox:1
   std::vector<std::string> repo_digests;  // normalised: docker.io/library/busybox@sha256:…
   uint64_t size = 0;                      // bytes on disk of its layers (shared ones counted in full), > 0
@@ -51,6 +53,8 @@ struct Credentials {
   std::string password;
   std::string identity_token;  // OAuth2 refresh token
   std::string registry_token;  // bearer token, sent as it is
+  // The registry whose they are, as "host", "host:port" or a URL; empty: that of the image. They are used for no other.
+  std::string server_address;
 };
 
 struct LayerProgress {
@@ -130,17 +134,32 @@ struct VolumeCopy {
   sys::UniqueFd mount;  // a detached, writable bind of the copy
 };
 
+// Which images a pull accepts (image/trust). What is in the store already stays.
+struct TrustOptions {
+  std::string policy = "/etc/berth/policy.json";  // containers-policy.json(5), read for each pull
+  bool policy_required = false;                   // false: as long as there is no such file, all images are accepted
+  // Programs that judge images, by containerd's contract; a directory that is missing or empty accepts all.
+  std::string verifiers_dir = "/opt/berth/image-verifier/bin";
+  int most_verifiers = 10;  // in lexical order; -1: all
+  absl::Duration verifier_timeout = absl::Seconds(10);
+};
+
 class Store {
  public:
   struct Options {
     std::string root;  // e.g. /var/lib/berth; made when missing, 0700
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
-    std::vector<std::string> pinned;  // normalised references
-    int parallel_layers = 4;
+    std::vector<std::string> pinned;                      // normalised references
+    int parallel_layers = 4;                              // of one image at the same time
+    int max_transfers = 8;                                // layers of all pulls at the same time, 1 at least
+    int range_connections = 1;                            // for each layer over 64 MiB; 1 = no ranges
+    absl::Duration progress_timeout = absl::Seconds(60);  // a connection that stands still for so long is given up
+    LayerStoreOptions layers;
+    TrustOptions trust;
     absl::Duration usage_interval = absl::Seconds(10);  // how often writable layers are measured
     // Called once for each pull that ends well, from its thread; may be empty.
     std::function<void(const PullSummary&)> pulled;
-    // Told in words what was found damaged and what became of it, while Open runs; may be empty.
+    // Told in words what was found damaged and what became of it, by Open and later; may be empty.
     std::function<void(absl::string_view)> healed;
   };
   // Opens or makes the store; removes what an interrupted pull left, and images that are not whole any more, so that
@@ -151,6 +170,7 @@ class Store {
   // InvalidArgument: the reference or a document of the registry is malformed. NotFound: no such image, or none for
   // this platform. Unauthenticated / PermissionDenied: the registry refused. Unavailable (message starts with
   // "RegistryUnavailable: "): it cannot be reached or fails. DataLoss: a digest or size is not what was promised.
+  // PermissionDenied with a message that starts with "SignatureValidationFailed: ": TrustOptions refuse the image.
   // After OK the image survives a power cut.
   virtual absl::StatusOr<Image> Pull(const PullRequest& request) = 0;
   // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.
@@ -174,7 +194,7 @@ class Store {
 
   // The writable layer of a container over the layers of `image`. The layers of the images in `volumes` (which may
   // repeat) are kept as long as it is, also when an image is removed, for MountImage. AlreadyExists / NotFound as one
-  // expects.
+  // expects. DataLoss: a layer is damaged; the images that need it are dropped, to be pulled again.
   virtual absl::Status CreateSnapshot(const ContainerId& id, const ImageId& image,
                                       absl::Span<const ImageId> volumes) = 0;
   // A detached overlay mount of it, its files labelled for SELinux unless `label` is empty. The mount lives as long as

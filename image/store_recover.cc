@@ -9,11 +9,17 @@ void DiskStore::Healed(absl::string_view what) const {
 
 absl::Status DiskStore::Recover() {
   for (const std::string& problem : layers_->Problems()) Healed(problem);
-  ASSIGN_OR_RETURN(std::vector<ImageRow> rows, catalog_->ListImages());
+  RETURN_IF_ERROR(catalog_->ListImages());  // finds what is damaged
   for (const std::string& problem : catalog_->Problems()) Healed(problem);
   RETURN_IF_ERROR(RecoverDocuments());
-  for (const ImageRow& row : rows) RETURN_IF_ERROR(RecoverImage(row));
+  RETURN_IF_ERROR(DropBrokenImages());
   return RefreshPins();
+}
+
+absl::Status DiskStore::DropBrokenImages() {
+  ASSIGN_OR_RETURN(std::vector<ImageRow> rows, catalog_->ListImages());
+  for (const ImageRow& row : rows) RETURN_IF_ERROR(RecoverImage(row));
+  return absl::OkStatus();
 }
 
 absl::Status DiskStore::RecoverImage(const ImageRow& row) {

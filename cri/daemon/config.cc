@@ -83,6 +83,20 @@ Key BoolKey(absl::string_view name, absl::string_view help, Field field) {
           [field](const Config& c) { return std::string(field(const_cast<Config&>(c)) ? "true" : "false"); }};
 }
 
+template <typename Field>
+Key IntegerKey(absl::string_view name, absl::string_view help, int64_t least, int64_t most, Field field) {
+  return {name, help,
+          [=](const toml::node& n, Config& c) -> absl::Status {
+            auto v = n.value<int64_t>();
+            if (!n.is_integer() || *v < least || *v > most) {
+              return absl::InvalidArgumentError(absl::StrCat("expected an integer from ", least, " to ", most));
+            }
+            field(c) = static_cast<std::decay_t<decltype(field(c))>>(*v);
+            return absl::OkStatus();
+          },
+          [field](const Config& c) { return absl::StrCat(field(const_cast<Config&>(c))); }};
+}
+
 Key ChoiceOfNetwork() {
   return {"network.mode",
           "\"cni\" (plugins, for clusters) or \"embedded\" (a bridge of our own, needs no configuration)",
@@ -146,43 +160,31 @@ Key CgroupDriver() {
   return key;
 }
 
-Key PidsLimit() {
-  return {"pids_limit", "processes and threads of each container, unless its `unified` has pids.max; 0: unlimited",
-          [](const toml::node& n, Config& c) {
-            auto v = n.value<int64_t>();
-            if (!n.is_integer() || *v < 0 || *v > 4194304)
-              return absl::InvalidArgumentError("expected an integer from 0 to 4194304");
-            c.pids_limit = *v;
-            return absl::OkStatus();
-          },
-          [](const Config& c) { return absl::StrCat(c.pids_limit); }};
-}
+constexpr std::pair<const char*, image::LayerStoreOptions::Format> kLayerFormats[] = {
+    {"auto", image::LayerStoreOptions::Format::kAuto},
+    {"erofs", image::LayerStoreOptions::Format::kErofs},
+    {"directory", image::LayerStoreOptions::Format::kDirectory}};
 
-Key ParallelLayers() {
-  return {"image.parallel_layers", "layers of one image that are fetched and unpacked at the same time, 1 to 32",
-          [](const toml::node& n, Config& c) {
-            auto v = n.value<int64_t>();
-            if (!n.is_integer() || *v < 1 || *v > 32)
-              return absl::InvalidArgumentError("expected an integer from 1 to 32");
-            c.image.parallel_layers = static_cast<int>(*v);
-            return absl::OkStatus();
-          },
-          [](const Config& c) { return absl::StrCat(c.image.parallel_layers); }};
-}
-
-Key UsageInterval() {
+Key Layers() {
   return {
-      "image.usage_interval",
-      "seconds from one measurement of all writable layers to the next, 1 to 3600; they are measured while somebody "
-      "asks, the kubelet for one",
+      "image.layers",
+      "how new layers are kept: \"erofs\" (one file each, which the kernel mounts), \"directory\" (a tree of files) "
+      "or \"auto\" (erofs where it works)",
       [](const toml::node& n, Config& c) {
-        auto v = n.value<int64_t>();
-        if (!n.is_integer() || *v < 1 || *v > 3600)
-          return absl::InvalidArgumentError("expected an integer from 1 to 3600");
-        c.image.usage_interval = static_cast<int>(*v);
-        return absl::OkStatus();
+        auto v = n.value<std::string>();
+        for (const auto& [name, format] : kLayerFormats) {
+          if (v != name) continue;
+          c.image.layers.format = format;
+          return absl::OkStatus();
+        }
+        return absl::InvalidArgumentError("expected \"auto\", \"erofs\" or \"directory\"");
       },
-      [](const Config& c) { return absl::StrCat(c.image.usage_interval); }};
+      [](const Config& c) {
+        for (const auto& [name, format] : kLayerFormats) {
+          if (c.image.layers.format == format) return Quote(name);
+        }
+        return Quote("");
+      }};
 }
 
 Key ImageVolumes() {
@@ -196,6 +198,20 @@ Key ImageVolumes() {
             return absl::OkStatus();
           },
           [](const Config& c) { return Quote(c.image.copy_volumes ? "copy" : "ignore"); }};
+}
+
+Key ImagePolicy() {
+  Key key = StringKey(
+      "image.policy",
+      "containers-policy.json(5): who must have signed which images; read for each pull. Empty: "
+      "/etc/berth/policy.json, and while there is none all images are accepted; a file that is named here must exist",
+      [](Config & c) -> auto& { return c.image.policy; });
+  key.set = [set = key.set](const toml::node& n, Config& c) -> absl::Status {
+    RETURN_IF_ERROR(set(n, c));
+    if (c.image.policy.empty() || absl::StartsWith(c.image.policy, "/")) return absl::OkStatus();
+    return absl::InvalidArgumentError("expected an absolute path, or nothing");
+  };
+  return key;
 }
 
 const std::vector<Key>& Keys() {
@@ -214,7 +230,9 @@ const std::vector<Key>& Keys() {
       StringKey(
           "cgroup_parent", "of pods that name none; empty: \"/berth\", or \"berth.slice\" with the systemd driver",
           [](Config & c) -> auto& { return c.cgroup_parent; }),
-      PidsLimit(),
+      IntegerKey(
+          "pids_limit", "processes and threads of each container, unless its `unified` has pids.max; 0: unlimited", 0,
+          4194304, [](Config & c) -> auto& { return c.pids_limit; }),
       ChoiceOfSelinux(),
       BoolKey(
           "enable_unprivileged_ports", "pods may bind ports below 1024 without NET_BIND_SERVICE",
@@ -259,9 +277,42 @@ const std::vector<Key>& Keys() {
           [](Config & c) -> auto& { return c.image.hosts_dirs; }),
       ListKey(
           "image.pinned", "images that a kubelet must not remove", [](Config & c) -> auto& { return c.image.pinned; }),
-      ParallelLayers(),
-      UsageInterval(),
+      IntegerKey(
+          "image.parallel_layers", "layers of one image that are fetched and unpacked at the same time, 1 to 32", 1, 32,
+          [](Config & c) -> auto& { return c.image.parallel_layers; }),
+      IntegerKey(
+          "image.max_transfers", "connections over which all pulls together fetch layers at the same time, 1 to 128", 1,
+          128, [](Config & c) -> auto& { return c.image.max_transfers; }),
+      IntegerKey(
+          "image.range_connections",
+          "connections for one layer of more than 64 MiB, each with 4 MiB of memory, 1 to 16; 1: no ranges", 1, 16,
+          [](Config & c) -> auto& { return c.image.range_connections; }),
+      IntegerKey(
+          "image.progress_timeout", "seconds after which a connection that brings nothing is given up, 1 to 3600", 1,
+          3600, [](Config & c) -> auto& { return c.image.progress_timeout; }),
+      IntegerKey(
+          "image.usage_interval",
+          "seconds from one measurement of all writable layers to the next, 1 to 3600; they are measured while "
+          "somebody "
+          "asks, the kubelet for one",
+          1, 3600, [](Config & c) -> auto& { return c.image.usage_interval; }),
+      Layers(),
+      BoolKey(
+          "image.keep_blobs",
+          "new layers are kept as the registry sent them, too: takes more disk, pushes them unchanged",
+          [](Config & c) -> auto& { return c.image.layers.keep_blobs; }),
       ImageVolumes(),
+      ImagePolicy(),
+      PathKey(
+          "image.verifiers.dir",
+          "programs that judge images, by containerd's contract; a missing or empty directory: none",
+          [](Config & c) -> auto& { return c.image.verifiers.dir; }),
+      IntegerKey(
+          "image.verifiers.max", "the first so many of them are asked, by name; -1: all", -1, 1000,
+          [](Config & c) -> auto& { return c.image.verifiers.max; }),
+      IntegerKey(
+          "image.verifiers.timeout", "seconds that each of them may take, 1 to 600", 1, 600,
+          [](Config & c) -> auto& { return c.image.verifiers.timeout; }),
   };
   return *keys;
 }

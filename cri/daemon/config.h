@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "image/store.h"
 #include "runtime/base/status.h"
 
 namespace berth::daemon {
@@ -42,8 +43,18 @@ struct Config {
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
     std::vector<std::string> pinned;
     int parallel_layers = 4;
-    int usage_interval = 10;   // seconds
-    bool copy_volumes = true;  // image.volumes is "copy", not "ignore"
+    image::LayerStoreOptions layers;
+    int max_transfers = 8;
+    int range_connections = 1;
+    int usage_interval = 10;    // seconds
+    int progress_timeout = 60;  // seconds
+    bool copy_volumes = true;   // image.volumes is "copy", not "ignore"
+    std::string policy;         // empty: /etc/berth/policy.json, if there is one
+    struct {
+      std::string dir = "/opt/berth/image-verifier/bin";
+      int max = 10;
+      int64_t timeout = 10;  // seconds
+    } verifiers;
   } image;
 };
 

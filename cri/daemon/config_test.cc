@@ -20,9 +20,14 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   changed.network.mode = NetworkMode::kEmbedded;
   changed.image.pinned = {"a", "b"};
   changed.image.parallel_layers = 9;
+  changed.image.max_transfers = 3;
+  changed.image.range_connections = 2;
+  changed.image.progress_timeout = 5;
   changed.image.usage_interval = 30;
   changed.selinux = SelinuxMode::kOff;
   changed.image.copy_volumes = false;
+  changed.image.policy = "/p.json";
+  changed.image.verifiers.max = -1;
   changed.enable_unprivileged_icmp = false;
   changed.default_rlimits = "nofile=1";
   Config read;
@@ -31,6 +36,7 @@ TEST(Config, EveryKeyThatIsPrintedIsRead) {
   EXPECT_EQ(read.root, "/r\"x");
   EXPECT_TRUE(read.enable_unprivileged_ports && !read.enable_unprivileged_icmp);
   EXPECT_THAT(read.image.pinned, ElementsAre("a", "b"));
+  EXPECT_EQ(read.image.verifiers.max, -1);
 }
 
 struct Bad {
@@ -59,8 +65,15 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"selinux = \"on\"\n", "config.toml:1: selinux: expected \"auto\" or \"off\""},
                     Bad{"[network]\nmode = \"bridge\"\n", "config.toml:2: network.mode: expected"},
                     Bad{"[image]\nparallel_layers = 0\n", "image.parallel_layers: expected an integer from 1 to 32"},
+                    Bad{"[image]\nmax_transfers = 0\n", "image.max_transfers: expected an integer from 1 to 128"},
+                    Bad{"[image]\nrange_connections = 17\n", "image.range_connections: expected an integer"},
+                    Bad{"[image]\nprogress_timeout = \"1m\"\n", "image.progress_timeout: expected an integer"},
                     Bad{"[image]\nusage_interval = \"10s\"\n", "image.usage_interval: expected an integer from 1 to"},
                     Bad{"[image]\nvolumes = \"bind\"\n", "image.volumes: expected"},
+                    Bad{"[image]\npolicy = \"p.json\"\n", "image.policy: expected an absolute path, or nothing"},
+                    Bad{"[image.verifiers]\ntimeout = 0\n",
+                        "image.verifiers.timeout: expected an integer from 1 to 600"},
+                    Bad{"[image.verifiers]\ndirs = 0\n", "unknown key 'image.verifiers.dirs'"},
                     Bad{"[image]\npinned = [1]\n", "image.pinned: expected a list of strings"},
                     Bad{"cgroup_driver = \"runc\"\n", "cgroup_driver: expected"},
                     Bad{"pids_limit = -1\n", "pids_limit: expected an integer from 0"},

@@ -62,6 +62,17 @@ absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   options.hosts_dirs = config.image.hosts_dirs;
   options.pinned = config.image.pinned;
   options.parallel_layers = config.image.parallel_layers;
+  options.layers = config.image.layers;
+  options.max_transfers = config.image.max_transfers;
+  options.range_connections = config.image.range_connections;
+  options.progress_timeout = absl::Seconds(config.image.progress_timeout);
+  if (!config.image.policy.empty()) {
+    options.trust.policy = config.image.policy;
+    options.trust.policy_required = true;
+  }
+  options.trust.verifiers_dir = config.image.verifiers.dir;
+  options.trust.most_verifiers = config.image.verifiers.max;
+  options.trust.verifier_timeout = absl::Seconds(config.image.verifiers.timeout);
   options.usage_interval = absl::Seconds(config.image.usage_interval);
   options.pulled = LogPull;
   options.healed = [](absl::string_view what) { spdlog::warn("images: {}", std::string(what)); };

@@ -91,6 +91,10 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(pod.id())));
   auto image = parts_.images.Find(spec.image());
   RETURN_IF_ERROR(image, "image.image");
+  if (const std::string& type = image->config.artifact_type; !type.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat("image.image: ", spec.image(), " is an OCI artifact (", type,
+                                                      "), not a container image: it can only be mounted as a volume"));
+  }
 
   Container container;
   container.set_id(RandomHexId());

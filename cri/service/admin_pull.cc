@@ -13,7 +13,7 @@ absl::Status AdminCalls::PullWithProgress(const pod::CallContext& call, const ad
   PullReport report(out, absl::Now());
   image::PullRequest pull;
   pull.reference = request.image();
-  pull.credentials = ToCredentials(request.auth(), request.image());
+  pull.credentials = ToCredentials(request.auth());
   pull.progress = [&report](const std::vector<image::LayerProgress>& layers) { report.Update(layers, absl::Now()); };
   pull.cancelled = [&] { return call.cancelled() || !report.heard(); };
   ASSIGN_OR_RETURN(image::Image image, images_.Pull(pull));

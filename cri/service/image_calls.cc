@@ -1,11 +1,24 @@
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "cri/service/calls.h"
 #include "cri/service/convert.h"
 #include "cri/service/credentials.h"
 #include "runtime/base/json.h"
 
 namespace berth::service {
+namespace {
+
+// The kubelet tells classes of failed pulls apart by how the message begins (cri-api's pkg/errors), and it compares
+// only messages of UNKNOWN: before any other code's it puts that code.
+absl::Status ForKubelet(const absl::Status& status) {
+  for (absl::string_view error_class : {"RegistryUnavailable", "SignatureValidationFailed"}) {
+    if (absl::StartsWith(status.message(), error_class)) return absl::UnknownError(status.message());
+  }
+  return status;
+}
+
+}  // namespace
 
 absl::Status Calls::ListImages(const pod::CallContext&, const v1::ListImagesRequest& request,
                                v1::ListImagesResponse& out) {
@@ -40,6 +53,7 @@ absl::Status Calls::ImageStatus(const pod::CallContext&, const v1::ImageStatusRe
                    {"ExposedPorts", c.exposed_ports}};
     Json info = {{"layers", image->layers},
                  {"imageSpec", {{"architecture", c.architecture}, {"os", c.os}, {"config", config}}}};
+    if (!c.artifact_type.empty()) info["artifactType"] = c.artifact_type;
     (*out.mutable_info())["info"] = DumpJson(info);
   }
   return absl::OkStatus();
@@ -51,10 +65,11 @@ absl::Status Calls::PullImage(const pod::CallContext& call, const v1::PullImageR
   RETURN_IF_ERROR(CheckRuntimeHandler(request.image().runtime_handler()), "image");
   image::PullRequest pull;
   pull.reference = request.image().image();
-  ASSIGN_OR_RETURN(pull.credentials, ToCredentials(request.auth(), pull.reference));
+  ASSIGN_OR_RETURN(pull.credentials, ToCredentials(request.auth()));
   pull.cancelled = call.cancelled;
-  ASSIGN_OR_RETURN(image::Image image, images_.Pull(pull));
-  out.set_image_ref(image.id.str());
+  absl::StatusOr<image::Image> image = images_.Pull(pull);
+  if (!image.ok()) return ForKubelet(image.status());
+  out.set_image_ref(image->id.str());
   return absl::OkStatus();
 }
 

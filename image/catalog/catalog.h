@@ -17,12 +17,12 @@
 namespace berth::image {
 
 struct ImageRow {
-  ImageId id;                   // digest of the config
+  ImageId id;                   // digest of the config, or of an artifact's manifest
   std::string manifest_digest;  // of the platform's manifest, the last one pulled
   uint64_t size = 0;            // bytes on disk of its layers
   bool pinned = false;
   absl::Time pulled_at;              // kept to the microsecond
-  std::string config;                // the config document, JSON
+  std::string config;                // the config document, JSON; of an artifact one that we made
   std::vector<std::string> layers;   // diffIDs, bottom first, may repeat
   std::vector<std::string> tags;     // normalised "host/name:tag", sorted when read
   std::vector<std::string> digests;  // normalised "host/name@sha256:…", sorted when read

@@ -61,6 +61,7 @@ absl::StatusOr<ConfigDocument> ParseImageConfig(absl::string_view bytes) {
   ASSIGN_OR_RETURN(out.platform.variant, StringField(json, "variant"));
   out.config.os = out.platform.os;
   out.config.architecture = out.platform.architecture;
+  ASSIGN_OR_RETURN(out.config.artifact_type, StringField(json, kArtifactTypeKey));
   ASSIGN_OR_RETURN(std::string created, StringField(json, "created"));
   std::string error;
   if (!absl::ParseTime(absl::RFC3339_full, created, &out.config.created, &error))

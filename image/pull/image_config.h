@@ -11,6 +11,9 @@
 
 namespace berth::image {
 
+// Where ArtifactConfig (artifact.h) puts the artifact's type.
+constexpr char kArtifactTypeKey[] = "dev.berth.artifactType";
+
 struct ConfigDocument {
   ImageConfig config;
   Platform platform;                  // parts that it does not say are empty

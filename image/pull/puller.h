@@ -7,9 +7,12 @@
 
 #include "image/catalog/catalog.h"
 #include "image/content/content_store.h"
+#include "image/pull/layer_flights.h"
 #include "image/pull/layer_leases.h"
 #include "image/pull/pull_monitor.h"
+#include "image/pull/transfer_slots.h"
 #include "image/reference/reference.h"
+#include "image/registry/host_health.h"
 #include "image/registry/http_client.h"
 #include "image/registry/retry.h"
 #include "image/registry/token_source.h"
@@ -25,9 +28,14 @@ struct PullParts {
   Catalog* catalog;
   LayerLeases* leases;
   TokenSource* tokens;
+  HostHealth* health;
+  LayerFlights* flights;
+  TransferSlots* slots;
   std::vector<std::string> hosts_dirs;
   std::set<std::string> pinned;  // normalised references
   int parallel_layers = 4;
+  int range_connections = 1;
+  TrustOptions trust;
   HttpClient::Options http;
   RetryPolicy retry;
 };

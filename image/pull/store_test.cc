@@ -149,6 +149,25 @@ TEST_F(StoreTest, ImageThatLostALayerIsGoneAfterReopening) {
   EXPECT_TRUE(store_->Pull({.reference = Name("app:v1")}).ok());
 }
 
+TEST_F(StoreTest, AnImageWhoseLayerTurnsOutDamagedIsPulledAgain) {
+  START_REGISTRY();
+  ASSERT_TRUE(registry_->Push(Small(), "app", "v1").ok());
+  ASSERT_TRUE(store_->Pull({.reference = Name("app:v1")}).ok());
+  const std::string file = absl::StrCat(dir_, "/store/layers/", Small().diff_ids[0].substr(7), "/layer.erofs");
+  auto fd = sys::Open(file, O_WRONLY);
+  if (!fd.ok()) GTEST_SKIP() << "layers are directories here: " << fd.status();
+  ASSERT_EQ(pwrite(fd->get(), "damaged", 7, 1024), 7);
+  const ContainerId id("c1");
+  const ImageId image(Small().config_digest);
+  EXPECT_EQ(store_->CreateSnapshot(id, image, {}).code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(absl::IsNotFound(store_->Find(image.str()).status()));
+  EXPECT_TRUE(store_->Snapshots().empty());
+  ASSERT_TRUE(store_->Pull({.reference = Name("app:v1")}).ok());
+  ASSERT_TRUE(store_->CreateSnapshot(id, image, {}).ok());
+  EXPECT_EQ(*sys::ReadFileAt(store_->MountSnapshot(id, -1)->get(), "etc/base"), "one");
+  ASSERT_TRUE(store_->RemoveSnapshot(id).ok());
+}
+
 TEST_F(StoreTest, SharedLayersAreFetchedOnceAndKeptUntilTheLastImageGoes) {
   START_REGISTRY();
   TestImage other = MakeImage({{{"etc/base", "one"}}, {{"bin/false", "three"}}});

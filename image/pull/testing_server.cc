@@ -9,11 +9,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "image/content/digest.h"
 #include "runtime/base/json.h"
@@ -163,11 +166,39 @@ void FaultServer::Serve(sys::UniqueFd connection) {
   std::string head = absl::StrCat("HTTP/1.1 ", reply.status, " X\r\nConnection: close\r\n");
   for (const std::string& header : reply.headers) absl::StrAppend(&head, header, "\r\n");
   if (reply.announce) absl::StrAppend(&head, "Content-Length: ", reply.body.size(), "\r\n");
-  if (SendAll(connection.get(), head + "\r\n")) {
-    SendAll(connection.get(), absl::string_view(reply.body).substr(0, reply.cut_after));
-  }
+  while (reply.endless_headers && !stop_.load() && SendAll(connection.get(), head)) head = "X-More: and more\r\n";
+  if (SendAll(connection.get(), head + "\r\n")) SendBody(connection.get(), reply);
   shutdown(connection.get(), SHUT_WR);
 }
+
+void FaultServer::SendBody(int connection, const Reply& reply) {
+  absl::string_view body = absl::string_view(reply.body).substr(0, reply.cut_after);
+  while (reply.endless_body && !stop_.load() && SendAll(connection, body)) continue;
+  if (reply.piece == 0) {
+    SendAll(connection, body);
+    return;
+  }
+  while (!body.empty() && !stop_.load() && SendAll(connection, body.substr(0, reply.piece))) {
+    body.remove_prefix(std::min(reply.piece, body.size()));
+    absl::SleepFor(absl::Milliseconds(100));
+  }
+}
+
+namespace {
+
+// "bytes=FROM-" or "bytes=FROM-TO" of the body.
+void Cut(absl::string_view range, Reply& reply) {
+  std::pair<absl::string_view, absl::string_view> ends =
+      absl::StrSplit(absl::StripPrefix(range, "bytes="), absl::MaxSplits('-', 1));
+  size_t from = 0, to = reply.body.size() - 1;
+  if (!absl::SimpleAtoi(ends.first, &from)) return;
+  if (!ends.second.empty() && !absl::SimpleAtoi(ends.second, &to)) return;
+  reply.status = 206;
+  reply.headers.push_back(absl::StrCat("Content-Range: bytes ", from, "-", to, "/", reply.body.size()));
+  reply.body = reply.body.substr(from, to - from + 1);
+}
+
+}  // namespace
 
 FaultServer::Handler Serving(const testing_image::TestImage& image,
                              std::function<bool(const Request&, Reply&)> before) {
@@ -188,15 +219,7 @@ FaultServer::Handler Serving(const testing_image::TestImage& image,
       return reply;
     }
     reply.body = blob->second;
-    size_t from = 0;
-    auto range = request.headers.find("range");
-    if (range != request.headers.end() &&
-        absl::SimpleAtoi(absl::StrReplaceAll(range->second, {{"bytes=", ""}, {"-", ""}}), &from)) {
-      reply.status = 206;
-      reply.headers.push_back(
-          absl::StrCat("Content-Range: bytes ", from, "-", reply.body.size() - 1, "/", reply.body.size()));
-      reply.body.erase(0, from);
-    }
+    if (auto range = request.headers.find("range"); range != request.headers.end()) Cut(range->second, reply);
     return reply;
   };
 }

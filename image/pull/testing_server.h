@@ -33,6 +33,9 @@ struct Reply {
   bool announce = true;                  // without: no Content-Length, the end of the connection ends the body
   size_t cut_after = std::string::npos;  // close the connection after so many bytes of the body
   int delay_ms = 0;
+  size_t piece = 0;              // not 0: the body is sent in such pieces, with a pause of 100 ms after each
+  bool endless_body = false;     // the body again and again, until the client has enough; set announce to false
+  bool endless_headers = false;  // likewise a header, before any body
 };
 
 // One connection at a time per thread, one request per connection.
@@ -49,6 +52,7 @@ class FaultServer {
 
  private:
   void Accept();
+  void SendBody(int connection, const Reply& reply);
   void Serve(sys::UniqueFd connection);
 
   Handler handler_;

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "image/content/digest.h"
 #include "image/store.h"
 
@@ -160,6 +161,24 @@ absl::StatusOr<Reference> ParseReference(absl::string_view text) {
 
 std::string EndpointHost(const Reference& reference) {
   return reference.host == kDefaultHost ? "registry-1.docker.io" : reference.host;
+}
+
+bool IsRegistryOf(const Reference& reference, absl::string_view server_address) {
+  absl::string_view rest = absl::StripAsciiWhitespace(server_address);
+  if (rest.empty()) return true;
+  const bool plain = absl::StartsWithIgnoreCase(rest, "http://");
+  if (size_t scheme = rest.find("://"); scheme != absl::string_view::npos) rest.remove_prefix(scheme + 3);
+  auto canonical = [&](absl::string_view host) {
+    std::string out = absl::AsciiStrToLower(host);
+    for (absl::string_view hub : {"index.docker.io", "registry-1.docker.io"}) {
+      if (out == hub) out = std::string(kDefaultHost);
+    }
+    absl::string_view name = out;
+    // A port that need not be said.
+    if (absl::ConsumeSuffix(&name, plain ? ":80" : ":443")) return std::string(name);
+    return out;
+  };
+  return canonical(rest.substr(0, rest.find('/'))) == canonical(reference.host);
 }
 
 absl::StatusOr<std::string> NormalizeReference(absl::string_view reference) {

@@ -30,4 +30,8 @@ absl::StatusOr<Reference> ParseReference(absl::string_view text);
 // Where docker.io really answers; any other host is its own endpoint.
 std::string EndpointHost(const Reference& reference);
 
+// Whether `server_address`, as clients write it beside credentials ("https://index.docker.io/v1/", "reg.io:5000"),
+// means the reference's registry. "" does.
+bool IsRegistryOf(const Reference& reference, absl::string_view server_address);
+
 }  // namespace berth::image

@@ -87,5 +87,31 @@ TEST(Reference, TheDigestSelects) {
   EXPECT_EQ(ref->Name(), "docker.io/library/busybox");
 }
 
+TEST(Reference, RegistriesOfCredentials) {
+  struct {
+    const char *image, *server;
+    bool same;
+  } cases[] = {{"h.io/a", "", true},
+               {"h.io/a", "h.io", true},
+               {"h.io/a", "https://H.IO/v2/", true},
+               {"h.io/a", "https://h.io:443", true},
+               {"h.io:443/a", "h.io", true},
+               {"h.io/a", "h.io:5000", false},
+               {"h.io:5000/a", "h.io", false},
+               {"h.io:5000/a", "http://h.io:5000/", true},
+               {"h.io/a", "https://h.io.evil", false},
+               {"h.io/a", "evil/h.io", false},
+               {"h.io:80/a", "http://h.io", true},
+               {"[::1]:5000/a", "[::1]:5000", true},
+               {"busybox", "https://index.docker.io/v1/", true},
+               {"busybox", "docker.io", true},
+               {"docker.io/me/app", "registry-1.docker.io", true},
+               {"h.io/a", "https://index.docker.io/v1/", false},
+               {"busybox", "h.io", false}};
+  for (const auto& c : cases) {
+    EXPECT_EQ(IsRegistryOf(*ParseReference(c.image), c.server), c.same) << c.image << " " << c.server;
+  }
+}
+
 }  // namespace
 }  // namespace berth::image

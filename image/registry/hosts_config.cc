@@ -76,6 +76,43 @@ absl::Status ReadHeaders(const toml::node& node, Endpoint& endpoint) {
   return absl::OkStatus();
 }
 
+absl::Status ReadCapabilities(const toml::node& node, Endpoint& endpoint) {
+  ASSIGN_OR_RETURN(std::vector<std::string> names, Strings(node, "capabilities"));
+  endpoint.pull = endpoint.resolve = false;
+  for (const std::string& name : names) {
+    if (name == "pull") {
+      endpoint.pull = true;
+    } else if (name == "resolve") {
+      endpoint.resolve = true;
+    } else if (name != "push" && name != "referrers") {
+      return Wrong("capabilities", absl::StrCat("pull, resolve, push or referrers, not '", name, "'"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<absl::Duration> ReadTimeout(const toml::node& node) {
+  absl::Duration out;
+  auto text = node.value_exact<std::string>();
+  if (!text || !absl::ParseDuration(*text, &out) || out <= absl::ZeroDuration() || out > absl::Hours(1)) {
+    return Wrong("dial_timeout", "a duration like \"5s\", at most an hour");
+  }
+  return out;
+}
+
+absl::Status CheckKeys(const toml::table& table, bool top) {
+  for (const auto& [key, value] : table) {
+    absl::string_view name(key.str().data(), key.str().size());
+    bool known = top && (name == "server" || name == "host");
+    for (absl::string_view k :
+         {"capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"}) {
+      known = known || name == k;
+    }
+    if (!known) return absl::InvalidArgumentError(absl::StrCat("unknown key '", name, "'"));
+  }
+  return absl::OkStatus();
+}
+
 // What a host's table and the top level have in common.
 absl::StatusOr<Endpoint> ReadEndpoint(const toml::table& table, const std::string& url, const std::string& dir) {
   Endpoint endpoint;
@@ -86,9 +123,10 @@ absl::StatusOr<Endpoint> ReadEndpoint(const toml::table& table, const std::strin
   }
   ASSIGN_OR_RETURN(endpoint.base, BaseUrl(url, override_path));
   if (const toml::node* node = table.get("capabilities")) {
-    ASSIGN_OR_RETURN(std::vector<std::string> names, Strings(*node, "capabilities"));
-    endpoint.pull = std::count(names.begin(), names.end(), "pull") > 0;
-    endpoint.resolve = std::count(names.begin(), names.end(), "resolve") > 0;
+    RETURN_IF_ERROR(ReadCapabilities(*node, endpoint));
+  }
+  if (const toml::node* node = table.get("dial_timeout")) {
+    ASSIGN_OR_RETURN(endpoint.dial_timeout, ReadTimeout(*node));
   }
   if (const toml::node* node = table.get("ca")) {
     ASSIGN_OR_RETURN(std::vector<std::string> files, Strings(*node, "ca"));
@@ -111,6 +149,7 @@ absl::Status ReadMirrors(const toml::table& hosts, const std::string& dir, std::
     std::string url(key->str());
     const toml::table* table = hosts.get(url)->as_table();
     if (!table) return Wrong(absl::StrCat("host.", url), "a table");
+    RETURN_IF_ERROR(CheckKeys(*table, false), "host '", url, "'");
     ASSIGN_OR_RETURN(Endpoint mirror, ReadEndpoint(*table, url, dir), "host '", url, "'");
     mirror.is_mirror = true;
     out.push_back(std::move(mirror));
@@ -167,6 +206,7 @@ absl::StatusOr<std::vector<Endpoint>> ParseHostsToml(absl::string_view text, con
     std::string why(error.description().data(), error.description().size());
     return absl::InvalidArgumentError(absl::StrCat("line ", error.source().begin.line, ": ", why));
   }
+  RETURN_IF_ERROR(CheckKeys(root, true));
   std::vector<Endpoint> endpoints;
   if (const toml::node* node = root.get("host")) {
     if (!node->is_table()) return Wrong("host", "a table");

@@ -19,6 +19,7 @@ struct Endpoint {
   bool is_mirror = false;  // not the registry itself: gets "?ns=" and no credentials
   std::vector<std::pair<std::string, std::string>> headers;
   TlsOptions tls;
+  absl::Duration dial_timeout;  // zero: the client's
 };
 
 // In order of trial, the registry itself last. DIR/HOST_PORT_/ and DIR/HOST/ are looked for in each of `dirs`, then
@@ -26,7 +27,8 @@ struct Endpoint {
 // *.key files in it. InvalidArgument names the file and what is wrong in it.
 absl::StatusOr<std::vector<Endpoint>> FindEndpoints(const Reference& reference, const std::vector<std::string>& dirs);
 
-// The text of one hosts.toml in `dir` (relative paths are beneath it). Pure.
+// The text of one hosts.toml in `dir` (relative paths are beneath it). A key or capability that nobody knows is
+// refused: a misspelt one would be a setting that is silently not there. Pure.
 absl::StatusOr<std::vector<Endpoint>> ParseHostsToml(absl::string_view text, const std::string& dir,
                                                      const Reference& reference);
 

@@ -54,6 +54,7 @@ skip_verify = true
 [host."http://a.mirror:8080/prefix"]
   capabilities = ["pull", "resolve"]
   client = [["c.cert", "c.key"]]
+  dial_timeout = "1500ms"
 [host."https://b.mirror/api/images"]
   override_path = true
   client = "both.pem"
@@ -71,6 +72,8 @@ skip_verify = true
   EXPECT_TRUE(a.resolve);
   EXPECT_EQ(a.tls.client_cert, "/certs/c.cert");
   EXPECT_EQ(a.tls.client_key, "/certs/c.key");
+  EXPECT_EQ(a.dial_timeout, absl::Milliseconds(1500));
+  EXPECT_EQ(z.dial_timeout, absl::ZeroDuration());
   EXPECT_EQ(b.tls.client_cert, "/certs/both.pem");
   EXPECT_FALSE(z.tls.skip_verify);
   EXPECT_TRUE(own.tls.skip_verify);
@@ -97,7 +100,13 @@ TEST(HostsToml, WrongFilesAreRefusedWithTheField) {
                {"capabilities = 1", "'capabilities'"},
                {"ca = [1]", "'ca'"},
                {"client = [[\"a\",\"b\",\"c\"]]", "'client'"},
-               {"header = 1", "'header'"}};
+               {"header = 1", "'header'"},
+               {"dial_timeout = 5", "'dial_timeout'"},
+               {"dial_timeout = \"soon\"", "'dial_timeout'"},
+               {"dial_timeout = \"-1s\"", "'dial_timeout'"},
+               {"capabilities = [\"pul\"]", "'capabilities': expected pull, resolve, push or referrers, not 'pul'"},
+               {"skip_verfy = true", "unknown key 'skip_verfy'"},
+               {"[host.\"https://m\"]\nserver = \"x\"", "host 'https://m': unknown key 'server'"}};
   for (const auto& c : cases) {
     auto all = ParseHostsToml(c.text, "", Ref("h.io/app"));
     ASSERT_FALSE(all.ok()) << c.text;

@@ -9,17 +9,24 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "image/registry/retry.h"
 #include "runtime/sys/file.h"
 
 namespace berth::image {
-namespace {
 
-constexpr size_t kMaxHeaders = 256 << 10;
-constexpr size_t kMaxCaFile = 4 << 20;
-constexpr long kReceiveBuffer = 256 << 10;
+struct HttpClient::Handle {
+  CURLM* multi = curl_multi_init();
+  CURL* easy = curl_easy_init();
+
+  ~Handle() {
+    curl_easy_cleanup(easy);
+    curl_multi_cleanup(multi);
+  }
+};
 
 // What the callbacks of one transfer share.
-struct Transfer {
+struct HttpClient::Transfer {
   HttpResponse response;
   size_t header_bytes = 0;
   size_t max_body;
@@ -27,56 +34,23 @@ struct Transfer {
   const HttpClient::BodySink* sink;
   absl::Status status;       // set by a callback that ended the transfer
   bool body_is_cut = false;  // an error's body that is longer than anyone reads
+  absl::Time window_begin = absl::Now();
+  size_t window_bytes = 0;
+  char detail[CURL_ERROR_SIZE] = "";
+
+  static size_t OnHeader(char* data, size_t, size_t size, void* user);
+  static size_t OnBody(char* data, size_t, size_t size, void* user);
+  bool Header(absl::string_view line);
+  bool Body(absl::string_view bytes);
+  void Moved(size_t bytes);
 };
 
-size_t OnHeader(char* data, size_t, size_t size, void* user) {
-  auto& transfer = *static_cast<Transfer*>(user);
-  absl::string_view line(data, size);
-  transfer.header_bytes += size;
-  if (transfer.header_bytes > kMaxHeaders) {
-    transfer.status = absl::ResourceExhaustedError("the response's headers are over 256 KiB");
-    return 0;
-  }
-  if (absl::StartsWith(line, "HTTP/")) {  // a new head: after 1xx, or a proxy's CONNECT
-    transfer.response = HttpResponse();
-    std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(' ', 1));
-    if (!absl::SimpleAtoi(parts.second.substr(0, 3), &transfer.response.status)) transfer.response.status = 0;
-    return size;
-  }
-  size_t colon = line.find(':');
-  if (colon != absl::string_view::npos) {
-    transfer.response.headers.emplace_back(absl::AsciiStrToLower(line.substr(0, colon)),
-                                           std::string(absl::StripAsciiWhitespace(line.substr(colon + 1))));
-  }
-  return size;
-}
+namespace {
 
-size_t OnBody(char* data, size_t, size_t size, void* user) {
-  auto& transfer = *static_cast<Transfer*>(user);
-  HttpResponse& response = transfer.response;
-  bool wanted = response.status == 200 || response.status == 206;
-  if (wanted && *transfer.sink) {
-    transfer.status = (*transfer.sink)(response, absl::string_view(data, size));
-    return transfer.status.ok() ? size : 0;
-  }
-  if (size > transfer.max_body - response.body.size()) {
-    if (wanted) {
-      transfer.status = absl::ResourceExhaustedError(absl::StrCat("the answer is over ", transfer.max_body, " bytes"));
-    } else {
-      transfer.body_is_cut = true;
-    }
-    return 0;
-  }
-  response.body.append(data, size);
-  return size;
-}
-
-int OnProgress(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  auto& transfer = *static_cast<Transfer*>(user);
-  if (!*transfer.cancelled || !(*transfer.cancelled)()) return 0;
-  transfer.status = absl::CancelledError("the transfer was cancelled");
-  return 1;
-}
+constexpr size_t kMaxHeaders = 256 << 10;
+constexpr size_t kMaxCaFile = 4 << 20;
+constexpr long kReceiveBuffer = 256 << 10;
+constexpr int kPollMs = 100;  // how soon a cancellation is seen
 
 struct FreeList {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
@@ -115,20 +89,16 @@ absl::Status ApplyTls(CURL* curl, const TlsOptions& tls) {
     curl_easy_setopt(curl, CURLOPT_CAPATH, "/etc/ssl/certs");
   }
   if (!tls.client_cert.empty()) {
+    for (const std::string* path : {&tls.client_cert, &tls.client_key}) {
+      if (path->empty()) continue;
+      if (auto file = sys::Open(*path, O_RDONLY); !file.ok()) {
+        return absl::InvalidArgumentError(absl::StrCat("client certificate: ", file.status().message()));
+      }
+    }
     curl_easy_setopt(curl, CURLOPT_SSLCERT, tls.client_cert.c_str());
     curl_easy_setopt(curl, CURLOPT_SSLKEY, (tls.client_key.empty() ? tls.client_cert : tls.client_key).c_str());
   }
   return absl::OkStatus();
-}
-
-void ApplyTransfer(CURL* curl, Transfer* transfer) {
-  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, OnHeader);
-  curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
-  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, OnBody);
-  curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
-  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, OnProgress);
-  curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
-  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
 }
 
 void ApplyRequest(CURL* curl, const HttpRequest& request, const HttpClient::Options& options) {
@@ -140,12 +110,12 @@ void ApplyRequest(CURL* curl, const HttpRequest& request, const HttpClient::Opti
   curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "berth/0.1");
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, kReceiveBuffer);
-  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
-                   static_cast<long>(absl::ToInt64Milliseconds(options.connect_timeout)));
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(absl::ToInt64Seconds(options.stall_timeout)));
-  // A proxy of the environment is for other machines.
-  if (request.url.IsLoopback()) curl_easy_setopt(curl, CURLOPT_PROXY, "");
+  absl::Duration connect =
+      request.connect_timeout > absl::ZeroDuration() ? request.connect_timeout : options.connect_timeout;
+  curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(absl::ToInt64Milliseconds(connect)));
+  curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L);  // a cancelled transfer does not wait for its look-up of a name
+  curl_easy_setopt(curl, CURLOPT_PROXY, ProxyFor(options.proxies, request.url).c_str());
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "");  // that was looked at just now, and not as libcurl would
   if (!request.form.empty()) curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, request.form.c_str());
 }
 
@@ -158,53 +128,147 @@ absl::string_view HttpResponse::Header(absl::string_view name) const {
   return "";
 }
 
-HttpClient::HttpClient(const Options& options) : options_(options) {
+void HttpClient::Transfer::Moved(size_t bytes) {
+  window_bytes += bytes;
+  if (window_bytes < kLeastProgress) return;
+  window_begin = absl::Now();
+  window_bytes = 0;
+}
+
+bool HttpClient::Transfer::Header(absl::string_view line) {
+  header_bytes += line.size();
+  Moved(line.size());
+  if (header_bytes > kMaxHeaders) {
+    status = absl::ResourceExhaustedError("the response's headers are over 256 KiB");
+    return false;
+  }
+  if (absl::StartsWith(line, "HTTP/")) {  // a new head: after 1xx
+    response = HttpResponse();
+    std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(line, absl::MaxSplits(' ', 1));
+    if (!absl::SimpleAtoi(parts.second.substr(0, 3), &response.status)) response.status = 0;
+    return true;
+  }
+  size_t colon = line.find(':');
+  if (colon != absl::string_view::npos) {
+    response.headers.emplace_back(absl::AsciiStrToLower(line.substr(0, colon)),
+                                  std::string(absl::StripAsciiWhitespace(line.substr(colon + 1))));
+  }
+  return true;
+}
+
+bool HttpClient::Transfer::Body(absl::string_view bytes) {
+  Moved(bytes.size());
+  bool wanted = response.status == 200 || response.status == 206;
+  if (wanted && *sink) {
+    absl::Time begin = absl::Now();
+    status = (*sink)(response, bytes);
+    window_begin += absl::Now() - begin;
+    return status.ok();
+  }
+  if (bytes.size() > max_body - response.body.size()) {
+    if (wanted) {
+      status = absl::ResourceExhaustedError(absl::StrCat("the answer is over ", max_body, " bytes"));
+    } else {
+      body_is_cut = true;
+    }
+    return false;
+  }
+  response.body.append(bytes.data(), bytes.size());
+  return true;
+}
+
+size_t HttpClient::Transfer::OnHeader(char* data, size_t, size_t size, void* user) {
+  return static_cast<Transfer*>(user)->Header({data, size}) ? size : 0;
+}
+
+size_t HttpClient::Transfer::OnBody(char* data, size_t, size_t size, void* user) {
+  return static_cast<Transfer*>(user)->Body({data, size}) ? size : 0;
+}
+
+HttpClient::HttpClient(const Options& options, HostHealth& health) : options_(options), health_(health) {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
 }
 
-HttpClient::~HttpClient() {
-  absl::MutexLock lock(&mutex_);
-  for (void* handle : idle_) curl_easy_cleanup(handle);
-}
+HttpClient::~HttpClient() = default;
 
-void* HttpClient::Take() {
+std::unique_ptr<HttpClient::Handle> HttpClient::Take() {
   absl::MutexLock lock(&mutex_);
-  if (idle_.empty()) return curl_easy_init();
-  void* handle = idle_.back();
+  if (idle_.empty()) return std::make_unique<Handle>();
+  std::unique_ptr<Handle> handle = std::move(idle_.back());
   idle_.pop_back();
   return handle;
 }
 
-void HttpClient::Return(void* handle) {
-  curl_easy_reset(handle);  // keeps connections, DNS and TLS sessions
+void HttpClient::Return(std::unique_ptr<Handle> handle) {
+  curl_easy_reset(handle->easy);  // keeps connections, DNS and TLS sessions
   absl::MutexLock lock(&mutex_);
-  idle_.push_back(handle);
+  idle_.push_back(std::move(handle));
+}
+
+// OK, or why there is no whole answer. What a callback said is in transfer.status.
+absl::Status HttpClient::Perform(Handle& handle, const HttpRequest& request, Transfer& transfer) {
+  auto failed = [&](absl::string_view why) {
+    return absl::StrCat(request.url.scheme, "://", request.url.Authority(), ": ", why);
+  };
+  curl_multi_add_handle(handle.multi, handle.easy);
+  absl::Status ended;
+  CURLcode code = CURLE_OK;
+  for (int running = 1; running > 0 && ended.ok();) {
+    if (curl_multi_perform(handle.multi, &running) != CURLM_OK) ended = absl::InternalError("libcurl fails");
+    if (running == 0 || !ended.ok()) break;
+    if (*transfer.cancelled && (*transfer.cancelled)()) {
+      ended = absl::CancelledError("the transfer was cancelled");
+    } else if (absl::Now() - transfer.window_begin > options_.progress_timeout) {
+      ended = absl::UnavailableError(
+          failed(absl::StrCat("no progress for ", absl::FormatDuration(options_.progress_timeout))));
+    } else {
+      curl_multi_poll(handle.multi, nullptr, 0, kPollMs, nullptr);
+    }
+  }
+  int left = 0;
+  for (CURLMsg* message; (message = curl_multi_info_read(handle.multi, &left)) != nullptr;) {
+    if (message->msg == CURLMSG_DONE) code = message->data.result;
+  }
+  curl_multi_remove_handle(handle.multi, handle.easy);
+  RETURN_IF_ERROR(ended);
+  if (code == CURLE_OK) return absl::OkStatus();
+  std::string why = failed(transfer.detail[0] != '\0' ? transfer.detail : curl_easy_strerror(code));
+  return code == CURLE_PEER_FAILED_VERIFICATION ? absl::FailedPreconditionError(why) : absl::UnavailableError(why);
 }
 
 absl::StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request, size_t max_body,
                                                   const std::function<bool()>& cancelled, const BodySink& sink) {
   if (cancelled && cancelled()) return absl::CancelledError("cancelled");
+  const std::string host = request.url.HostAndPort();
+  RETURN_IF_ERROR(health_.CheckRest(host));
   HeaderList headers;
   for (const auto& [name, value] : request.headers) RETURN_IF_ERROR(AppendHeader(headers, name, value));
-  CURL* curl = Take();
-  if (curl == nullptr) return absl::ResourceExhaustedError("no memory for a transfer");
-  std::unique_ptr<CURL, std::function<void(CURL*)>> give_back(curl, [this](CURL* handle) { Return(handle); });
+  std::unique_ptr<Handle> handle = Take();
+  CURL* curl = handle->easy;
+  if (curl == nullptr || handle->multi == nullptr) return absl::ResourceExhaustedError("no memory for a transfer");
 
   Transfer transfer{.max_body = max_body, .cancelled = &cancelled, .sink = &sink};
-  char detail[CURL_ERROR_SIZE] = "";
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
+  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, transfer.detail);
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
-  ApplyTransfer(curl, &transfer);
+  curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, Transfer::OnHeader);
+  curl_easy_setopt(curl, CURLOPT_HEADERDATA, &transfer);
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, Transfer::OnBody);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
   ApplyRequest(curl, request, options_);
-  RETURN_IF_ERROR(ApplyTls(curl, request.tls), request.url.Authority());
+  absl::Status status = ApplyTls(curl, request.tls);
+  if (status.ok()) status = Perform(*handle, request, transfer);
+  Return(std::move(handle));
 
-  CURLcode code = curl_easy_perform(curl);
+  if (transfer.response.status != 0) {
+    health_.SetReached(host);
+  } else if (absl::IsUnavailable(status)) {
+    health_.SetUnreachable(host);
+  }
   RETURN_IF_ERROR(transfer.status, request.url.Authority());
-  if (code != CURLE_OK && !transfer.body_is_cut) {
-    return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", request.url.scheme, "://",
-                                               request.url.Authority(), ": ",
-                                               *detail ? detail : curl_easy_strerror(code)));
+  if (!transfer.body_is_cut) RETURN_IF_ERROR(status);
+  if (transfer.response.status == 429 || transfer.response.status == 503) {
+    health_.LetRest(host, ParseRetryAfter(transfer.response.Header("retry-after"), absl::Now()));
   }
   return std::move(transfer.response);
 }

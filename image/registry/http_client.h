@@ -1,6 +1,6 @@
-// One HTTP exchange at a time per calling thread, over connections that are kept and reused. No redirects, no
-// authentication, no retries: those are decisions of the registry session.
-// Thread-safe. Blocking.
+// One HTTP exchange at a time per calling thread, over connections that are kept and reused, through the proxies that
+// are set up, and never to a host that rests. No redirects, no authentication, no retries: those are
+// decisions of the registry session and of who has several servers to ask. Thread-safe. Blocking.
 #pragma once
 
 #include <functional>
@@ -13,6 +13,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "image/registry/host_health.h"
+#include "image/registry/proxy.h"
 #include "image/registry/url.h"
 #include "runtime/base/status.h"
 
@@ -31,6 +33,7 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> headers;
   std::string form;  // when not empty: a POST of application/x-www-form-urlencoded
   TlsOptions tls;
+  absl::Duration connect_timeout;  // zero: the client's
 };
 
 struct HttpResponse {
@@ -46,28 +49,43 @@ class HttpClient {
  public:
   struct Options {
     absl::Duration connect_timeout = absl::Seconds(30);
-    absl::Duration stall_timeout = absl::Seconds(60);  // without a byte in either direction
+    // An exchange in which fewer than kLeastProgress bytes came in such a time is given up. Time in the sink does not
+    // count.
+    absl::Duration progress_timeout = absl::Seconds(60);
+    Proxies proxies;
   };
+  static constexpr size_t kLeastProgress = 4096;
+
   // Receives the body of a 200 or 206 instead of HttpResponse::body. Its first error ends the exchange and is returned.
   using BodySink = std::function<absl::Status(const HttpResponse& head, absl::string_view bytes)>;
 
-  HttpClient() : HttpClient(Options()) {}
-  explicit HttpClient(const Options& options);
+  // `health` outlives the client.
+  HttpClient(const Options& options, HostHealth& health);
   ~HttpClient();
+  HttpClient(const HttpClient&) = delete;
+  HttpClient& operator=(const HttpClient&) = delete;
 
-  // Any complete answer is OK, whatever its status. Unavailable: no or half an answer (the message says which host and
-  // why). ResourceExhausted: a 2xx body over `max_body`; other bodies are cut there. Cancelled: `cancelled` (asked at
-  // least once a second; may be empty) said so. InvalidArgument: a header with control characters, a missing TLS file.
+  // Any complete answer is OK, whatever its status. Unavailable: the host rests (RestOf; it is not asked), or gave no
+  // or half an answer, or stalled (the message says which host and why). FailedPrecondition: its certificate is not
+  // trusted. ResourceExhausted: a 2xx body over `max_body`; other bodies are cut there. Cancelled: `cancelled` (asked
+  // about ten times a second; may be empty) said so. InvalidArgument: a header with control characters, a missing TLS
+  // file.
   absl::StatusOr<HttpResponse> Exchange(const HttpRequest& request, size_t max_body,
                                         const std::function<bool()>& cancelled, const BodySink& sink = {});
 
  private:
-  void* Take() ABSL_LOCKS_EXCLUDED(mutex_);
-  void Return(void* handle) ABSL_LOCKS_EXCLUDED(mutex_);
+  // One transfer's libcurl objects, with its connections.
+  struct Handle;
+  struct Transfer;
+
+  std::unique_ptr<Handle> Take() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Return(std::unique_ptr<Handle> handle) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Perform(Handle& handle, const HttpRequest& request, Transfer& transfer);
 
   const Options options_;
+  HostHealth& health_;
   absl::Mutex mutex_;
-  std::vector<void*> idle_ ABSL_GUARDED_BY(mutex_);  // curl easy handles with their connections
+  std::vector<std::unique_ptr<Handle>> idle_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace berth::image

@@ -23,20 +23,6 @@ absl::Duration ParseRetryAfter(absl::string_view value, absl::Time now) {
   return std::max(date - now, absl::ZeroDuration());
 }
 
-bool IsTransient(int http_status) {
-  switch (http_status) {
-    case 408:
-    case 429:
-    case 500:
-    case 502:
-    case 503:
-    case 504:
-      return true;
-    default:
-      return false;
-  }
-}
-
 absl::Status Wait(absl::Duration time, const std::function<bool()>& cancelled) {
   absl::Time end = absl::Now() + time;
   while (true) {

@@ -17,7 +17,6 @@ namespace berth::image {
 namespace {
 
 constexpr int kMaxRedirects = 10;
-constexpr uint64_t kProgress = 256 << 10;  // received since the last failure: then the count of failures begins anew
 constexpr char kManifestTypes[] =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -33,6 +32,24 @@ Credentials ForEndpoint(const Endpoint& endpoint, Credentials credentials) {
 absl::Status InTheClear(const Url& url) {
   return absl::FailedPreconditionError(
       absl::StrCat("registry ", url.Authority(), " has no TLS: credentials are not sent to it"));
+}
+
+// What the challenge asks for, and in any case to read the repository. Where the challenge names a repository it knows
+// better than we do: a cache may keep it under another name.
+std::string ScopeFor(const Challenge& challenge, absl::string_view repository) {
+  std::string scope = challenge.Param("scope");
+  if (absl::StrContains(scope, "repository:")) return scope;
+  return absl::StrCat(scope, scope.empty() ? "" : " ", "repository:", repository, ":pull");
+}
+
+// A token that suffices for less than what was asked: some registries say so with 403.
+bool WantsAnotherToken(const HttpResponse& response) {
+  if (response.status == 401) return true;
+  if (response.status != 403) return false;
+  for (const Challenge& challenge : ParseChallenges(response.Header("www-authenticate"))) {
+    if (challenge.Param("error") == "insufficient_scope") return true;
+  }
+  return false;
 }
 
 absl::StatusOr<Url> NextHop(const Url& from, const HttpResponse& response) {
@@ -66,21 +83,23 @@ absl::StatusOr<RegistrySession::Answer> RegistrySession::Follow(const Get& get) 
   Url url = endpoint_.base;
   absl::StrAppend(&url.path, "/", reference_.path, get.path);
   if (endpoint_.is_mirror) absl::StrAppend(&url.path, "?ns=", EscapeQuery(reference_.host));
+  auto cancelled = [&] { return (context_.cancelled && context_.cancelled()) || (get.stopped && get.stopped()); };
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
     HttpRequest request{.url = url, .headers = get.headers};
     // Secrets and settings of the registry are for the registry alone.
     answer.own_origin = url.SameOrigin(endpoint_.base);
     if (answer.own_origin) {
       request.tls = endpoint_.tls;
+      request.connect_timeout = endpoint_.dial_timeout;
       for (const auto& header : endpoint_.headers) request.headers.push_back(header);
       if (!answer.authorization.empty()) request.headers.emplace_back("Authorization", answer.authorization);
     }
-    ASSIGN_OR_RETURN(answer.response, context_.http->Exchange(request, get.max_body, context_.cancelled, get.sink));
+    ASSIGN_OR_RETURN(answer.response, context_.http->Exchange(request, get.max_body, cancelled, get.sink));
     if (!IsRedirect(answer.response.status)) return answer;
     ASSIGN_OR_RETURN(url, NextHop(url, answer.response));
   }
-  return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", endpoint_.base.Authority(),
-                                             " redirects more than ", kMaxRedirects, " times"));
+  return absl::FailedPreconditionError(
+      absl::StrCat("registry ", endpoint_.base.Authority(), " redirects more than ", kMaxRedirects, " times"));
 }
 
 absl::StatusOr<std::string> RegistrySession::Authorization(const std::vector<Challenge>& challenges,
@@ -89,9 +108,8 @@ absl::StatusOr<std::string> RegistrySession::Authorization(const std::vector<Cha
     if (challenge.scheme == "bearer" && !challenge.Param("realm").empty()) {
       TokenRequest request{.realm = challenge.Param("realm"),
                            .service = challenge.Param("service"),
-                           .scope = challenge.Param("scope"),
+                           .scope = ScopeFor(challenge, reference_.path),
                            .credentials = credentials_};
-      if (request.scope.empty()) request.scope = absl::StrCat("repository:", reference_.path, ":pull");
       if (auto realm = ParseUrl(request.realm); realm.ok()) {
         if (endpoint_.base.scheme == "https" && realm->scheme == "http") {
           return absl::PermissionDeniedError(
@@ -137,28 +155,9 @@ absl::StatusOr<HttpResponse> RegistrySession::Send(const Get& get) {
   // Once without, once with an answer to the challenge, and once more for a token that has just run out.
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(Answer answer, Follow(get));
-    if (answer.response.status != 401 || !answer.own_origin || attempt == 2) return std::move(answer.response);
+    bool again = WantsAnotherToken(answer.response) && answer.own_origin && attempt < 2;
+    if (!again) return std::move(answer.response);
     RETURN_IF_ERROR(Authenticate(answer));
-  }
-}
-
-absl::Status RegistrySession::PauseBeforeRetry(int failures, absl::Duration asked) const {
-  if (asked > context_.retry.most_asked) {
-    return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", endpoint_.base.Authority(), " asks to wait ",
-                                               absl::FormatDuration(asked)));
-  }
-  absl::BitGen random;
-  return Wait(std::max(asked, Backoff(context_.retry, failures, absl::Uniform(random, 0.0, 1.0))), context_.cancelled);
-}
-
-absl::StatusOr<HttpResponse> RegistrySession::SendRetrying(const Get& get) {
-  for (int failures = 1;; ++failures) {
-    absl::StatusOr<HttpResponse> response = Send(get);
-    bool transient = response.ok() ? IsTransient(response->status) : absl::IsUnavailable(response.status());
-    if (!transient || failures >= context_.retry.attempts) return response;
-    absl::Duration asked;
-    if (response.ok()) asked = ParseRetryAfter(response->Header("retry-after"), absl::Now());
-    RETURN_IF_ERROR(PauseBeforeRetry(failures, asked));
   }
 }
 
@@ -177,9 +176,11 @@ absl::Status RegistrySession::StatusOfAnswer(const HttpResponse& response, absl:
     case 416:  // the blob ends before the byte that we are at
       return absl::DataLossError(absl::StrCat(what, " from ", host, " is shorter than promised"));
     default:
-      return absl::UnavailableError(
-          absl::StrCat("RegistryUnavailable: registry ", host, " answers ", response.status, " for ", what));
+      break;
   }
+  std::string text = absl::StrCat("registry ", host, " answers ", response.status, " for ", what);
+  bool transient = response.status >= 500 || response.status == 408 || response.status == 429;
+  return transient ? absl::UnavailableError(text) : absl::FailedPreconditionError(text);
 }
 
 absl::StatusOr<ManifestDocument> RegistrySession::GetManifest(absl::string_view selector) {
@@ -187,7 +188,7 @@ absl::StatusOr<ManifestDocument> RegistrySession::GetManifest(absl::string_view 
       absl::StrCat("image \"", reference_.Name(), absl::StrContains(selector, ":") ? "@" : ":", selector, "\"");
   Get get{
       .path = absl::StrCat("/manifests/", selector), .headers = {{"Accept", kManifestTypes}}, .max_body = kMaxManifest};
-  ASSIGN_OR_RETURN(HttpResponse response, SendRetrying(get));
+  ASSIGN_OR_RETURN(HttpResponse response, Send(get));
   RETURN_IF_ERROR(StatusOfAnswer(response, what));
   ManifestDocument out;
   absl::string_view type = response.Header("content-type");
@@ -211,7 +212,7 @@ absl::StatusOr<ManifestDocument> RegistrySession::GetManifest(absl::string_view 
 absl::StatusOr<std::string> RegistrySession::GetDocument(absl::string_view digest, uint64_t size) {
   std::string what = absl::StrCat("blob ", digest);
   Get get{.path = absl::StrCat("/blobs/", digest), .max_body = static_cast<size_t>(size)};
-  absl::StatusOr<HttpResponse> response = SendRetrying(get);
+  absl::StatusOr<HttpResponse> response = Send(get);
   if (absl::IsResourceExhausted(response.status())) {
     return absl::DataLossError(absl::StrCat(what, ": more than the promised ", size, " bytes"));
   }
@@ -219,83 +220,6 @@ absl::StatusOr<std::string> RegistrySession::GetDocument(absl::string_view diges
   RETURN_IF_ERROR(StatusOfAnswer(*response, what));
   RETURN_IF_ERROR(VerifyDigest(digest, response->body), what, " from ", endpoint_.base.Authority());
   return std::move(response->body);
-}
-
-// On a 200 the blob begins anew and `skip` bytes are known already; on a 206 it must go on where we are.
-absl::Status RegistrySession::CheckBlobHead(const HttpResponse& head, const BlobTransfer& transfer,
-                                            uint64_t& skip) const {
-  uint64_t length = 0;
-  bool known = absl::SimpleAtoi(head.Header("content-length"), &length);
-  if (head.status == 200) {
-    skip = transfer.received;
-    if (known && length > transfer.size) {
-      return absl::DataLossError(absl::StrCat("blob ", transfer.digest, " from ", endpoint_.base.Authority(), " has ",
-                                              length, " bytes instead of ", transfer.size));
-    }
-    return absl::OkStatus();
-  }
-  std::string expected = absl::StrCat("bytes ", transfer.received, "-");
-  if (!absl::StartsWithIgnoreCase(head.Header("content-range"), expected)) {
-    return absl::DataLossError(absl::StrCat("blob ", transfer.digest, " from ", endpoint_.base.Authority(),
-                                            ": asked from byte ", transfer.received, " on, got '",
-                                            absl::CHexEscape(head.Header("content-range").substr(0, 100)), "'"));
-  }
-  skip = 0;
-  return absl::OkStatus();
-}
-
-absl::Status RegistrySession::BlobOnce(BlobTransfer& transfer,
-                                       const std::function<absl::Status(absl::string_view)>& sink,
-                                       absl::Status& sink_status) {
-  Get get{.path = absl::StrCat("/blobs/", transfer.digest), .max_body = 64 << 10};
-  if (transfer.received > 0) get.headers.emplace_back("Range", absl::StrCat("bytes=", transfer.received, "-"));
-  bool begun = false;
-  uint64_t skip = 0;
-  get.sink = [&](const HttpResponse& head, absl::string_view bytes) -> absl::Status {
-    if (!begun) sink_status = CheckBlobHead(head, transfer, skip);
-    begun = true;
-    RETURN_IF_ERROR(sink_status);
-    uint64_t known = std::min<uint64_t>(skip, bytes.size());
-    skip -= known;
-    bytes.remove_prefix(known);
-    if (bytes.empty()) return absl::OkStatus();
-    if (bytes.size() > transfer.size - transfer.received) {
-      sink_status = absl::DataLossError(absl::StrCat("blob ", transfer.digest, " from ", endpoint_.base.Authority(),
-                                                     " is longer than ", transfer.size, " bytes"));
-    } else {
-      sink_status = sink(bytes);
-    }
-    if (sink_status.ok()) transfer.received += bytes.size();
-    return sink_status;
-  };
-  ASSIGN_OR_RETURN(HttpResponse response, Send(get));
-  if (IsTransient(response.status)) {
-    absl::Duration asked = ParseRetryAfter(response.Header("retry-after"), absl::Now());
-    if (asked > absl::ZeroDuration()) RETURN_IF_ERROR(PauseBeforeRetry(1, asked));
-  }
-  RETURN_IF_ERROR(StatusOfAnswer(response, absl::StrCat("blob ", transfer.digest)));
-  if (transfer.received != transfer.size) {
-    sink_status = absl::DataLossError(absl::StrCat("blob ", transfer.digest, " from ", endpoint_.base.Authority(),
-                                                   " ends after ", transfer.received, " of ", transfer.size, " bytes"));
-  }
-  return sink_status;
-}
-
-absl::Status RegistrySession::GetBlob(BlobTransfer& transfer,
-                                      const std::function<absl::Status(absl::string_view)>& sink) {
-  int failures = 0;
-  while (transfer.received < transfer.size) {
-    uint64_t before = transfer.received;
-    absl::Status sink_status;
-    absl::Status status = BlobOnce(transfer, sink, sink_status);
-    RETURN_IF_ERROR(sink_status);
-    if (status.ok()) return status;
-    if (!absl::IsUnavailable(status)) return status;
-    if (transfer.received - before >= kProgress) failures = 0;
-    if (++failures >= context_.retry.attempts) return status;
-    RETURN_IF_ERROR(PauseBeforeRetry(failures, absl::ZeroDuration()));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace berth::image

@@ -5,6 +5,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "image/content/digest.h"
 #include "runtime/base/json.h"
@@ -16,35 +17,41 @@ constexpr size_t kMaxAnswer = 64 << 10;
 constexpr size_t kMaxEntries = 1000;
 constexpr absl::Duration kDefaultLifetime = absl::Seconds(60);
 constexpr absl::Duration kMargin = absl::Seconds(5);
+constexpr absl::Duration kPoll = absl::Milliseconds(50);  // how soon a cancellation is seen
 
 bool HasSecret(const Credentials& c) { return !c.password.empty() || !c.identity_token.empty(); }
 
-HttpRequest MakeRequest(const TokenRequest& request, const Url& realm) {
+// oauth.md: a refresh token is posted.
+HttpRequest PostRequest(const TokenRequest& request, const Url& realm) {
+  return {.url = realm,
+          .form = absl::StrCat("grant_type=refresh_token&client_id=berth&service=", EscapeQuery(request.service),
+                               "&scope=", EscapeQuery(request.scope),
+                               "&refresh_token=", EscapeQuery(request.credentials.identity_token)),
+          .tls = request.tls};
+}
+
+// token.md: a user and a password, or nobody, ask with GET; each scope is a parameter of its own.
+HttpRequest GetRequest(const TokenRequest& request, const Url& realm) {
   HttpRequest http{.url = realm, .tls = request.tls};
-  const Credentials& credentials = request.credentials;
-  if (!credentials.identity_token.empty()) {
-    http.form =
-        absl::StrCat("grant_type=refresh_token&client_id=berth&service=", EscapeQuery(request.service),
-                     "&scope=", EscapeQuery(request.scope), "&refresh_token=", EscapeQuery(credentials.identity_token));
-    return http;
-  }
   std::string query = absl::StrCat("service=", EscapeQuery(request.service));
-  if (!request.scope.empty()) absl::StrAppend(&query, "&scope=", EscapeQuery(request.scope));
-  if (!credentials.password.empty()) {
-    absl::StrAppend(&query, "&account=", EscapeQuery(credentials.username));
-    http.headers.emplace_back("Authorization", BasicAuthorization(credentials));
+  for (absl::string_view scope : absl::StrSplit(request.scope, ' ', absl::SkipEmpty())) {
+    absl::StrAppend(&query, "&scope=", EscapeQuery(scope));
+  }
+  if (!request.credentials.password.empty()) {
+    absl::StrAppend(&query, "&account=", EscapeQuery(request.credentials.username));
+    http.headers.emplace_back("Authorization", BasicAuthorization(request.credentials));
   }
   absl::StrAppend(&http.url.path, absl::StrContains(http.url.path, "?") ? "&" : "?", query);
   return http;
 }
 
-absl::Status StatusOfRefusal(const Url& realm, int status) {
+absl::Status StatusOfRefusal(const Url& realm, const HttpResponse& response) {
   std::string who = absl::StrCat("token service ", realm.Authority());
-  if (status == 403) return absl::PermissionDeniedError(absl::StrCat(who, " forbids it (403)"));
-  if (status >= 500 || status == 429) {
-    return absl::UnavailableError(absl::StrCat("RegistryUnavailable: ", who, " answers ", status));
+  if (response.status == 403) return absl::PermissionDeniedError(absl::StrCat(who, " forbids it (403)"));
+  if (response.status >= 500 || response.status == 429 || response.status == 408) {
+    return absl::UnavailableError(absl::StrCat(who, " answers ", response.status));
   }
-  return absl::UnauthenticatedError(absl::StrCat(who, " refuses (", status, ")"));
+  return absl::UnauthenticatedError(absl::StrCat(who, " refuses (", response.status, ")"));
 }
 
 absl::StatusOr<TokenAnswer> Fetch(HttpClient& http, const TokenRequest& request,
@@ -54,9 +61,15 @@ absl::StatusOr<TokenAnswer> Fetch(HttpClient& http, const TokenRequest& request,
     return absl::FailedPreconditionError(
         absl::StrCat("token service ", realm.Authority(), " has no TLS: credentials are not sent to it"));
   }
-  ASSIGN_OR_RETURN(HttpResponse response, http.Exchange(MakeRequest(request, realm), kMaxAnswer, cancelled),
-                   "token service");
-  if (response.status != 200) return StatusOfRefusal(realm, response.status);
+  const bool refreshes = !request.credentials.identity_token.empty();
+  const HttpRequest first = refreshes ? PostRequest(request, realm) : GetRequest(request, realm);
+  ASSIGN_OR_RETURN(HttpResponse response, http.Exchange(first, kMaxAnswer, cancelled), "token service");
+  // Not every service knows refresh tokens; who sent a password besides is served by that.
+  const bool unknown = response.status == 404 || response.status == 405 || response.status == 501;
+  if (refreshes && unknown && !request.credentials.password.empty()) {
+    ASSIGN_OR_RETURN(response, http.Exchange(GetRequest(request, realm), kMaxAnswer, cancelled), "token service");
+  }
+  if (response.status != 200) return StatusOfRefusal(realm, response);
   auto answer = ParseTokenAnswer(response.body);
   RETURN_IF_ERROR(answer, "token service ", realm.Authority());
   return answer;
@@ -105,11 +118,22 @@ std::shared_ptr<TokenSource::Entry> TokenSource::Find(const TokenRequest& reques
 absl::StatusOr<std::string> TokenSource::Token(HttpClient& http, const TokenRequest& request, absl::string_view stale,
                                                const std::function<bool()>& cancelled) {
   std::shared_ptr<Entry> entry = Find(request);
-  absl::MutexLock lock(&entry->mutex);
-  if (entry->token != stale && absl::Now() + kMargin < entry->expires) return entry->token;
-  ASSIGN_OR_RETURN(TokenAnswer answer, Fetch(http, request, cancelled));
-  entry->token = std::move(answer.token);
-  entry->expires = absl::Now() + answer.lifetime;
+  {
+    absl::MutexLock lock(&mutex_);
+    while (entry->asked) {
+      if (cancelled && cancelled()) return absl::CancelledError("cancelled");
+      answered_.WaitWithTimeout(&mutex_, kPoll);
+    }
+    if (entry->token != stale && absl::Now() + kMargin < entry->expires) return entry->token;
+    entry->asked = true;
+  }
+  absl::StatusOr<TokenAnswer> answer = Fetch(http, request, cancelled);
+  absl::MutexLock lock(&mutex_);
+  entry->asked = false;
+  answered_.SignalAll();
+  RETURN_IF_ERROR(answer);
+  entry->token = std::move(answer->token);
+  entry->expires = absl::Now() + answer->lifetime;
   return entry->token;
 }
 

@@ -19,8 +19,8 @@ namespace berth::image {
 struct TokenRequest {
   std::string realm;  // URL of the token service
   std::string service;
-  std::string scope;
-  Credentials credentials;  // user and password, an identity token, or neither
+  std::string scope;        // several have spaces between them
+  Credentials credentials;  // user and password, an identity token (which goes first), both, or neither
   TlsOptions tls;           // used when the service is at the registry's own origin
 };
 
@@ -35,22 +35,23 @@ class TokenSource {
  public:
   // A token that is valid for some seconds at least: a kept one, or a new one by asking the service; callers that want
   // the same one wait for the first. `stale`, when not empty, is a token that was refused and is not given again.
-  // Unauthenticated / PermissionDenied: the service refuses the credentials. Unavailable ("RegistryUnavailable: "): it
-  // cannot be reached or fails. FailedPrecondition: credentials would have to travel in the clear. InvalidArgument: a
-  // malformed realm or answer.
+  // Unauthenticated / PermissionDenied: the service refuses the credentials. Unavailable: it cannot be reached or
+  // fails. FailedPrecondition: credentials would have to travel in the clear. InvalidArgument: a malformed realm or
+  // answer.
   absl::StatusOr<std::string> Token(HttpClient& http, const TokenRequest& request, absl::string_view stale,
                                     const std::function<bool()>& cancelled);
 
  private:
-  struct Entry {
-    absl::Mutex mutex;  // held while the service is asked: that is what makes the others wait
-    std::string token ABSL_GUARDED_BY(mutex);
-    absl::Time expires ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
+  struct Entry {  // guarded by TokenSource::mutex_
+    std::string token;
+    absl::Time expires = absl::InfinitePast();
+    bool asked = false;  // a thread is asking the service for it
   };
 
   std::shared_ptr<Entry> Find(const TokenRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  absl::Mutex mutex_;  // never held together with an Entry's
+  absl::Mutex mutex_;
+  absl::CondVar answered_;
   std::map<std::string, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "runtime/base/status.h"
 
@@ -18,6 +19,8 @@ struct Url {
   std::string ToString() const;
   // "host", or "host:port" when the port is not the scheme's own.
   std::string Authority() const;
+  // "host:port", always with the port.
+  std::string HostAndPort() const { return absl::StrCat(host, ":", port); }
   bool SameOrigin(const Url& other) const;
   // localhost, 127.0.0.0/8 or ::1: nobody else reads what is sent there.
   bool IsLoopback() const;

@@ -37,14 +37,14 @@ using ::testing::UnorderedElementsAre;
 
 const ContainerId kId("c1");
 
-class SnapshotsTest : public testing::Test {
+class SnapshotsFixture : public testing::Test {
  protected:
   void SetUp() override {
-    if (geteuid() != 0) GTEST_SKIP() << "overlayfs mounts need root";
+    if (std::string why = WhyNot(format(), "/tmp"); !why.empty()) GTEST_SKIP() << why;
     char path[] = "/tmp/berth-snapshot-test-XXXXXX";
     ASSERT_NE(mkdtemp(path), nullptr);
     root_ = path;
-    store_ = *LayerStore::Open(root_);
+    store_ = *LayerStore::Open(root_, {.format = format()});
     Reopen();
   }
   void TearDown() override {
@@ -53,6 +53,7 @@ class SnapshotsTest : public testing::Test {
     if (root_.empty()) return;
     EXPECT_TRUE(sys::RemoveTreeAt(AT_FDCWD, root_).ok());
   }
+  virtual Format format() const { return Format::kDirectory; }
   void Reopen() { snapshots_ = *Snapshots::Open(root_, store_.get()); }
   std::string Layer(const std::vector<Entry>& entries) {
     auto id = AddLayer(*store_, entries);
@@ -91,7 +92,14 @@ class SnapshotsTest : public testing::Test {
   std::unique_ptr<Snapshots> snapshots_;
 };
 
-TEST_F(SnapshotsTest, WhiteoutsHideWhatIsBelow) {
+class SnapshotsTest : public SnapshotsFixture, public testing::WithParamInterface<Format> {
+ protected:
+  Format format() const override { return GetParam(); }
+};
+INSTANTIATE_TEST_SUITE_P(Formats, SnapshotsTest, testing::ValuesIn(kFormats),
+                         [](const auto& info) { return FormatName(info.param); });
+
+TEST_P(SnapshotsTest, WhiteoutsHideWhatIsBelow) {
   std::string base = Layer({Dir("d"), File("d/a", "1"), File("d/b", "1"), Dir("o"), File("o/old", "1"), Dir("r"),
                             File("r/old", "1"), Dir("w"), File("w/old", "1"), File("f", "1")});
   std::string top =
@@ -105,7 +113,7 @@ TEST_F(SnapshotsTest, WhiteoutsHideWhatIsBelow) {
   EXPECT_THAT(Ls(mount.get(), "w"), ElementsAre("new"));
 }
 
-TEST_F(SnapshotsTest, AUserNamespaceSeesItsOwnIds) {
+TEST_P(SnapshotsTest, AUserNamespaceSeesItsOwnIds) {
   auto procfs = sys::OpenDetachedProcfs();
   ASSERT_TRUE(procfs.ok()) << procfs.status();
   const sys::IdRange range = {0, 100000, 65536};
@@ -132,14 +140,14 @@ TEST_F(SnapshotsTest, AUserNamespaceSeesItsOwnIds) {
   EXPECT_THAT(Attributes(AT_FDCWD, root_ + "/snapshots/c1/upper"), ::testing::HasSubstr(" 100000:100003 "));
 }
 
-TEST_F(SnapshotsTest, AnOpaqueRootHidesAllBelow) {
+TEST_P(SnapshotsTest, AnOpaqueRootHidesAllBelow) {
   std::string base = Layer({File("old", "1"), Dir("./", 0711, 7)});
   std::string top = Layer({File(".wh..wh..opq"), File("new", "2")});
   sys::UniqueFd mount = CreateAndMount({base, top});
   EXPECT_THAT(Ls(mount.get(), ""), ElementsAre("new"));
 }
 
-TEST_F(SnapshotsTest, ImpliedDirectoriesKeepTheAttributesOfLowerLayers) {
+TEST_P(SnapshotsTest, ImpliedDirectoriesKeepTheAttributesOfLowerLayers) {
   Entry secret = Dir("home/u", 0700, 1000, 1000);
   secret.pax = {{"SCHILY.xattr.user.note", "mine"}};
   std::string base = Layer(
@@ -166,7 +174,7 @@ TEST_F(SnapshotsTest, ImpliedDirectoriesKeepTheAttributesOfLowerLayers) {
   EXPECT_THAT(Ls(fd, "opt/x"), IsEmpty());
 }
 
-TEST_F(SnapshotsTest, DirectoriesThatReplaceLowerOnesAreNotRepaired) {
+TEST_P(SnapshotsTest, DirectoriesThatReplaceLowerOnesAreNotRepaired) {
   std::string base =
       Layer({Dir("a", 0700, 5), Dir("b", 0700, 5), Dir("b/c", 0700, 5), Dir("d", 0700, 5), Dir("e", 0700)});
   std::string middle = Layer({File(".wh.a"), Dir("b"), File("b/.wh..wh..opq"), File("d", "a file"), File(".wh.e")});
@@ -179,7 +187,7 @@ TEST_F(SnapshotsTest, DirectoriesThatReplaceLowerOnesAreNotRepaired) {
   EXPECT_EQ(Attributes(mount.get(), "e"), "(none)");
 }
 
-TEST_F(SnapshotsTest, FixupsAreSharedByAChainAndGoWithItsLayers) {
+TEST_P(SnapshotsTest, FixupsAreSharedByAChainAndGoWithItsLayers) {
   std::string base = Layer({Dir("tmp", 01777)}), top = Layer({File("tmp/x", "1")}), other = Layer({File("y", "1")});
   { CreateAndMount({base, top}, ContainerId("one")); }
   { CreateAndMount({base, top}, ContainerId("two")); }
@@ -192,14 +200,14 @@ TEST_F(SnapshotsTest, FixupsAreSharedByAChainAndGoWithItsLayers) {
   EXPECT_EQ(Entries("fixups"), 1u);
 }
 
-TEST_F(SnapshotsTest, ALayerThatOccursTwiceIsStackedOnce) {
+TEST_P(SnapshotsTest, ALayerThatOccursTwiceIsStackedOnce) {
   std::string empty = Layer({}), base = Layer({File("f", "1")}), without = Layer({File(".wh.f")});
   sys::UniqueFd mount = CreateAndMount({empty, base, empty, without, base, empty});
   EXPECT_EQ(Content(mount.get(), "f"), "1");
   EXPECT_THAT(WithoutRepeats({"a", "b", "a", "c", "b"}), ElementsAre("a", "c", "b"));
 }
 
-TEST_F(SnapshotsTest, WritesStayInTheSnapshot) {
+TEST_P(SnapshotsTest, WritesStayInTheSnapshot) {
   std::string base = Layer({Dir("d"), File("d/f", "lower"), File("gone", "x")});
   {
     sys::UniqueFd one = CreateAndMount({base}, ContainerId("one")), two = CreateAndMount({base}, ContainerId("two"));
@@ -224,7 +232,7 @@ TEST_F(SnapshotsTest, WritesStayInTheSnapshot) {
   EXPECT_EQ(Ls(again->get(), "").size(), 1u);
 }
 
-TEST_F(SnapshotsTest, LifeOfASnapshot) {
+TEST_P(SnapshotsTest, LifeOfASnapshot) {
   std::string base = Layer({File("f", "1")});
   EXPECT_EQ(snapshots_->Mount(kId).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(snapshots_->Usage(kId).status().code(), absl::StatusCode::kNotFound);
@@ -242,7 +250,7 @@ TEST_F(SnapshotsTest, LifeOfASnapshot) {
   EXPECT_EQ(Entries("snapshots"), 0u);
 }
 
-TEST_F(SnapshotsTest, LayersInUseAreThoseOfTheSnapshotsOnDisk) {
+TEST_P(SnapshotsTest, LayersInUseAreThoseOfTheSnapshotsOnDisk) {
   std::string base = Layer({File("f", "1")}), top = Layer({File("g", "1")});
   ASSERT_TRUE(snapshots_->Create({.id = ContainerId("one"), .layers = {base, top}}).ok());
   ASSERT_TRUE(snapshots_->Create({.id = ContainerId("two"), .layers = {base}}).ok());
@@ -253,7 +261,7 @@ TEST_F(SnapshotsTest, LayersInUseAreThoseOfTheSnapshotsOnDisk) {
   EXPECT_THAT(snapshots_->LayersOf(ContainerId("one")), IsEmpty());
 }
 
-TEST_F(SnapshotsTest, BadRequestsLeaveNothing) {
+TEST_P(SnapshotsTest, BadRequestsLeaveNothing) {
   std::string base = Layer({File("f", "1")});
   EXPECT_EQ(snapshots_->Create({kId, {base, "sha256:" + std::string(64, '0')}, {}}).code(),
             absl::StatusCode::kNotFound);
@@ -266,7 +274,7 @@ TEST_F(SnapshotsTest, BadRequestsLeaveNothing) {
   EXPECT_EQ(Entries("snapshots"), 0u);
 }
 
-TEST_F(SnapshotsTest, ASnapshotOfAnEarlierBootIsNotMounted) {
+TEST_P(SnapshotsTest, ASnapshotOfAnEarlierBootIsNotMounted) {
   std::string base = Layer({File("f", "1")});
   ASSERT_TRUE(snapshots_->Create({kId, {base}, {}}).ok());
   std::ofstream(root_ + "/snapshots/c1/meta.json") << R"({"boot":"another","layers":[")" << base << "\"]}";
@@ -279,7 +287,7 @@ TEST_F(SnapshotsTest, ASnapshotOfAnEarlierBootIsNotMounted) {
   EXPECT_TRUE(snapshots_->Remove(kId).ok());
 }
 
-TEST_F(SnapshotsTest, FixupsOfAnEarlierBootAreMadeAnew) {
+TEST_P(SnapshotsTest, FixupsOfAnEarlierBootAreMadeAnew) {
   std::string base = Layer({Dir("tmp", 01777)}), top = Layer({File("tmp/x", "1")});
   ASSERT_TRUE(snapshots_->Create({kId, {base, top}, {}}).ok());
   for (const auto& entry : std::filesystem::directory_iterator(root_ + "/fixups")) {
@@ -291,7 +299,7 @@ TEST_F(SnapshotsTest, FixupsOfAnEarlierBootAreMadeAnew) {
   EXPECT_EQ(Attributes(mount.get(), "tmp"), absl::StrCat(absl::Hex(01777), " 0:0 1600000000"));
 }
 
-TEST_F(SnapshotsTest, ManyLayers) {
+TEST_P(SnapshotsTest, ManyLayers) {
   std::vector<std::string> layers;
   for (int i = 0; i < 130; ++i)
     layers.push_back(Layer({File(absl::StrCat("f", i), "x"), File("same", std::to_string(i))}));
@@ -300,7 +308,7 @@ TEST_F(SnapshotsTest, ManyLayers) {
   EXPECT_EQ(Ls(mount.get(), "").size(), 131u);
 }
 
-class OlderKernelTest : public SnapshotsTest {
+class OlderKernelTest : public SnapshotsFixture {
  protected:
   // What `body` finds with snapshots that are opened where `missing` is missing.
   std::string Without(const std::vector<sys::MissingCall>& missing, const std::function<std::string()>& body) {
@@ -398,7 +406,7 @@ TEST_F(OlderKernelTest, MapsIdsThroughMountsThatAreAttachedForAMoment) {
 }
 
 // Each way in which a kernel wants its lower directories, on this one.
-class LowerStyleTest : public SnapshotsTest, public testing::WithParamInterface<LowerStyle> {};
+class LowerStyleTest : public SnapshotsFixture, public testing::WithParamInterface<LowerStyle> {};
 
 TEST_P(LowerStyleTest, Mounts) {
   std::filesystem::create_directories(root_ + "/o/upper");
@@ -427,7 +435,7 @@ TEST_P(LowerStyleTest, Mounts) {
   EXPECT_EQ(Content(upper->get(), "new"), "x");
 }
 
-TEST_F(SnapshotsTest, OverlaysOfManyThreadsAreAttachedApart) {
+TEST_P(SnapshotsTest, OverlaysOfManyThreadsAreAttachedApart) {
   const std::vector<sys::UniqueFd> layers = [&] {
     std::vector<sys::UniqueFd> fds;
     for (int i = 0; i < 8; ++i) fds.push_back(*store_->OpenLayer(Layer({File("f", std::to_string(i))})));
@@ -487,8 +495,10 @@ class VolumesTest : public SnapshotsTest {
     return ErrnoOf(snapshots_->MountImage(kId, ImageId(kImage), sub_path).status());
   }
 };
+INSTANTIATE_TEST_SUITE_P(Formats, VolumesTest, testing::ValuesIn(kFormats),
+                         [](const auto& info) { return FormatName(info.param); });
 
-TEST_F(VolumesTest, AnImageOfOneLayerIsReadOnlyAndKeepsItsRootsAttributes) {
+TEST_P(VolumesTest, AnImageOfOneLayerIsReadOnlyAndKeepsItsRootsAttributes) {
   ASSERT_TRUE(CreateWith({Layer({Dir("./", 0751, 3, 4), File("f", "1"), File(".wh.gone")})}).ok());
   sys::UniqueFd mount = MountImage("");
   EXPECT_THAT(Ls(mount.get(), ""), ElementsAre("f"));
@@ -496,7 +506,7 @@ TEST_F(VolumesTest, AnImageOfOneLayerIsReadOnlyAndKeepsItsRootsAttributes) {
   EXPECT_EQ(ErrnoOf(Write(mount.get(), "new", "x")), EROFS);
 }
 
-TEST_F(VolumesTest, AnImageOfManyLayersIsMountedManyTimes) {
+TEST_P(VolumesTest, AnImageOfManyLayersIsMountedManyTimes) {
   std::string base = Layer({Dir("d"), File("d/a", "1"), File("f", "1")});
   ASSERT_TRUE(CreateWith({base, Layer({Dir("d"), File("d/b", "2"), File(".wh.f")})}).ok());
   sys::UniqueFd one = MountImage(""), two = MountImage("d");
@@ -506,7 +516,7 @@ TEST_F(VolumesTest, AnImageOfManyLayersIsMountedManyTimes) {
   EXPECT_EQ(ErrnoOf(Write(two.get(), "new", "x")), EROFS);
 }
 
-TEST_F(VolumesTest, ASubPathStaysInTheImage) {
+TEST_P(VolumesTest, ASubPathStaysInTheImage) {
   ASSERT_TRUE(CreateWith({Layer({Dir("d"), Dir("d/e"), File("d/e/x", "1"), File("f", "1"), Symlink("up", "../../../d"),
                                  Symlink("out", "/etc"), Symlink("abs", "/d/e"), Symlink("loop", "loop")})})
                   .ok());
@@ -520,7 +530,7 @@ TEST_F(VolumesTest, ASubPathStaysInTheImage) {
 }
 
 // FALLBACK(linux<6.15) of image/snapshot/overlay_mounter.cc
-TEST_F(VolumesTest, AnOlderKernelClonesWhatIsAttached) {
+TEST_P(VolumesTest, AnOlderKernelClonesWhatIsAttached) {
   ASSERT_TRUE(CreateWith({Layer({Dir("d"), File("d/x", "1")})}).ok());
   sys::UniqueFd mount = MountImage("");
   sys::UniqueFd found = *sys::OpenInRoot(mount.get(), "d", O_PATH | O_DIRECTORY);
@@ -531,7 +541,7 @@ TEST_F(VolumesTest, AnOlderKernelClonesWhatIsAttached) {
   EXPECT_FALSE(absl::StrContains(*sys::ReadFile("/proc/self/mountinfo"), root_));
 }
 
-TEST_F(VolumesTest, LayersOfVolumesAreInTheRecord) {
+TEST_P(VolumesTest, LayersOfVolumesAreInTheRecord) {
   std::string layer = Layer({Dir("d")});
   ASSERT_TRUE(CreateWith({layer, layer}).ok());
   Reopen();
@@ -542,7 +552,7 @@ TEST_F(VolumesTest, LayersOfVolumesAreInTheRecord) {
   EXPECT_TRUE(absl::IsFailedPrecondition(snapshots_->MountImage(kId, ImageId("sha256:2"), "").status()));
 }
 
-TEST_F(VolumesTest, AVolumeOfTheImageBeginsWithItsContent) {
+TEST_P(VolumesTest, AVolumeOfTheImageBeginsWithItsContent) {
   std::string base =
       Layer({Dir("./"), Dir("data", 0700, 999, 998), File("data/f", "1"), Symlink("link", "/data"), File("file", "1")});
   sys::UniqueFd rootfs = CreateAndMount({base});

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -18,8 +17,7 @@
 namespace berth::image {
 namespace {
 
-constexpr uint64_t kSpaceCheckInterval = 32 << 20;
-constexpr uint64_t kEntryCost = 4096;  // what an entry counts for until the next look at the free space
+constexpr uint64_t kEntryCost = 4096;  // what an entry takes, roughly
 // From this size on, writing to disk begins when the file is complete and not with the sync at the end.
 constexpr uint64_t kEarlyWriteback = 64 << 10;
 
@@ -30,7 +28,7 @@ absl::Status Failed(absl::string_view call) { return ErrnoError(errno, call); }
 }  // namespace
 
 absl::Status LayerApplier::OnEntry(const TarEntry& entry) {
-  RETURN_IF_ERROR(CheckSpace());
+  RETURN_IF_ERROR(space_.Claim(kEntryCost));
   RETURN_IF_ERROR(Apply(entry), "layer entry '", absl::CEscape(entry.path.substr(0, 256)), "'");
   for (ParentDirs::Made& made : parents_.TakeMade()) {
     directories_.push_back({std::move(made.path), made.inode, made.mtime, ""});
@@ -115,13 +113,9 @@ absl::Status LayerApplier::File(const ParentDir& parent, const std::string& base
   return fchown(file_.get(), entry_.uid, entry_.gid) == 0 ? absl::OkStatus() : Failed("chown");
 }
 
-absl::Status LayerApplier::OnData(uint64_t offset, absl::string_view bytes) {
+absl::Status LayerApplier::OnData(uint64_t offset, uint64_t, absl::string_view bytes) {
   if (!file_) return absl::OkStatus();  // contents of an ignored entry
-  if (until_check_ <= bytes.size()) {
-    until_check_ = 0;
-    RETURN_IF_ERROR(CheckSpace());
-  }
-  until_check_ -= std::min<uint64_t>(until_check_, bytes.size());
+  RETURN_IF_ERROR(space_.Claim(bytes.size()));
   while (!bytes.empty()) {
     ssize_t n = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
@@ -272,25 +266,6 @@ absl::Status LayerApplier::MakeRoom(int parent, const std::string& base) {
   usage_.inodes -= std::min(usage_.inodes, gone.inodes);
   parents_.Forget();
   return sys::RemoveTreeAt(parent, base);
-}
-
-absl::Status LayerApplier::CheckSpace() {
-  if (until_check_ > kEntryCost) {
-    until_check_ -= kEntryCost;
-    return absl::OkStatus();
-  }
-  until_check_ = kSpaceCheckInterval;
-  struct statvfs fs;
-  if (fstatvfs(root_, &fs) != 0) return Failed("statvfs");
-  uint64_t free_bytes = static_cast<uint64_t>(fs.f_bavail) * fs.f_frsize;
-  if (free_bytes < limits_.min_free_bytes) {
-    return absl::ResourceExhaustedError(absl::StrCat("only ", free_bytes >> 20, " MiB are left on the file system"));
-  }
-  // File systems that make inodes as needed report none at all.
-  if (fs.f_files != 0 && fs.f_favail < limits_.min_free_inodes) {
-    return absl::ResourceExhaustedError(absl::StrCat("only ", fs.f_favail, " inodes are left on the file system"));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status LayerApplier::Finish() {

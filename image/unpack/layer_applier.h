@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "image/unpack/disk_space.h"
 #include "image/unpack/layer_path.h"
 #include "image/unpack/parent_dirs.h"
 #include "image/unpack/tar_parser.h"
@@ -29,10 +30,10 @@ namespace berth::image {
 class LayerApplier : public TarVisitor {
  public:
   // Unpacks into the empty directory `root` (not O_PATH), which must stay open and be changed by nobody else.
-  LayerApplier(int root, const UnpackLimits& limits) : root_(root), limits_(limits), parents_(root) {}
+  LayerApplier(int root, const UnpackLimits& limits) : root_(root), space_(root, limits), parents_(root) {}
 
   absl::Status OnEntry(const TarEntry& entry) override;
-  absl::Status OnData(uint64_t offset, absl::string_view bytes) override;
+  absl::Status OnData(uint64_t offset, uint64_t stored, absl::string_view bytes) override;
   absl::Status OnEntryEnd() override;
 
   // After the last entry: sets the times of directories. Then usage and implied parents are final.
@@ -61,15 +62,13 @@ class LayerApplier : public TarVisitor {
   absl::Status HardLink(const ParentDir& parent, const std::string& base, const TarEntry& entry);
   absl::Status DirectoryAttributes(int fd, const std::string& path, const TarEntry& entry);
   absl::Status MakeRoom(int parent, const std::string& base);
-  absl::Status CheckSpace();
 
   const int root_;
-  const UnpackLimits limits_;
+  DiskSpace space_;
   ParentDirs parents_;
   bool root_described_ = false;
-  TarEntry entry_;            // the file being written
-  sys::UniqueFd file_;        // its descriptor
-  uint64_t until_check_ = 0;  // bytes, roughly, until the free space is looked at again
+  TarEntry entry_;      // the file being written
+  sys::UniqueFd file_;  // its descriptor
   std::vector<DirectoryEnd> directories_;
   TreeUsage usage_;
 };

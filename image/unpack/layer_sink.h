@@ -11,7 +11,8 @@
 
 namespace berth::image {
 
-// What the manifest and the config promise about a layer.
+// What the manifest and the config promise about a layer. Without a digest, bytes are taken as they come; without a
+// diffID, the layer gets the one that it turns out to have.
 struct LayerBlob {
   std::string digest;   // of the compressed bytes
   uint64_t size = 0;    // compressed bytes, exactly

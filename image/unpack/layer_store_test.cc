@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include "image/unpack/testing_archive.h"
 #include "image/unpack/tree_usage.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/older_kernel.h"
 
 namespace berth::image {
 namespace {
@@ -24,10 +26,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-class LayerStoreTest : public testing::Test {
+class LayerStoreTest : public testing::TestWithParam<Format> {
  protected:
   void SetUp() override {
-    if (geteuid() != 0) GTEST_SKIP() << "unpacking sets owners, which needs root";
+    if (std::string why = WhyNot(GetParam(), "/tmp"); !why.empty()) GTEST_SKIP() << why;
     char path[] = "/tmp/berth-layer-test-XXXXXX";
     ASSERT_NE(mkdtemp(path), nullptr);
     root_ = path;
@@ -38,7 +40,7 @@ class LayerStoreTest : public testing::Test {
     if (!root_.empty()) std::filesystem::remove_all(root_);
   }
   void Reopen() {
-    auto store = LayerStore::Open(root_);
+    auto store = LayerStore::Open(root_, options_);
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
   }
@@ -62,11 +64,17 @@ class LayerStoreTest : public testing::Test {
     auto fd = sys::OpenInRoot(layer->get(), path, O_RDONLY);
     return fd.ok() ? *sys::ReadFd(fd->get(), 1 << 20, path) : std::string(fd.status().message());
   }
+  bool erofs() const { return GetParam() == Format::kErofs; }
+
+  LayerStoreOptions options_{.format = GetParam()};
   std::string root_;
   std::unique_ptr<LayerStore> store_;
 };
 
-TEST_F(LayerStoreTest, ALayerIsKeptOnceCommitted) {
+INSTANTIATE_TEST_SUITE_P(Formats, LayerStoreTest, testing::ValuesIn(kFormats),
+                         [](const auto& info) { return FormatName(info.param); });
+
+TEST_P(LayerStoreTest, ALayerIsKeptOnceCommitted) {
   std::string tar = Tar({Dir("etc"), File("etc/motd", "hello"), File("opt/x/y", "implied")});
   for (const std::string& blob : {Gzip(tar), Zstd(tar), tar}) {
     LayerBlob promise = Promise(blob, tar);
@@ -83,7 +91,7 @@ TEST_F(LayerStoreTest, ALayerIsKeptOnceCommitted) {
     Reopen();
     EXPECT_EQ(Read(promise.diff_id, "etc/motd"), "hello");
     auto info = store_->Info(promise.diff_id);
-    EXPECT_EQ(info->inodes, 6u);
+    EXPECT_EQ(info->inodes, erofs() ? 1u : 6u);
     EXPECT_EQ(info->bytes, result->unpacked_bytes);
     EXPECT_EQ(info->implied_parents, result->implied_parents);
     EXPECT_THAT(store_->List(), ElementsAre(promise.diff_id));
@@ -95,7 +103,7 @@ TEST_F(LayerStoreTest, ALayerIsKeptOnceCommitted) {
   }
 }
 
-TEST_F(LayerStoreTest, UsageIsWhatAWalkFinds) {
+TEST_P(LayerStoreTest, UsageIsWhatAWalkFinds) {
   std::vector<Entry> entries = {Dir("./"),
                                 Dir("d", 02775, 5, 6),
                                 File("d/big", std::string(300'000, 'x')),
@@ -116,14 +124,21 @@ TEST_F(LayerStoreTest, UsageIsWhatAWalkFinds) {
   ASSERT_TRUE(diff_id.ok()) << diff_id.status();
   auto layer = store_->OpenLayer(*diff_id);
   sync();  // delayed allocation is settled
+  auto info = store_->Info(*diff_id);
+  if (erofs()) {
+    struct stat st;
+    ASSERT_EQ(stat(absl::StrCat(root_, "/layers/", DigestHex(*diff_id), "/layer.erofs").c_str(), &st), 0);
+    EXPECT_EQ(info->inodes, 1u);
+    EXPECT_EQ(info->bytes, static_cast<uint64_t>(st.st_blocks) * 512);
+    return;
+  }
   auto walked = MeasureTree(sys::OpenAt(layer->get(), ".", O_RDONLY | O_DIRECTORY)->get());
   ASSERT_TRUE(walked.ok());
-  auto info = store_->Info(*diff_id);
   EXPECT_EQ(info->inodes, walked->inodes);
   EXPECT_EQ(info->bytes, walked->bytes);
 }
 
-TEST_F(LayerStoreTest, WhatIsNotAsPromisedIsRefusedAndLeavesNothing) {
+TEST_P(LayerStoreTest, WhatIsNotAsPromisedIsRefusedAndLeavesNothing) {
   std::string tar = Tar({File("f", std::string(5000, 'x'))}), blob = Gzip(tar);
   LayerBlob good = Promise(blob, tar);
   auto expect = [&](LayerBlob promise, absl::string_view bytes, absl::string_view text) {
@@ -158,7 +173,7 @@ TEST_F(LayerStoreTest, WhatIsNotAsPromisedIsRefusedAndLeavesNothing) {
   EXPECT_THAT(store_->List(), IsEmpty());
 }
 
-TEST_F(LayerStoreTest, Sha512DigestsWork) {
+TEST_P(LayerStoreTest, Sha512DigestsWork) {
   std::string tar = Tar({File("f", "x")});
   Hasher hasher("sha512:");
   hasher.Update(tar);
@@ -170,7 +185,7 @@ TEST_F(LayerStoreTest, Sha512DigestsWork) {
   EXPECT_EQ(Read(digest, "f"), "x");
 }
 
-TEST_F(LayerStoreTest, TheFirstErrorSticksAndUnfinishedSinksCannotBeCommitted) {
+TEST_P(LayerStoreTest, TheFirstErrorSticksAndUnfinishedSinksCannotBeCommitted) {
   std::string tar = Tar({File("f", "x")});
   LayerBlob promise = Promise(tar, tar);
   auto sink = *store_->NewSink(promise);
@@ -185,7 +200,7 @@ TEST_F(LayerStoreTest, TheFirstErrorSticksAndUnfinishedSinksCannotBeCommitted) {
   EXPECT_EQ(Entries("staging"), 0u);
 }
 
-TEST_F(LayerStoreTest, OneLayerUnpackedTwiceAtOnceIsKeptOnce) {
+TEST_P(LayerStoreTest, OneLayerUnpackedTwiceAtOnceIsKeptOnce) {
   std::string tar = Tar({File("f", "x")});
   LayerBlob promise = Promise(tar, tar);
   std::vector<std::unique_ptr<LayerSink>> sinks;
@@ -196,7 +211,7 @@ TEST_F(LayerStoreTest, OneLayerUnpackedTwiceAtOnceIsKeptOnce) {
   EXPECT_EQ(Read(promise.diff_id, "f"), "x");
 }
 
-TEST_F(LayerStoreTest, SinksInSeveralThreads) {
+TEST_P(LayerStoreTest, SinksInSeveralThreads) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([this, t] {
@@ -214,18 +229,18 @@ TEST_F(LayerStoreTest, SinksInSeveralThreads) {
   EXPECT_THAT(store_->List(), SizeIs(8));
 }
 
-TEST_F(LayerStoreTest, OpenClearsWhatAnInterruptedCallLeft) {
+TEST_P(LayerStoreTest, OpenClearsWhatAnInterruptedCallLeft) {
   auto diff_id = *AddLayer(*store_, {File("f", "x")});
   auto sink = *store_->NewSink(Promise("x", "x"));
   std::filesystem::create_directories(root_ + "/trash/abc/fs/d");
   EXPECT_EQ(Entries("staging"), 1u);
-  auto second = *LayerStore::Open(root_);
+  auto second = *LayerStore::Open(root_, options_);
   EXPECT_EQ(Entries("staging"), 0u);
   EXPECT_TRUE(TrashEmpties());
   EXPECT_THAT(second->List(), ElementsAre(diff_id));
 }
 
-TEST_F(LayerStoreTest, ADamagedRecordIsReportedAndReplacedByTheNextCommit) {
+TEST_P(LayerStoreTest, ADamagedRecordIsReportedAndReplacedByTheNextCommit) {
   auto one = *AddLayer(*store_, {File("f", "1")});
   auto two = *AddLayer(*store_, {File("f", "2")});
   auto record = [&](absl::string_view id) { return absl::StrCat(root_, "/layers/", DigestHex(id), "/meta.json"); };
@@ -243,7 +258,7 @@ TEST_F(LayerStoreTest, ADamagedRecordIsReportedAndReplacedByTheNextCommit) {
   EXPECT_THAT(store_->List(), ElementsAre(two));
 }
 
-TEST_F(LayerStoreTest, LimitsOfTheUncompressedSide) {
+TEST_P(LayerStoreTest, LimitsOfTheUncompressedSide) {
   std::string tar = Tar({File("zeros", std::string(3 << 20, '\0'))}), blob = Zstd(tar);
   auto receive = [&](UnpackLimits limits) {
     auto sink = *store_->NewSink(Promise(blob, tar), limits);
@@ -267,13 +282,112 @@ TEST_F(LayerStoreTest, LimitsOfTheUncompressedSide) {
   EXPECT_EQ(Entries("staging"), 0u);
 }
 
+TEST_P(LayerStoreTest, WhatNobodyPromisedIsTakenAsItComes) {
+  std::string tar = Tar({File("f", "x")}), blob = Gzip(tar);
+  auto sink = Receive(*store_, {}, blob);
+  ASSERT_TRUE(sink.ok()) << sink.status();
+  EXPECT_EQ((*sink)->Finish()->diff_id, Sha256Digest(tar));
+  ASSERT_TRUE(Commit(*std::move(sink)).ok());
+  EXPECT_EQ(Read(Sha256Digest(tar), "f"), "x");
+}
+
+TEST_P(LayerStoreTest, TheArchiveComesBackByteForByte) {
+  std::string tar = Tar({Dir("d"), File("d/f", std::string(700'000, 'x'))}) + std::string(9000, '\0') + "trailer";
+  auto sink = Receive(*store_, Promise(tar, tar), tar);
+  ASSERT_TRUE(sink.ok()) << sink.status();
+  ASSERT_TRUE(Commit(*std::move(sink)).ok());
+  std::string back;
+  auto collect = [&](absl::string_view bytes) {
+    back.append(bytes.data(), bytes.size());
+    return absl::OkStatus();
+  };
+  absl::Status status = store_->ReadArchive(Sha256Digest(tar), collect);
+  if (!erofs()) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    return;
+  }
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(back, tar);
+  std::fstream file(absl::StrCat(root_, "/layers/", DigestHex(Sha256Digest(tar)), "/layer.erofs"));
+  file.seekp(4096 + 600'000);
+  file.put('y');
+  file.close();
+  EXPECT_EQ(store_->ReadArchive(Sha256Digest(tar), collect).code(), absl::StatusCode::kDataLoss);
+}
+
+TEST_P(LayerStoreTest, BlobsAreKeptOnDemand) {
+  auto without = *AddLayer(*store_, {File("f", "1")});
+  EXPECT_EQ(store_->OpenBlob(without).status().code(), absl::StatusCode::kNotFound);
+  options_.keep_blobs = true;
+  Reopen();
+  std::string tar = Tar({File("f", "2")}), blob = Gzip(tar);
+  auto sink = Receive(*store_, Promise(blob, tar), blob);
+  ASSERT_TRUE(sink.ok()) << sink.status();
+  ASSERT_TRUE(Commit(*std::move(sink)).ok());
+  Reopen();
+  auto kept = store_->OpenBlob(Sha256Digest(tar));
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ(kept->digest, Sha256Digest(blob));
+  EXPECT_EQ(kept->size, blob.size());
+  EXPECT_EQ(*sys::ReadFd(kept->file.get(), 1 << 20, "blob"), blob);
+}
+
+TEST_P(LayerStoreTest, BothFormatsLiveInOneStore) {
+  auto first = *AddLayer(*store_, {File("f", "1")});
+  options_.format = erofs() ? Format::kDirectory : Format::kAuto;
+  Reopen();
+  auto second = *AddLayer(*store_, {File("f", "2")});
+  EXPECT_EQ(Read(first, "f") + Read(second, "f"), "12");
+  EXPECT_EQ(store_->Info(first)->format, erofs() ? LayerFormat::kErofs : LayerFormat::kDirectory);
+}
+
+TEST_P(LayerStoreTest, ALayerWhoseIndexWasChangedIsNotMounted) {
+  if (!erofs()) return;
+  auto id = *AddLayer(*store_, {File("f", "x")});
+  const std::string path = absl::StrCat(root_, "/layers/", DigestHex(id), "/layer.erofs");
+  Reopen();
+  std::fstream file(path);
+  file.seekp(static_cast<std::streamoff>(store_->Info(id)->index.at) + 300);
+  file.put('\x7f');
+  file.close();
+  EXPECT_EQ(store_->OpenLayer(id).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_FALSE(store_->Has(id));
+  EXPECT_THAT(store_->Problems(), SizeIs(1));
+  ASSERT_EQ(*AddLayer(*store_, {File("f", "x")}), id);
+  EXPECT_EQ(Read(id, "f"), "x");
+  std::filesystem::resize_file(path, 4096);
+  Reopen();
+  EXPECT_THAT(store_->List(), IsEmpty());
+}
+
+// FALLBACK(linux<6.15) of image/unpack/disk_layer_store.cc
+TEST(LayerFormatTest, AnOlderKernelHasDirectories) {
+  if (geteuid() != 0) GTEST_SKIP() << "making layers sets owners, which needs root";
+  char path[] = "/tmp/berth-layer-test-XXXXXX";
+  ASSERT_NE(mkdtemp(path), nullptr);
+  auto found = sys::OnOlderKernel({{.number = SYS_fsopen, .error = ENODEV, .arg = 0, .text = "erofs"}}, [&] {
+    absl::Status demanded = LayerStore::Open(path, {.format = Format::kErofs}).status();
+    auto store = *LayerStore::Open(path);
+    std::string format = store->Format() == LayerFormat::kDirectory ? "directories" : "erofs";
+    std::string id = AddLayer(*store, {File("f", "x")}).value_or("");
+    auto layer = store->OpenLayer(id);
+    return absl::StrCat(demanded.message(), "; ", store->FormatReason(), "; ", format, " with ",
+                        sys::ReadFileAt(layer->get(), "f").value_or("nothing"));
+  });
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(*found, HasSubstr("EROFS layers do not work here: fsopen 'erofs': No such device"));
+  EXPECT_THAT(*found, HasSubstr("; fsopen 'erofs': No such device; directories with x"));
+  std::filesystem::remove_all(path);
+}
+
 TEST(LayerRecord, PathsMayBeAnyBytes) {
-  LayerInfo info = {Sha256Digest("x"), 1, 2, {"", "a\"\\\n\xff\xfe/b", "ü"}};
+  LayerInfo info{.diff_id = Sha256Digest("x"), .bytes = 1, .inodes = 2};
+  info.implied_parents = {"", "a\"\\\n\xff\xfe/b", "ü"};
   auto back = DecodeLayerRecord(EncodeLayerRecord(info));
   ASSERT_TRUE(back.ok()) << back.status();
   EXPECT_EQ(back->implied_parents, info.implied_parents);
   EXPECT_EQ(back->inodes, 2u);
-  for (absl::string_view bad : {"", "[]", "{}", R"({"version":2})", R"({"version":1,"diffID":"x"})"}) {
+  for (absl::string_view bad : {"", "[]", "{}", R"({"version":3})", R"({"version":1,"diffID":"x"})"}) {
     EXPECT_FALSE(DecodeLayerRecord(bad).ok()) << bad;
   }
 }

@@ -51,6 +51,7 @@ const std::string* TarParser::Record(const char* key) const {
 
 absl::Status TarParser::Write(absl::string_view bytes) {
   while (!bytes.empty()) {
+    const size_t before = bytes.size();
     size_t n = 0;
     switch (state_) {
       case State::kEnd:
@@ -80,6 +81,7 @@ absl::Status TarParser::Write(absl::string_view bytes) {
         }
     }
     bytes.remove_prefix(n);
+    offset_ += before - bytes.size();
   }
   return absl::OkStatus();
 }

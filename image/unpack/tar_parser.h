@@ -39,8 +39,9 @@ class TarVisitor {
  public:
   virtual ~TarVisitor() = default;
   virtual absl::Status OnEntry(const TarEntry& entry) = 0;
-  // Contents of the last entry, a file; offsets rise, holes are left out. The bytes are valid during the call only.
-  virtual absl::Status OnData(uint64_t offset, absl::string_view bytes) = 0;
+  // Contents of the last entry, a file; offsets rise, holes are left out. `stored` is where in the archive the bytes
+  // are. They are valid during the call only.
+  virtual absl::Status OnData(uint64_t offset, uint64_t stored, absl::string_view bytes) = 0;
   // After each entry's contents.
   virtual absl::Status OnEntryEnd() = 0;
 };
@@ -90,6 +91,7 @@ class TarParser {
   const UnpackLimits limits_;
   State state_ = State::kHeader;
   char block_[512];
+  uint64_t offset_ = 0;   // in the archive, of the next byte
   size_t have_ = 0;       // bytes of block_
   uint64_t left_ = 0;     // stored bytes of the entry or metadata still to come
   uint64_t padding_ = 0;  // bytes to skip after them

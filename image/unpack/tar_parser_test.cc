@@ -31,14 +31,16 @@ struct Seen {
 
 class Recorder : public TarVisitor {
  public:
+  explicit Recorder(absl::string_view archive) : archive_(archive) {}
   absl::Status OnEntry(const TarEntry& entry) override {
     EXPECT_FALSE(open_);
     open_ = true;
     seen.push_back({entry, entry.size < (1 << 24) ? std::string(entry.size, '\0') : ""});
     return absl::OkStatus();
   }
-  absl::Status OnData(uint64_t offset, absl::string_view bytes) override {
+  absl::Status OnData(uint64_t offset, uint64_t stored, absl::string_view bytes) override {
     EXPECT_TRUE(open_);
+    EXPECT_EQ(archive_.substr(stored, bytes.size()), bytes);
     EXPECT_LE(offset + bytes.size(), seen.back().entry.size);
     if (!seen.back().data.empty()) seen.back().data.replace(offset, bytes.size(), bytes.data(), bytes.size());
     return absl::OkStatus();
@@ -51,12 +53,13 @@ class Recorder : public TarVisitor {
   std::vector<Seen> seen;
 
  private:
+  const absl::string_view archive_;
   bool open_ = false;
 };
 
 absl::StatusOr<std::vector<Seen>> Parse(absl::string_view archive, size_t chunk = size_t{1} << 20,
                                         UnpackLimits limits = {}) {
-  Recorder recorder;
+  Recorder recorder(archive);
   TarParser parser(&recorder, limits);
   for (size_t at = 0; at < archive.size(); at += chunk) RETURN_IF_ERROR(parser.Write(archive.substr(at, chunk)));
   RETURN_IF_ERROR(parser.Finish());

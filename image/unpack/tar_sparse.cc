@@ -136,7 +136,7 @@ absl::Status TarParser::Data(absl::string_view* bytes) {
     return absl::OkStatus();
   }
   size_t n = std::min<uint64_t>(in_segment, bytes->size());
-  RETURN_IF_ERROR(visitor_->OnData(position_, bytes->substr(0, n)));
+  RETURN_IF_ERROR(visitor_->OnData(position_, offset_, bytes->substr(0, n)));
   position_ += n;
   left_ -= n;
   bytes->remove_prefix(n);

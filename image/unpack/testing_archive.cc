@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "image/content/digest.h"
+#include "image/erofs/erofs_mount.h"
+#include "runtime/sys/file.h"
 
 namespace berth::image::testing_archive {
 namespace {
@@ -121,6 +123,16 @@ std::string Zstd(absl::string_view bytes) {
 
 LayerBlob Promise(absl::string_view compressed, absl::string_view tar) {
   return {Sha256Digest(compressed), compressed.size(), Sha256Digest(tar)};
+}
+
+std::string FormatName(Format format) { return format == Format::kErofs ? "Erofs" : "Directory"; }
+
+std::string WhyNot(Format format, const std::string& path) {
+  if (geteuid() != 0) return "making layers sets owners and mounts, which needs root";
+  if (format == Format::kDirectory) return "";
+  auto dir = sys::Open(path, O_RDONLY | O_DIRECTORY);
+  absl::Status works = dir.ok() ? TryErofs(dir->get()) : dir.status();
+  return works.ok() ? "" : absl::StrCat("EROFS layers do not work here: ", works.message());
 }
 
 absl::StatusOr<std::unique_ptr<LayerSink>> Receive(LayerStore& store, const LayerBlob& blob,

@@ -45,6 +45,13 @@ std::string Zstd(absl::string_view bytes);
 // What a manifest and a config would say of `compressed`, which unpacks to `tar`.
 LayerBlob Promise(absl::string_view compressed, absl::string_view tar);
 
+// Both formats of layers, for tests with them as a parameter, and what each is called.
+using Format = LayerStoreOptions::Format;
+inline constexpr Format kFormats[] = {Format::kErofs, Format::kDirectory};
+std::string FormatName(Format format);
+// Why layers of the format cannot be had in the directory `path`; empty when they can.
+std::string WhyNot(Format format, const std::string& path);
+
 // Feeds `compressed` to a new sink in chunks of `chunk` bytes and finishes it.
 absl::StatusOr<std::unique_ptr<LayerSink>> Receive(LayerStore& store, const LayerBlob& blob,
                                                    absl::string_view compressed, size_t chunk = 65536);

@@ -1,4 +1,4 @@
-// The same archives unpacked by berth and by GNU tar must give the same trees.
+// The same archives unpacked by berth, by GNU tar and by umoci must give the same trees.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -19,8 +19,11 @@ namespace berth::image {
 namespace {
 
 namespace fs = std::filesystem;
+using testing_archive::Format;
+using testing_archive::FormatName;
 using testing_archive::Promise;
 using testing_archive::Receive;
+using testing_archive::WhyNot;
 
 std::string Xattrs(const std::string& path) {
   char names[4096], value[65536];
@@ -60,10 +63,10 @@ std::map<std::string, std::string> Describe(const std::string& root) {
   return lines;
 }
 
-class TreeCompareTest : public testing::TestWithParam<std::string> {
+class TreeCompareTest : public testing::TestWithParam<std::tuple<std::string, Format>> {
  protected:
   void SetUp() override {
-    if (geteuid() != 0) GTEST_SKIP() << "unpacking sets owners and makes devices, which needs root";
+    if (std::string why = WhyNot(std::get<1>(GetParam()), "/tmp"); !why.empty()) GTEST_SKIP() << why;
     char path[] = "/tmp/berth-compare-test-XXXXXX";
     ASSERT_NE(mkdtemp(path), nullptr);
     dir_ = path;
@@ -94,7 +97,7 @@ touch -d '1969-12-31 23:59:58.5 UTC' src/etc/deep/f3; touch -d '2040-01-02 03:04
 touch -h -d @5 src/etc/sym; touch -d '2001-02-03 04:05:06.789 UTC' src/etc src/tmp src/usr
 )sh";
 
-TEST_P(TreeCompareTest, LikeGnuTar) {
+TEST_P(TreeCompareTest, LikeGnuTarAndUmoci) {
   Shell(kMakeTree);
   const std::tuple<const char*, const char*, std::string> kXattrs[] = {
       {"etc/deep/f1", "user.note", "a b"},
@@ -105,28 +108,42 @@ TEST_P(TreeCompareTest, LikeGnuTar) {
     std::string path = dir_ + "/src/" + file;
     ASSERT_EQ(setxattr(path.c_str(), name, value.data(), value.size(), 0), 0) << name << ": " << strerror(errno);
   }
-  Shell("tar -C src " + GetParam() +
+  Shell("tar -C src " + std::get<0>(GetParam()) +
         " -cf layer.tar . && mkdir gnu && tar -C gnu --numeric-owner --xattrs --xattrs-include='*' -xpf layer.tar");
+  std::vector<std::string> others = {"gnu"};
+  // umoci does not read sparse files as GNU tar's own format has them.
+  if (std::get<0>(GetParam()).find("--format=gnu -S") == std::string::npos) {
+    others.push_back("umoci/rootfs");
+    Shell(
+        "umoci init --layout image; umoci new --image image:t; umoci raw add-layer --image image:t layer.tar;"
+        "umoci unpack --image image:t umoci");
+  }
   std::string tar = *sys::ReadFile(dir_ + "/layer.tar", 1 << 30);
   std::string blob = testing_archive::Gzip(tar);
-  auto store = *LayerStore::Open(dir_ + "/store");
+  auto store = *LayerStore::Open(dir_ + "/store", {.format = std::get<1>(GetParam())});
   std::vector<std::unique_ptr<LayerSink>> sinks(1);
   auto sink = Receive(*store, Promise(blob, tar), blob, 16384);
   ASSERT_TRUE(sink.ok()) << sink.status();
   sinks[0] = *std::move(sink);
   ASSERT_TRUE(store->Commit(std::move(sinks)).ok());
   std::string diff_id = store->List()[0];
-  auto ours = Describe(dir_ + "/store/layers/" + diff_id.substr(7) + "/fs");
-  auto theirs = Describe(dir_ + "/gnu");
-  EXPECT_GT(theirs.size(), 225u);
-  for (const auto& [name, line] : theirs) EXPECT_EQ(ours[name], line) << name;
-  EXPECT_EQ(ours.size(), theirs.size());
+  sys::UniqueFd layer = *store->OpenLayer(diff_id);
+  auto ours = Describe(absl::StrCat("/proc/self/fd/", layer.get(), "/."));
+  for (const std::string& other : others) {
+    SCOPED_TRACE(other);
+    auto theirs = Describe(absl::StrCat(dir_, "/", other));
+    EXPECT_GT(theirs.size(), 225u);
+    for (const auto& [name, line] : theirs) EXPECT_EQ(ours[name], line) << name;
+    EXPECT_EQ(ours.size(), theirs.size());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, TreeCompareTest,
-                         testing::Values("--format=posix --xattrs --xattrs-include='*'", "--format=gnu",
-                                         "--format=posix --xattrs --xattrs-include='*' -S",
-                                         "--format=gnu -S --numeric-owner", "--format=oldgnu"));
+                         testing::Combine(testing::Values("--format=posix --xattrs --xattrs-include='*'",
+                                                          "--format=gnu",
+                                                          "--format=posix --xattrs --xattrs-include='*' -S",
+                                                          "--format=gnu -S --numeric-owner", "--format=oldgnu"),
+                                          testing::ValuesIn(testing_archive::kFormats)));
 
 }  // namespace
 }  // namespace berth::image

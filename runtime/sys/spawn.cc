@@ -152,7 +152,7 @@ absl::Status Collect(const SpawnRequest& request, int pidfd, Pipe out, Pipe err,
     if (poll(fds, 3, static_cast<int>(ms)) < 0 && errno != EINTR) return ErrnoError(errno, "poll");
     ended = (fds[0].revents & POLLIN) != 0;  // looked at before the last read, so nothing that it wrote is missed
     if (out.read) {
-      ASSIGN_OR_RETURN(bool open, Drain(out.read.get(), &result->out, request.stdout_limit, true));
+      ASSIGN_OR_RETURN(bool open, Drain(out.read.get(), &result->out, request.stdout_limit, !request.cut_stdout));
       if (!open) out.read.Reset();
     }
     if (err.read) {

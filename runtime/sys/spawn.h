@@ -23,6 +23,7 @@ struct SpawnRequest {
   std::string input;              // what the program reads from its stdin
   std::string cwd = "/";
   size_t stdout_limit = 1 << 20;   // bytes; more is an error
+  bool cut_stdout = false;         // it is none: what is beyond the limit is dropped
   size_t stderr_limit = 64 << 10;  // bytes; what is beyond it is dropped
   absl::Duration timeout = absl::Seconds(60);
 };
@@ -37,7 +38,7 @@ struct SpawnResult {
 // Runs the program and waits for it. The child starts with default signal dispositions, no blocked signal, its own
 // process group, umask and credentials of the caller, and no descriptor but 0, 1 and 2.
 // An exit code other than 0 is a result, not an error. Errors, with the child's process group killed and the child
-// reaped: DeadlineExceeded after `timeout`; ResourceExhausted when stdout exceeds its limit; the errno of a failed
+// reaped: DeadlineExceeded after `timeout`; ResourceExhausted when stdout exceeds its limit (unless it is cut); the errno of a failed
 // spawn (ENOENT, EACCES, ENOEXEC). Needs that nobody else reaps the process's children (waitpid(-1)). Thread-safe.
 absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request);
 

@@ -63,11 +63,21 @@ absl::Status CriClient::EnsureImage(const std::string& image) {
   ask.mutable_image()->set_image(image);
   v1::ImageStatusResponse known;
   RETURN_IF_ERROR(Call(*image_, "ImageStatus", &v1::ImageService::Stub::ImageStatus, ask, known));
-  if (known.has_image()) return absl::OkStatus();
-  v1::PullImageRequest pull;
-  pull.mutable_image()->set_image(image);
-  v1::PullImageResponse pulled;
-  return Call(*image_, "PullImage", &v1::ImageService::Stub::PullImage, pull, pulled, kPullDeadline);
+  return known.has_image() ? absl::OkStatus() : PullImage(image);
+}
+
+absl::Status CriClient::PullImage(const std::string& image) {
+  v1::PullImageRequest request;
+  request.mutable_image()->set_image(image);
+  v1::PullImageResponse response;
+  return Call(*image_, "PullImage", &v1::ImageService::Stub::PullImage, request, response, kPullDeadline);
+}
+
+absl::Status CriClient::RemoveImage(const std::string& image) {
+  v1::RemoveImageRequest request;
+  request.mutable_image()->set_image(image);
+  v1::RemoveImageResponse response;
+  return Call(*image_, "RemoveImage", &v1::ImageService::Stub::RemoveImage, request, response);
 }
 
 absl::StatusOr<std::string> CriClient::RunPodSandbox(const v1::PodSandboxConfig& config) {

@@ -27,6 +27,9 @@ class CriClient {
 
   // Pulls `image` unless it is there.
   absl::Status EnsureImage(const std::string& image);
+  absl::Status PullImage(const std::string& image);
+  // OK when it is not there.
+  absl::Status RemoveImage(const std::string& image);
 
   absl::StatusOr<std::string> RunPodSandbox(const v1::PodSandboxConfig& config);
   absl::StatusOr<std::string> CreateContainer(const std::string& pod, const v1::ContainerConfig& config,

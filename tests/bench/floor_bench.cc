@@ -18,6 +18,7 @@
 #include "runtime/security/capabilities.h"
 #include "runtime/security/seccomp.h"
 #include "runtime/sys/file.h"
+#include "tests/bench/beside.h"
 #include "tests/bench/cri_client.h"
 #include "tests/bench/report.h"
 #include "tests/bench/side.h"
@@ -84,13 +85,6 @@ absl::StatusOr<std::vector<std::string>> LayersOf(const std::string& store) {
   ASSIGN_OR_RETURN(std::vector<std::string> layers, sys::ListDir(dir.get()));
   for (std::string& layer : layers) layer = absl::StrCat(store, "/layers/", layer, "/fs");
   return layers;
-}
-
-std::string Beside(const char* name) {
-  char self[4096];
-  const ssize_t n = readlink("/proc/self/exe", self, sizeof self);
-  const std::string path(self, n > 0 ? static_cast<size_t>(n) : 0);
-  return path.substr(0, path.rfind('/') + 1) + name;
 }
 
 // The process floor_start. Ends with this.

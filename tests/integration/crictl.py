@@ -26,6 +26,15 @@ class Result:
             assert part in self.message, f"want {part!r} in the message: {self}"
         return self
 
+    def unavailable(self, *parts):
+        """Demands the error class by which the kubelet knows an unavailable registry. crictl has the kubelet's client: it shows
+        such a message without the code in front, which is what the kubelet compares."""
+        assert self.status != 0, f"was accepted: {self}"
+        assert "pulling image: RegistryUnavailable: " in self.err, f"want the class RegistryUnavailable: {self}"
+        for part in parts:
+            assert part in self.err, f"want {part!r} in the message: {self}"
+        return self
+
 
 class Crictl:
     def __init__(self, program, directory, socket):

@@ -63,11 +63,15 @@ class Daemon:
         self._write_config(settings(self) if settings else "")
 
     def _write_config(self, more):
+        # Those of the image table stand in it, which is the last: TOML lets no table be opened twice.
+        lines = more.splitlines()
+        image = "".join(line.removeprefix("image.") + "\n" for line in lines if line.startswith("image."))
+        more = "\n".join(line for line in lines if not line.startswith("image."))
         with open(f"{self.files}/config.toml", "w", encoding="utf-8") as f:
             f.write(f'root = "{self.root}"\nstate = "{self.state}"\nsocket = "{self.socket}"\n'
                     f'cgroup_driver = "{self.cgroup_driver}"\ncgroup_parent = "{self.parent_name}"\nlog_level = "debug"\n{more}\n'
                     f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n'
-                    "[image]\nusage_interval = 1\n")
+                    f"[image]\nusage_interval = 1\n{image}")
 
     def cgroup_of(self, pod):
         """The cgroup in which that pod's shim lives, as a path beneath the trees."""

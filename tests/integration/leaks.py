@@ -103,13 +103,21 @@ def _rules(daemon):
             yield f"packet rule {line.strip()}"
 
 
+def _file_system(path):
+    out = subprocess.run(["stat", "-f", "-c", "%t", "-L", path], capture_output=True, text=True, check=False).stdout.strip()
+    return "erofs" if out == "e0f5e1e2" else out
+
+
 def _descriptors(daemon):
     for fd in glob.glob(f"/proc/{daemon.pid}/fd/*"):
         try:
             target = os.readlink(fd)
         except OSError:
             continue
-        # The layers of an image stay open for its next container, those of a bounded number of images.
+        # The layers of an image stay open for its next container: as directories, those of a bounded number of images; as
+        # mounts, those of the images that are there.
+        if target == "/" and _file_system(fd) == "erofs":
+            continue
         if target.startswith((f"{daemon.root}/images/layers/", f"{daemon.root}/images/fixups/")):
             continue
         # gRPC's own come and go with its threads and clients; compiled seccomp (memfd) and device programs, of both a bounded
