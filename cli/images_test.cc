@@ -77,6 +77,7 @@ TEST_F(ImagesTest, PruneAsksOnATerminal) {
   auto* image = fake_.prune.add_images();
   image->set_id(kId);
   image->add_names("a:1");
+  image->add_names("a@sha256:12");
   fake_.prune.set_bytes(1'200'000);
   const char kTable[] = "ID            NAMES\nabcdef012345  a:1\n";
   EXPECT_EQ(Run({"prune"}), 0);
@@ -97,8 +98,9 @@ TEST_F(ImagesTest, PruneAsksOnATerminal) {
   EXPECT_EQ(Run({"prune", "-y"}), 0);
   EXPECT_THAT(err_, IsEmpty());
   EXPECT_EQ(Run({"prune", "-y", "-o", "json"}), 0);
-  EXPECT_EQ(Json::parse(out_),
-            Json({{"dryRun", false}, {"bytes", 1'200'000}, {"images", {{{"id", kId}, {"names", {"a:1"}}}}}}));
+  EXPECT_EQ(
+      Json::parse(out_),
+      Json({{"dryRun", false}, {"bytes", 1'200'000}, {"images", {{{"id", kId}, {"names", {"a:1", "a@sha256:12"}}}}}}));
 }
 
 TEST_F(ImagesTest, Df) {

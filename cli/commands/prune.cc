@@ -2,6 +2,7 @@
 #include <istream>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
@@ -23,12 +24,22 @@ Json ToJson(const PruneReport& report, bool dry_run) {
   return json;
 }
 
+// Tags; digests, which are long, only where there is no tag.
+std::string NamesOf(const PrunedImage& image) {
+  std::vector<std::string> tags;
+  for (const std::string& name : image.names) {
+    if (!absl::StrContains(name, '@')) tags.push_back(name);
+  }
+  const std::vector<std::string>& names = tags.empty() ? image.names : tags;
+  return names.empty() ? "<none>" : absl::StrJoin(names, ", ");
+}
+
 void PrintTable(const PruneReport& report, std::ostream& out) {
   if (report.images.empty()) return;
   Table table({"ID", "NAMES"});
   for (const PrunedImage& image : report.images) {
     std::string id(absl::StripPrefix(image.id, "sha256:").substr(0, 12));
-    table.Add({id, image.names.empty() ? "<none>" : absl::StrJoin(image.names, ", ")});
+    table.Add({id, NamesOf(image)});
   }
   table.Print(out);
 }

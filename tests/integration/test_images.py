@@ -11,7 +11,9 @@ import threading
 import time
 
 import fixture
+import rpc
 from daemon import BIN, TOP
+from rpc import message
 from suite import contains, equal, main, need_programs, wait_for
 
 HTTPD = "e2e-test-images/httpd:2.4.39-4"
@@ -155,6 +157,18 @@ def test_unknown_things_are_refused(f):
         done = berth(f).call(*argv)
         equal(done.returncode, 1, argv)
         contains(done.stderr, words)
+
+
+def test_fields_are_named_when_they_are_wrong(f):
+    def refused(package, method, request, words):
+        equal(rpc.call(f.daemon.socket, method, request, package), ("InvalidArgument", words), method)
+    refused("berth.v1", "Admin/TagImage", message((2, "x:1")), "image: is empty")
+    refused("berth.v1", "Admin/TagImage", message((1, f.busybox)), "name: is empty")
+    refused("berth.v1", "Admin/PullWithProgress", message(), "image: is empty")
+    refused("berth.v1", "Admin/PullWithProgress", message((1, f.busybox), (2, "kata")), "runtime_handler: 'kata' is not known")
+    refused("runtime.v1", "ImageService/PullImage", message((1, message((1, f.busybox), (19, "kata")))), "image: runtime_handler: 'kata' is not known")
+    equal(rpc.call(f.daemon.socket, "ImageService/PullImage", message((1, message((1, f.busybox), (19, "berth")))))[0], "OK")
+    equal(rpc.call(f.daemon.socket, "Admin/NoSuchCall", package="berth.v1")[0], "Unimplemented")
 
 
 def test_tag_and_rmi(f):
