@@ -30,18 +30,18 @@ def message(*fields):
 def _post(socket, method, path):
     return subprocess.run(
         ["curl", "-sS", "--max-time", "30", "--http2-prior-knowledge", "--unix-socket", socket, "-H", "content-type: application/grpc",
-         "-H", "te: trailers", "--data-binary", f"@{path}", "-D", "-", "-o", "/dev/null", f"http://localhost/runtime.v1.{method}"],
+         "-H", "te: trailers", "--data-binary", f"@{path}", "-D", "-", "-o", "/dev/null", f"http://localhost/{method}"],
         capture_output=True, text=True, check=False)
 
 
-def call(socket, method, request=b""):
-    """(code, words) of runtime.v1's Service/Method with the encoded request."""
+def call(socket, method, request=b"", package="runtime.v1"):
+    """(code, words) of the package's Service/Method with the encoded request."""
     with tempfile.NamedTemporaryFile() as body:
         body.write(b"\0" + len(request).to_bytes(4, "big") + request)
         body.flush()
         # A server may refuse a call, and close its stream, before it has read all of it; curl may then drop the answer.
         for _ in range(10):
-            done = _post(socket, method, body.name)
+            done = _post(socket, f"{package}.{method}", body.name)
             headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
             if "grpc-status" in headers:
                 return CODES[int(headers["grpc-status"])], urllib.parse.unquote(headers.get("grpc-message", ""))
