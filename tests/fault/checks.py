@@ -3,6 +3,7 @@ import os
 import pathlib
 import time
 
+from calls import GIVEN
 from disk import attached
 from node import Failed
 from tree import differences
@@ -11,8 +12,8 @@ from tree import differences
 class Checker:
     """`new_node(root)` makes the daemon that looks at the disk; `whole`: name -> the image's tree as it must be."""
 
-    def __init__(self, registry, new_node, whole, ids):
-        self.registry, self.new_node, self.whole, self.ids = registry, new_node, whole, ids
+    def __init__(self, registry, new_node, whole):
+        self.registry, self.new_node, self.whole = registry, new_node, whole
         # How much was compared: a check of nothing finds nothing.
         self.images = self.files = 0
 
@@ -39,7 +40,7 @@ class Checker:
         yield from self._files(node, listed)
         yield from self._no_leftovers(node, False)
         # What the cut left must not stand in the way of the next pull.
-        absent = sorted(self.whole.keys() - set(listed))
+        absent = sorted(self.whole.keys() - set(listed) - GIVEN.keys())
         for name in absent[:1]:
             node.pull(self.registry.ref(name))
             yield from (f"pulled anew: {line}" for line in self._files(node, [name]))

@@ -1,21 +1,24 @@
 """Cuts of a disk in use: images are pulled, tagged and removed, and at some instant the disk is what it is then."""
+import contextlib
 import os
-import random
 import threading
 import time
 
+from calls import GIVEN, Calls
 from disk import clone
 
 # Images of one group share layers; each group has a caller of its own.
-GROUPS = (("base:1", "two:1", "many:1", "many:2"), ("small:1", "other:1"))
+GROUPS = (("base:1", "base:given", "two:1", "many:1", "many:2"), ("small:1", "other:1", "other:given"))
 
 
 class Load:
     """Two callers of `node`, each with one call after the other, until a cut was made."""
 
     def __init__(self, node, registry, history, disk, rng):
-        self.node, self.registry, self.history, self.disk, self.random = node, registry, history, disk, rng
+        self.calls, self.has_admin = Calls(node, registry, history, time.monotonic), node.has_admin()
+        self.registry, self.history, self.disk, self.random = registry, history, disk, rng
         self.tags = set()
+        self._group_locks = [threading.Lock() for _ in GROUPS]
         self._lock, self._error = threading.Lock(), None
 
     def cut(self, target, at_answer):
@@ -25,7 +28,7 @@ class Load:
         self._target, self._expected, self._done = target, None, threading.Event()
         # Which answer it is: the first pull or removal of one of the callers.
         self._at = self.random.choice((False, False, False, True)) if at_answer else None
-        callers = [threading.Thread(target=self._call_on, args=(group,)) for group in GROUPS]
+        callers = [threading.Thread(target=self._call_on, args=(number,)) for number in range(len(GROUPS))]
         for caller in callers:
             caller.start()
         if not at_answer:
@@ -46,24 +49,48 @@ class Load:
             self._expected = self.history.expected(begin, time.monotonic())
             self._done.set()
 
-    def _call_on(self, group):
+    def _call_on(self, number):
         try:
             while not self._done.is_set():
-                name = self.random.choice(group)
-                self._one_call(name, remove=name in self.tags)
+                if number == 0 and self.has_admin and self.random.random() < 0.15:
+                    with contextlib.ExitStack() as all_groups:
+                        for lock in self._group_locks:
+                            all_groups.enter_context(lock)
+                        self._prune()
+                else:
+                    with self._group_locks[number]:
+                        self._one_call(self.random.choice(GROUPS[number]))
         except Exception as error:
             self._error = error
             self._done.set()
 
-    def _one_call(self, name, remove):
-        call = self.history.begin(remove, name, time.monotonic())
-        (self.node.remove if remove else self.node.pull)(self.registry.ref(name))
-        call.end = time.monotonic()
-        if self._at is remove:
+    def _answered(self, removed):
+        if self._at is removed:
             self._cut()
+
+    def _one_call(self, name):
+        """Removes the image if it has this tag, and gives it the tag if not."""
+        if name in self.tags:
+            self.calls.remove(name)
+            self._answered(True)
+            self._change(set(), {n for n, i in self.history.ids.items() if i == self.history.ids[name]})
+        elif name not in GIVEN:
+            self.calls.pull(name)
+            self._answered(False)
+            self._change({name}, set())
+        elif self.has_admin and GIVEN[name] in self.tags:
+            self.calls.tag(name)
+            self._answered(False)
+            self._change({name}, set())
+
+    def _prune(self):
+        self.calls.prune()
+        self._answered(True)
+        self._change(set(), self.history.ids.keys())
+
+    def _change(self, new, gone):
         with self._lock:
-            gone = {n for n, i in self.history.ids.items() if i == self.history.ids[name]}
-            self.tags = self.tags - gone if remove else self.tags | {name}
+            self.tags = (self.tags | new) - gone
 
 
 def cut_often(node, registry, history, check, disk, rounds, rng):

@@ -53,16 +53,26 @@ class Node:
 
     # -- calls
 
-    def _image_call(self, method, reference):
-        code, words = rpc.call(self.socket, f"ImageService/{method}", rpc.message((1, rpc.message((1, reference)))))
+    def _call(self, method, request, package="runtime.v1"):
+        code, words = rpc.call(self.socket, method, request, package)
         if code != "OK":
-            raise Failed(f"{method} of {reference}: {code}: {words}")
+            raise Failed(f"{method}: {code}: {words}")
 
     def pull(self, reference):
-        self._image_call("PullImage", reference)
+        self._call("ImageService/PullImage", rpc.message((1, rpc.message((1, reference)))))
 
     def remove(self, reference):
-        self._image_call("RemoveImage", reference)
+        self._call("ImageService/RemoveImage", rpc.message((1, rpc.message((1, reference)))))
+
+    def has_admin(self):
+        """Whether it gives tags and prunes, which CRI does not know."""
+        return rpc.call(self.socket, "Admin/Info", package="berth.v1")[0] == "OK"
+
+    def tag(self, image, name):
+        self._call("Admin/TagImage", rpc.message((1, image), (2, name)), "berth.v1")
+
+    def prune(self):
+        self._call("Admin/PruneImages", b"", "berth.v1")
 
     def images(self):
         """Id -> its tags."""

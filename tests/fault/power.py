@@ -2,7 +2,7 @@
 """power.py [--rounds N] [--prefixes N] [--layers FORMAT] [--peer containerd] [--no-sync all|layers]
                 [--spoil] [--seed N]
 
-Cuts the power of a disk on which images are pulled, tagged and removed, and looks at what is left: a daemon must start on
+Cuts the power of a disk on which images are pulled, tagged, removed and pruned, and looks at what is left: a daemon must start on
 it, each image whose pull was answered must be there with all its files right, each whose removal was answered must not,
 and nothing half done may stay. Two ways: cuts of a disk in use, at the instant at which a call is answered or at any
 (--rounds), and disks made of the first writes of a recorded run, of which those since the last flush may be missing
@@ -26,6 +26,7 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 
 import disk
 import images
+from calls import GIVEN
 from checks import Checker
 from cuts import cut_often
 from daemon import BIN
@@ -79,7 +80,9 @@ class Run:
         self.registry = images.SlowRegistry(images.make_images())
         self.ids = {name: image.id for name, image in self.registry.server.images.items()}
         self.whole = self._whole()
-        self.checker = Checker(self.registry, self._node, self.whole, self.ids)
+        for name, image in GIVEN.items():
+            self.ids[name], self.whole[name] = self.ids[image], self.whole[image]
+        self.checker = Checker(self.registry, self._node, self.whole)
         self.check = functools.partial(self.checker.problems, spoil=options.spoil)
 
     def _node(self, root, environment=None):

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 
+from calls import Calls
 from daemon import BIN
 from disk import attached, clone, detach
 from suite import Skip, wait_for
@@ -89,9 +90,9 @@ class Rebuilder:
         return how
 
 
-STORY = [(False, "base:1"), (False, "two:1"), (False, "other:1"), (False, "many:1"), (True, "base:1"), (False, "many:2"),
-         (True, "many:1"), (False, "small:1"), (True, "other:1"), (False, "many:1"), (True, "small:1"), (True, "two:1"),
-         (False, "base:1")]
+# What needs berth's own service is left out where there is none.
+STORY = """pull base:1, pull two:1, tag base:given, pull other:1, pull many:1, remove base:1, pull many:2, remove many:1, pull small:1,
+remove other:1, pull many:1, prune, pull other:1, tag other:given, remove small:1, pull two:1, pull base:1"""
 
 
 def record(base, new_node, registry, history):
@@ -103,11 +104,11 @@ def record(base, new_node, registry, history):
         node = new_node(f"{directory}/root")
         try:
             node.start()
-            for remove, name in STORY:
-                call = history.begin(remove, name, recorded.position())
-                (node.remove if remove else node.pull)(registry.ref(name))
-                call.end = recorded.position()
-                answers.append(call.end)
+            calls, has_admin = Calls(node, registry, history, recorded.position), node.has_admin()
+            for verb, *names in (step.split() for step in STORY.split(",")):
+                if has_admin or verb in ("pull", "remove"):
+                    getattr(calls, verb)(*names)
+                    answers.append(recorded.position())
         finally:
             node.stop()
     return recorded.log, answers
