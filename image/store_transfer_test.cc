@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "image/content/digest.h"
 #include "image/pull/testing_store.h"
 #include "image/push/testing_upload_registry.h"
 #include "image/unpack/testing_archive.h"

@@ -44,7 +44,7 @@ class NewFile {
     if (rename(temporary_.c_str(), path_.c_str()) != 0) {
       return ErrnoError(errno, absl::StrCat("rename '", temporary_, "' to '", path_, "'"));
     }
-    fd_.reset();
+    fd_.Reset();
     return absl::OkStatus();
   }
   uint64_t size() const { return size_; }

@@ -59,8 +59,7 @@ absl::Status AdminCalls::PushImage(const pod::CallContext& call, const admin::Pu
   push.image = request.image();
   push.destination = request.destination();
   push.compression = request.compression();
-  push.credentials =
-      ToCredentials(request.auth(), request.destination().empty() ? request.image() : request.destination());
+  push.credentials = ToCredentials(request.auth());
   push.progress = [&](const std::vector<image::BlobProgress>& blobs) {
     last = ToMessage(blobs);
     heard = heard && out.Write(last);

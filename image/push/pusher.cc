@@ -120,8 +120,11 @@ absl::StatusOr<PushResult> Push(const PushParts& parts, const ImageRow& row, con
   std::atomic<bool> stop{false};
   const std::vector<std::string> siblings = Siblings(row, destination);
   auto cancelled = [&] { return stop.load() || (request.cancelled && request.cancelled()); };
+  // Those for another server are left out.
+  Credentials credentials;
+  if (IsRegistryOf(destination, request.credentials.server_address)) credentials = request.credentials;
   RegistrySession session(
-      std::move(endpoint), destination, request.credentials,
+      std::move(endpoint), destination, credentials,
       {.http = &http, .tokens = parts.store->tokens, .cancelled = cancelled, .scope = Scope(destination, siblings)});
   RepositoryWriter writer(&session, parts.store->retry, cancelled);
   PushMonitor monitor;

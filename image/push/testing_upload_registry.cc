@@ -1,5 +1,7 @@
 #include "image/push/testing_upload_registry.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -75,7 +77,8 @@ Reply UploadRegistry::Handle(const Request& request) {
   absl::MutexLock lock(&mutex_);
   std::string path = PathOf(request);
   size_t uploads = path.find("/blobs/uploads/");
-  std::string repository = path.substr(4, path.find(uploads != std::string::npos ? "/blobs/" : "/", 4) - 4);
+  size_t kind = std::min(path.find("/blobs/"), path.find("/manifests/"));
+  std::string repository = path.substr(4, kind - 4);
   if (uploads != std::string::npos) return HandleUpload(request, repository, path.substr(uploads + 15));
   std::string last = path.substr(path.rfind('/') + 1);
   if (request.method == "PUT" && absl::StrContains(path, "/manifests/")) {
