@@ -285,6 +285,8 @@ absl::Status LayerApplier::Finish() {
   }
   ++usage_.inodes;  // the root
   if (root_described_) return absl::OkStatus();
+  constexpr struct timespec kEpoch[2] = {};  // not the time of unpacking: the same layer is the same everywhere
+  if (futimens(root_, kEpoch) != 0) return Failed("set times");
   ASSIGN_OR_RETURN(struct stat st, sys::StatFd(root_, "layer root"));
   usage_.bytes += BytesOf(st);
   return absl::OkStatus();

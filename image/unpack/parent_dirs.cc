@@ -54,7 +54,12 @@ absl::Status MakeOpaque(int parent, const std::string& name) {
 
 std::vector<std::string> ParentDirs::Implied() const {
   std::vector<std::string> paths;
-  for (const auto& [inode, path] : implied_) paths.push_back(path);
+  for (const auto& [inode, path] : implied_) {
+    // One that was replaced is not there any more, and what is there speaks for itself.
+    auto dir = Find(path);
+    struct stat st;
+    if (dir.ok() && fstat(dir->get(), &st) == 0 && st.st_ino == inode) paths.push_back(path);
+  }
   std::sort(paths.begin(), paths.end());
   return paths;
 }

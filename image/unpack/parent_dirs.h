@@ -46,7 +46,7 @@ class ParentDirs {
   };
   // Directories made since the last call.
   std::vector<Made> TakeMade() { return std::exchange(made_, {}); }
-  // Paths of those that were implied and never described, sorted.
+  // Paths of those that were implied, never described and are still there, sorted.
   std::vector<std::string> Implied() const;
 
  private:
