@@ -155,12 +155,15 @@ absl::Status LayerTree::HardLink(TreeNode& parent, const std::string& base, cons
       if (it != (*from)->children.end()) node = it->second;
     }
   }
-  if (node == nullptr || node->is_directory() || node->is_whiteout()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("hard link to '", absl::CEscape(target), "', which is not a file of the same layer before it"));
+  const absl::Status missing = absl::InvalidArgumentError(
+      absl::StrCat("hard link to '", absl::CEscape(target), "', which is not a file of the same layer before it"));
+  if (node == nullptr || node->is_directory() || node->is_whiteout()) return missing;
+  if (auto there = parent.children.find(base); there != parent.children.end()) {
+    if (there->second == node) return absl::OkStatus();
+    Drop(*there->second);
+    parent.children.erase(there);
   }
-  auto there = parent.children.find(base);
-  if (there != parent.children.end() && there->second == node) return absl::OkStatus();
+  if (node->links == 0) return missing;  // it went with the directory that stood there
   ++node->links;
   Put(parent, base, node);
   return absl::OkStatus();
