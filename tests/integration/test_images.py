@@ -168,7 +168,6 @@ def test_fields_are_named_when_they_are_wrong(f):
     refused("berth.v1", "Admin/PullWithProgress", message((1, f.busybox), (2, "kata")), "runtime_handler: 'kata' is not known")
     refused("runtime.v1", "ImageService/PullImage", message((1, message((1, f.busybox), (19, "kata")))), "image: runtime_handler: 'kata' is not known")
     equal(rpc.call(f.daemon.socket, "ImageService/PullImage", message((1, message((1, f.busybox), (19, "berth")))))[0], "OK")
-    equal(rpc.call(f.daemon.socket, "Admin/NoSuchCall", package="berth.v1")[0], "Unimplemented")
 
 
 def test_tag_and_rmi(f):
