@@ -48,7 +48,7 @@ def validate(daemon, options):
         with open(f"{hosts}/_default/hosts.toml", "w", encoding="utf-8") as f:
             f.write(f'[host."http://{registry.address}"]\n  capabilities = ["pull", "resolve"]\n')
         with open(f"{daemon.files}/config.toml", "a", encoding="utf-8") as f:
-            f.write(f'[image]\nhosts_dirs = ["{hosts}"]\n')
+            f.write(f'hosts_dirs = ["{hosts}"]\n')  # of [image], the last table
         daemon.start()
         report = f"{daemon.files}/critest.json"
         endpoint = f"unix://{daemon.socket}"
