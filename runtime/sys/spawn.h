@@ -38,8 +38,9 @@ struct SpawnResult {
 // Runs the program and waits for it. The child starts with default signal dispositions, no blocked signal, its own
 // process group, umask and credentials of the caller, and no descriptor but 0, 1 and 2.
 // An exit code other than 0 is a result, not an error. Errors, with the child's process group killed and the child
-// reaped: DeadlineExceeded after `timeout`; ResourceExhausted when stdout exceeds its limit (unless it is cut); the errno of a failed
-// spawn (ENOENT, EACCES, ENOEXEC). Needs that nobody else reaps the process's children (waitpid(-1)). Thread-safe.
+// reaped: DeadlineExceeded after `timeout`; ResourceExhausted when stdout exceeds its limit (unless it is cut); the
+// errno of a failed spawn (ENOENT, EACCES, ENOEXEC). Needs that nobody else reaps the process's children (waitpid(-1)).
+// Thread-safe.
 absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request);
 
 // A child that waits and does nothing else: something that has a pid, for as long as one is needed. Its stdin is a pipe
