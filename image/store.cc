@@ -176,7 +176,8 @@ absl::Status DiskStore::CreateSnapshot(const ContainerId& id, const ImageId& ima
   for (const ImageId& volume : volumes) RETURN_IF_ERROR(catalog_->LayersOf(volume));
   absl::Status created = snapshots_->Create(record);
   // The layer is gone, so the image is: it is pulled again, and the next attempt finds it whole.
-  if (absl::IsDataLoss(created)) RETURN_IF_ERROR(DropBrokenImages());
+  // NotFound: another call has found the damage.
+  if (absl::IsDataLoss(created) || absl::IsNotFound(created)) RETURN_IF_ERROR(DropBrokenImages());
   RETURN_IF_ERROR(created);
   meter_->Add(id);
   return absl::OkStatus();

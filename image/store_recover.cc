@@ -29,7 +29,9 @@ absl::Status DiskStore::RecoverImage(const ImageRow& row) {
     if (!layers_->Has(layer)) why = absl::StrCat("layer ", layer, " is not there");
   }
   if (why.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(catalog_->RemoveImage(row.id));
+  // A pull may have brought its layers in between.
+  ASSIGN_OR_RETURN(bool removed, catalog_->RemoveImageAsOf(row));
+  if (!removed) return absl::OkStatus();
   const std::string name = row.tags.empty() ? "" : absl::StrCat(" (", row.tags[0], ")");
   Healed(absl::StrCat("image ", row.id.str(), name, " is dropped, to be pulled again: ", why));
   return absl::OkStatus();

@@ -50,6 +50,8 @@ class Catalog {
   virtual absl::Status AddTag(const ImageId& id, absl::string_view tag) = 0;
   // With all its references. OK when there is none.
   virtual absl::Status RemoveImage(const ImageId& id) = 0;
+  // Likewise, unless it was pulled again since `row` was read. Whether there was something to remove.
+  virtual absl::StatusOr<bool> RemoveImageAsOf(const ImageRow& row) = 0;
 
   // The diffIDs of an image, bottom first. NotFound.
   virtual absl::StatusOr<std::vector<std::string>> LayersOf(const ImageId& id) const = 0;

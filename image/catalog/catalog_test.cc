@@ -164,6 +164,19 @@ TEST_F(CatalogTest, RemovalTakesAllReferencesAndIsIdempotent) {
   EXPECT_THAT(*catalog_->DocumentsInUse(), IsEmpty());
 }
 
+TEST_F(CatalogTest, WhatWasPulledAgainIsNotRemovedAsOfBefore) {
+  ImageRow before = Row('a'), again = before;
+  again.pulled_at += absl::Microseconds(1);
+  ASSERT_TRUE(catalog_->PutImage(before).ok());
+  before = *catalog_->FindById(before.id.str());
+  ASSERT_TRUE(catalog_->PutImage(again).ok());
+  EXPECT_FALSE(*catalog_->RemoveImageAsOf(before));
+  EXPECT_TRUE(catalog_->FindById(again.id.str()).ok());
+  EXPECT_TRUE(*catalog_->RemoveImageAsOf(again));
+  EXPECT_TRUE(absl::IsNotFound(catalog_->FindById(again.id.str()).status()));
+  EXPECT_THAT(*catalog_->LayersInUse(), IsEmpty());
+}
+
 TEST_F(CatalogTest, LayersOfAnImage) {
   ImageRow row = Row('a');
   ASSERT_TRUE(catalog_->PutImage(row).ok());

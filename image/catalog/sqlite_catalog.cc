@@ -42,6 +42,7 @@ class SqliteCatalog : public Catalog {
   absl::StatusOr<std::vector<ImageRow>> ListImages() const override;
   absl::Status AddTag(const ImageId& id, absl::string_view tag) override;
   absl::Status RemoveImage(const ImageId& id) override;
+  absl::StatusOr<bool> RemoveImageAsOf(const ImageRow& row) override;
   absl::StatusOr<std::vector<std::string>> LayersOf(const ImageId& id) const override;
   absl::StatusOr<std::set<std::string>> LayersInUse() const override;
   absl::StatusOr<std::set<std::string>> DocumentsInUse() const override;
@@ -230,6 +231,14 @@ absl::Status SqliteCatalog::RemoveImage(const ImageId& id) {
   absl::MutexLock lock(&mutex_);
   ASSIGN_OR_RETURN(Statement remove, db_.Prepare("DELETE FROM images WHERE id = ?"));
   return remove.Bind(id.str()).Run();
+}
+
+absl::StatusOr<bool> SqliteCatalog::RemoveImageAsOf(const ImageRow& row) {
+  absl::MutexLock lock(&mutex_);
+  ASSIGN_OR_RETURN(Statement remove, db_.Prepare("DELETE FROM images WHERE id = ? AND pulled_at = ? RETURNING id"));
+  ASSIGN_OR_RETURN(bool removed, remove.Bind(row.id.str()).Bind(absl::ToUnixMicros(row.pulled_at)).Row());
+  if (removed) RETURN_IF_ERROR(remove.Run());
+  return removed;
 }
 
 absl::StatusOr<std::vector<std::string>> SqliteCatalog::LayersOf(const ImageId& id) const {

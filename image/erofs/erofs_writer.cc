@@ -25,6 +25,8 @@ constexpr uint64_t kFirstSlot = 8;            // an inode's number is never 0
 constexpr size_t kMaxInline = 256;            // larger directories and targets get blocks of their own
 constexpr uint32_t kLeastChunkBits = 3;       // 4 KiB
 constexpr uint64_t kMaxChunkCount = 1 << 16;  // of one file
+// Their map takes 64 MiB, and an archive a block for a hole of any size.
+constexpr uint64_t kMaxChunksInAll = 16 << 20;
 constexpr size_t kCopyBuffer = 256 << 10;
 
 uint64_t RoundUp(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
@@ -207,7 +209,7 @@ class Writer {
 
   // What lies in an inode's body must not reach into the next block.
   absl::Status PlaceInodes() {
-    uint64_t at = kFirstSlot * kSlot;
+    uint64_t at = kFirstSlot * kSlot, chunks = 0;
     for (const Placed& placed : order_) {
       TreeNode& node = *placed.node;
       const size_t xattrs = XattrSize(node);
@@ -222,6 +224,8 @@ class Writer {
           break;
         case kChunks:
           size += ChunkCount(node) * 4;
+          chunks += ChunkCount(node);
+          if (chunks > kMaxChunksInAll) return absl::ResourceExhaustedError("too many large sparse files in one layer");
           break;
         case kPlain:
           break;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr char kAccessAcl[] = "system.posix_acl_access";
 constexpr size_t kMaxXattrName = 255;
+constexpr size_t kMaxXattrValue = 0xffff;  // EROFS has 16 bits for it, one byte less than Linux takes
 
 uint32_t Little(absl::string_view bytes, size_t at, size_t size) {
   uint32_t value = 0;
@@ -98,6 +99,7 @@ absl::Status SetNodeAttributes(const TarEntry& entry, TreeNode& node) {
     bool keep = true;
     absl::Status status;
     if (name.size() > kMaxXattrName) status = absl::InvalidArgumentError("its name has more than 255 bytes");
+    if (value.size() > kMaxXattrValue) status = absl::InvalidArgumentError("its value has more than 65535 bytes");
     if (name == kAccessAcl) status = ApplyAccessAcl(value, node, keep);
     if (name == kDefaultAcl) status = ParseAcl(value).status();
     if (name == "security.capability") status = CheckCapability(value);

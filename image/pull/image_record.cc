@@ -30,7 +30,10 @@ absl::StatusOr<ImageRow> RecordImage(const PullParts& parts, NewImage image, con
   if (auto before = parts.catalog->FindById(row.id.str()); before.ok()) row.pinned |= before->pinned;
   if (cancelled && cancelled()) return absl::CancelledError("the call was cancelled");
   RETURN_IF_ERROR(parts.catalog->PutImage(row));
-  return parts.catalog->FindById(row.id.str());
+  absl::StatusOr<ImageRow> with_all_names = parts.catalog->FindById(row.id.str());
+  // Who removes it in this moment does so after it was complete.
+  if (absl::IsNotFound(with_all_names.status())) return row;
+  return with_all_names;
 }
 
 }  // namespace berth::image

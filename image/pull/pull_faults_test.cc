@@ -327,6 +327,20 @@ TEST_F(PullFaults, AnArtifactFromALyingMirrorAndABrokenServer) {
   EXPECT_EQ(image->layers.size(), 1u);
 }
 
+// Its config is of berth's making, and in no document that a registry has.
+TEST_F(PullFaults, AnArtifactSurvivesReopening) {
+  FaultServer server(Serving(Artifact(), [](const Request&, Reply&) { return false; }));
+  auto image = Pull(server);
+  ASSERT_TRUE(image.ok()) << image.status();
+  Open({});
+  auto found = store_->Find(image->id.str());
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->config.artifact_type, image->config.artifact_type);
+  EXPECT_EQ(found->layers, image->layers);
+  EXPECT_EQ(found->repo_tags, image->repo_tags);
+  EXPECT_TRUE(store_->CreateSnapshot(ContainerId("c"), image->id, {}).ok());
+}
+
 TEST_F(PullFaults, CancellationLeavesNothing) {
   FaultServer server(Serving(Big(), [](const Request& request, Reply& reply) {
     if (IsLayer(request)) reply.delay_ms = 20'000;

@@ -168,6 +168,26 @@ TEST_F(StoreTest, AnImageWhoseLayerTurnsOutDamagedIsPulledAgain) {
   ASSERT_TRUE(store_->RemoveSnapshot(id).ok());
 }
 
+TEST_F(StoreTest, DamageThatARunningContainerFindsIsRepairedForTheNext) {
+  START_REGISTRY();
+  ASSERT_TRUE(registry_->Push(Small(), "app", "v1").ok());
+  ASSERT_TRUE(store_->Pull({.reference = Name("app:v1")}).ok());
+  const std::string file = absl::StrCat(dir_, "/store/layers/", Small().diff_ids[0].substr(7), "/layer.erofs");
+  auto fd = sys::Open(file, O_WRONLY);
+  if (!fd.ok()) GTEST_SKIP() << "layers are directories here: " << fd.status();
+  const ContainerId first("c1"), second("c2");
+  const ImageId image(Small().config_digest);
+  ASSERT_TRUE(store_->CreateSnapshot(first, image, {}).ok());
+  ASSERT_EQ(pwrite(fd->get(), "damaged", 7, 1024), 7);
+  Reopen();
+  EXPECT_EQ(store_->MountSnapshot(first, -1).status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(store_->Find(image.str()).ok());
+  EXPECT_FALSE(store_->CreateSnapshot(second, image, {}).ok());
+  EXPECT_TRUE(absl::IsNotFound(store_->Find(image.str()).status()));
+  ASSERT_TRUE(store_->Pull({.reference = Name("app:v1")}).ok());
+  EXPECT_TRUE(store_->CreateSnapshot(second, image, {}).ok());
+}
+
 TEST_F(StoreTest, SharedLayersAreFetchedOnceAndKeptUntilTheLastImageGoes) {
   START_REGISTRY();
   TestImage other = MakeImage({{{"etc/base", "one"}}, {{"bin/false", "three"}}});

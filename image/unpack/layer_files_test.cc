@@ -153,6 +153,21 @@ TEST_P(LayerFilesTest, OnlyHarmlessXattrsAreKept) {
   EXPECT_EQ(Xattr("d", "user.mine"), "d");
 }
 
+// A length that wraps around in an index would make attributes of what the value holds.
+TEST_P(LayerFilesTest, AValueIsNotReadAsMoreAttributes) {
+  const std::string opaque = "overlay.opaque";
+  std::string value = {static_cast<char>(opaque.size()), 4, 1, 0};  // an entry of EROFS: trusted., one byte of value
+  value += opaque + "y";
+  value.resize(65536, '\0');
+  Entry dir = Dir("d");
+  dir.pax["SCHILY.xattr.user.abcd"] = value;
+  absl::Status applied = Apply({dir});
+  if (GetParam() == LayerStoreOptions::Format::kErofs) {
+    EXPECT_EQ(applied.code(), absl::StatusCode::kInvalidArgument) << applied;
+  }
+  EXPECT_TRUE(!applied.ok() || !IsOpaque("d"));
+}
+
 TEST_P(LayerFilesTest, ADefaultAclIsNotInheritedByWhatTheLayerPutsThere) {
   // Version 2; user::rwx, user 1234:rwx, group::r-x, mask::rwx, other::r-x.
   std::string acl(
@@ -274,6 +289,19 @@ TEST_P(LayerFilesTest, HostileShapesAreErrorsWithTheNameOfTheEntry) {
   Entry name = File("n");
   name.pax = {{"path", std::string(300, 'n')}};
   EXPECT_FALSE(Apply({name}).ok());
+}
+
+// A hole takes no room in an archive, but its place in an index does.
+TEST_P(LayerFilesTest, HolesDoNotFillTheDisk) {
+  if (GetParam() != LayerStoreOptions::Format::kErofs) GTEST_SKIP() << "a directory has no index";
+  std::vector<Entry> entries;
+  for (int i = 0; i < 300; ++i) {
+    Entry sparse = File(absl::StrCat("f", i), "");
+    sparse.pax = {{"GNU.sparse.major", "0"}, {"GNU.sparse.map", "0,0"}, {"GNU.sparse.size", "268435455"}};
+    entries.push_back(sparse);
+  }
+  absl::Status applied = Apply(entries);
+  EXPECT_EQ(applied.code(), absl::StatusCode::kResourceExhausted) << applied;
 }
 
 TEST_P(LayerFilesTest, MagicLinksOfProcfsAreNotFollowed) {
