@@ -300,7 +300,7 @@ TEST_F(AppTest, CompletesCommandsOptionsAndNames) {
     EXPECT_EQ(Run(words), 0) << err_;
     return out_;
   };
-  EXPECT_EQ(complete({"p"}), "pods\nprune\nps\npull\n");
+  EXPECT_EQ(complete({"p"}), "pods\nprune\nps\npull\npush\n");
   EXPECT_EQ(complete({"-o", "json", "ima"}), "images\n");
   EXPECT_EQ(complete({"-o", ""}), "json\ntable\nwide\n");
   EXPECT_EQ(complete({"ps", "--p"}), "--pod\n");
