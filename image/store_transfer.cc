@@ -1,5 +1,7 @@
 // What goes out of the store, and what comes in by another way than a pull.
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
 #include "image/archive/image_writer.h"

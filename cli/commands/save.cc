@@ -22,17 +22,20 @@ struct Options {
   std::string format = "oci";
 };
 
-// A file that has its name only when it is whole.
+// A file that has its name only when it is whole. What is there already and is no regular file (/dev/null, a pipe) is
+// written to, not replaced.
 class NewFile {
  public:
   explicit NewFile(const std::string& path)
-      : path_(path), temporary_(absl::StrCat(path, ".", RandomHexId().substr(0, 12), ".part")) {}
+      : path_(path),
+        in_place_(IsSpecial(path)),
+        temporary_(in_place_ ? path : absl::StrCat(path, ".", RandomHexId().substr(0, 12), ".part")) {}
   ~NewFile() {
-    if (fd_) unlink(temporary_.c_str());
+    if (fd_ && !in_place_) unlink(temporary_.c_str());
   }
 
   absl::Status Open() {
-    ASSIGN_OR_RETURN(fd_, sys::Open(temporary_, O_WRONLY | O_CREAT | O_EXCL, 0644));
+    ASSIGN_OR_RETURN(fd_, sys::Open(temporary_, in_place_ ? O_WRONLY : O_WRONLY | O_CREAT | O_EXCL, 0644));
     return absl::OkStatus();
   }
   absl::Status Write(absl::string_view bytes) {
@@ -40,6 +43,7 @@ class NewFile {
     return sys::WriteAll(fd_.get(), bytes, temporary_);
   }
   absl::Status Publish() {
+    if (in_place_) return absl::OkStatus();
     if (fsync(fd_.get()) != 0) return ErrnoError(errno, absl::StrCat("fsync '", temporary_, "'"));
     if (rename(temporary_.c_str(), path_.c_str()) != 0) {
       return ErrnoError(errno, absl::StrCat("rename '", temporary_, "' to '", path_, "'"));
@@ -50,7 +54,14 @@ class NewFile {
   uint64_t size() const { return size_; }
 
  private:
-  const std::string path_, temporary_;
+  static bool IsSpecial(const std::string& path) {
+    struct stat status;
+    return stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+  }
+
+  const std::string path_;
+  const bool in_place_;
+  const std::string temporary_;
   sys::UniqueFd fd_;
   uint64_t size_ = 0;
 };

@@ -1,6 +1,7 @@
 // What a caller of PullWithProgress is told, and when: every change of phase, and bytes at most ten times a second.
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,7 @@
 
 namespace berth::service {
 
-// For one thread at a time.
+// For one thread at a time, but for heard().
 class PullReport {
  public:
   // `out` outlives the object, and is told at once that the pull began.
@@ -22,7 +23,7 @@ class PullReport {
   // The last message.
   void Done(const std::string& image_id);
 
-  // Whether somebody listens still.
+  // Whether somebody listens still. In any thread.
   bool heard() const { return heard_; }
 
  private:
@@ -31,7 +32,7 @@ class PullReport {
   Writer<admin::PullProgress>& out_;
   admin::PullProgress state_;  // as it was last sent
   absl::Time sent_;
-  bool heard_ = true;
+  std::atomic<bool> heard_ = true;
 };
 
 }  // namespace berth::service

@@ -209,6 +209,19 @@ TEST(ImageReaderTest, DockerArchiveGetsAManifest) {
   EXPECT_TRUE(Images(DockerTar(image, "config", "../real.tar", "null")).ok());
 }
 
+TEST(ImageReaderTest, OneLargeConfigManyTimesIsTooMuch) {
+  const TestImage& image = Small();
+  Json config = *ParseJson(image.blobs.at(image.config_digest));
+  config["padding"] = std::string(1 << 20, 'x');
+  Json entries = Json::array();
+  for (int i = 0; i < 65; ++i) {
+    entries.push_back({{"Config", "config"}, {"RepoTags", Json::array()}, {"Layers", {"a.tar", "a.tar"}}});
+  }
+  auto images =
+      Images(Tar({File("config", DumpJson(config)), File("a.tar", "x"), File("manifest.json", DumpJson(entries))}));
+  EXPECT_TRUE(absl::IsResourceExhausted(images.status())) << images.status();
+}
+
 TEST(ImageReaderTest, DockerArchiveThatLies) {
   const TestImage& image = Small();
   std::string name = image.config_digest.substr(7) + ".json";

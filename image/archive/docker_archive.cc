@@ -1,5 +1,6 @@
 // What docker save writes (moby's image/spec/v1.2.md, "Combined Image JSON + Filesystem Changeset Format"): a list of
 // images in manifest.json, each with its config and layers, which no manifest describes: we make one.
+#include <map>
 #include <utility>
 
 #include "absl/strings/escaping.h"
@@ -25,9 +26,22 @@ absl::Status CheckConfigName(absl::string_view name, absl::string_view digest) {
       absl::StrCat("config '", absl::CHexEscape(name.substr(0, 200)), "' has the digest ", digest));
 }
 
+// By name of the member: one that many images refer to is read once.
+using Digests = std::map<std::string, std::string>;
+
+absl::StatusOr<std::string> DigestOf(const Archive& archive, const ArchiveMember& member, Digests& digests) {
+  if (auto known = digests.find(member.name); known != digests.end()) return known->second;
+  Hasher hasher;
+  RETURN_IF_ERROR(archive.Copy(member, [&](absl::string_view bytes) {
+    hasher.Update(bytes);
+    return absl::OkStatus();
+  }));
+  return digests[member.name] = hasher.Finish();
+}
+
 // A layer is plain as a rule; docker load takes compressed ones too.
 absl::StatusOr<ArchivedLayer> FindLayer(const Archive& archive, const std::string& name, const std::string& diff_id,
-                                        LayerReplacement& described) {
+                                        Digests& digests, LayerReplacement& described) {
   ArchivedLayer layer;
   ASSIGN_OR_RETURN(layer.member, archive.Find(name));
   ASSIGN_OR_RETURN(std::string magic, archive.Head(layer.member, kMagic));
@@ -36,19 +50,15 @@ absl::StatusOr<ArchivedLayer> FindLayer(const Archive& archive, const std::strin
                                                                    : "";
   layer.blob = {.digest = diff_id, .size = layer.member.size, .diff_id = diff_id};
   if (!described.suffix.empty()) {
-    Hasher hasher;
-    RETURN_IF_ERROR(archive.Copy(layer.member, [&](absl::string_view bytes) {
-      hasher.Update(bytes);
-      return absl::OkStatus();
-    }));
-    layer.blob.digest = hasher.Finish();
+    ASSIGN_OR_RETURN(layer.blob.digest, DigestOf(archive, layer.member, digests));
   }
   described.digest = layer.blob.digest;
   described.size = layer.blob.size;
   return layer;
 }
 
-absl::StatusOr<ArchivedImage> ReadEntry(const Archive& archive, const Json& entry, const Platform& host) {
+absl::StatusOr<ArchivedImage> ReadEntry(const Archive& archive, const Json& entry, const Platform& host,
+                                        Digests& digests) {
   if (!entry.is_object()) return absl::InvalidArgumentError("expected an object");
   ASSIGN_OR_RETURN(std::string config_name, StringField(entry, "Config"));
   ASSIGN_OR_RETURN(std::vector<std::string> tags, StringListField(entry, "RepoTags"));
@@ -68,7 +78,7 @@ absl::StatusOr<ArchivedImage> ReadEntry(const Archive& archive, const Json& entr
   }
   std::vector<LayerReplacement> described(layers.size());
   for (size_t i = 0; i < layers.size(); ++i) {
-    ASSIGN_OR_RETURN(ArchivedLayer layer, FindLayer(archive, layers[i], config.diff_ids[i], described[i]));
+    ASSIGN_OR_RETURN(ArchivedLayer layer, FindLayer(archive, layers[i], config.diff_ids[i], digests, described[i]));
     image.layers.push_back(std::move(layer));
   }
   ManifestBytes made = MakeManifest(record.id, record.config.size(), described);
@@ -94,11 +104,20 @@ absl::StatusOr<std::vector<ArchivedImage>> ReadDockerArchive(const Archive& arch
   if (!json.is_array() || json.empty()) return absl::InvalidArgumentError("manifest.json is not a list of images");
   if (json.size() > kMaxEntries) return absl::InvalidArgumentError("manifest.json has too many entries");
   std::vector<ArchivedImage> images;
+  Digests digests;
+  size_t documents = 0;
   for (size_t i = 0; i < json.size(); ++i) {
-    ASSIGN_OR_RETURN(ArchivedImage image, ReadEntry(archive, json[i], host), "manifest.json[", i, "]");
+    ASSIGN_OR_RETURN(ArchivedImage image, ReadEntry(archive, json[i], host, digests), "manifest.json[", i, "]");
+    RETURN_IF_ERROR(CountDocuments(image.record, documents));
     images.push_back(std::move(image));
   }
   return images;
+}
+
+absl::Status CountDocuments(const NewImage& image, size_t& sum) {
+  sum += image.config.size() + image.manifest_bytes.size();
+  if (sum <= kMaxDocuments) return absl::OkStatus();
+  return absl::ResourceExhaustedError("the manifests and configs of the archive's images are over 64 MiB");
 }
 
 absl::StatusOr<std::vector<ArchivedImage>> ReadImages(const Archive& archive, const Platform& host) {

@@ -25,8 +25,13 @@ struct ArchivedImage {
 // An OCI layout, else a docker-archive (Docker from version 25 writes both into one). At least one image. All documents
 // are verified by their digests, all layers are there and have the size that was promised. InvalidArgument: neither
 // kind, or a malformed document, which the message names. DataLoss: a digest or size is not as promised. NotFound:
-// a blob that is referred to is missing, or nothing is for `host`.
+// a blob that is referred to is missing, or nothing is for `host`. ResourceExhausted: documents over their limits.
 absl::StatusOr<std::vector<ArchivedImage>> ReadImages(const Archive& archive, const Platform& host);
+
+// Of all images' documents together: many entries may name one large config.
+constexpr size_t kMaxDocuments = 64 << 20;
+// Adds those of `image` to `sum`. ResourceExhausted over the limit.
+absl::Status CountDocuments(const NewImage& image, size_t& sum);
 
 // The two, one file each.
 absl::StatusOr<std::vector<ArchivedImage>> ReadOciLayout(const Archive& archive, const Platform& host);

@@ -1,4 +1,5 @@
-// Images out of an archive into the store: all of them, or on an error none.
+// Images out of an archive into the store: all of them, or on an error none; those that were recorded before the store
+// itself failed (a full disk) stay.
 #pragma once
 
 #include <string>

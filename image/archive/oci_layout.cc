@@ -120,6 +120,7 @@ class Layout {
     ASSIGN_OR_RETURN(image.record.config, ReadDocument(archive_, manifest.config));
     ASSIGN_OR_RETURN(ConfigDocument config, ParseImageConfig(image.record.config), "config ", manifest.config.digest);
     RETURN_IF_ERROR(CheckConfig(config, manifest, host_), "image ", manifest.config.digest);
+    RETURN_IF_ERROR(CountDocuments(image.record, documents_));
     image.record.diff_ids = std::move(config.diff_ids);
     for (size_t i = 0; i < manifest.layers.size(); ++i) {
       const Descriptor& layer = manifest.layers[i];
@@ -133,6 +134,7 @@ class Layout {
   const Archive& archive_;
   const Platform& host_;
   std::vector<ArchivedImage> images_;
+  size_t documents_ = 0;              // bytes
   std::map<std::string, size_t> at_;  // manifest digest to index of images_
 };
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "image/pull/testing_image.h"
+#include "image/push/layer_push.h"
 #include "image/push/testing_upload_registry.h"
 #include "image/registry/host_health.h"
 
@@ -68,6 +69,17 @@ TEST_F(BlobUploadTest, ALargeBlobGoesInChunks) {
   EXPECT_EQ(registry_->requests()[2].headers.at("content-range"), "1000-1999");
   EXPECT_EQ(registry_->requests()[0].headers.at("content-length"), "0");
   EXPECT_THAT(seen_, ElementsAre(1000, 2000, 3000, 3500, 3500));
+}
+
+TEST_F(BlobUploadTest, ADocumentWhoseCloseFailsOnceIsSentAgain) {
+  int failures = 0;
+  Start([&](const Request& request, Reply& reply) {
+    reply.status = 503;
+    return request.method == "PUT" && failures++ == 0;
+  });
+  auto blob = PushBytes(*writer_, "document");
+  ASSERT_TRUE(blob.ok()) << blob.status();
+  EXPECT_EQ(registry_->blobs()[blob->digest], "document");
 }
 
 TEST_F(BlobUploadTest, WhatFitsOneChunkGoesInOneRequest) {

@@ -15,12 +15,12 @@ constexpr size_t kRead = 1 << 20;
 using Produce = std::function<absl::Status(BlobUpload&)>;
 
 // An upload that the registry lost begins anew, from the blob's first byte.
-absl::StatusOr<UploadedBlob> UploadRestarting(const LayerPush& push, const std::function<void(uint64_t)>& progress,
-                                              const Produce& produce) {
+absl::StatusOr<UploadedBlob> UploadRestarting(RepositoryWriter& writer, const std::function<void(uint64_t)>& progress,
+                                              size_t chunk, const Produce& produce) {
   for (int failures = 1;; ++failures) {
     absl::Status status;
     {
-      BlobUpload upload(push.writer, progress, push.chunk);
+      BlobUpload upload(&writer, progress, chunk);
       status = produce(upload);
       if (status.ok()) {
         absl::StatusOr<UploadedBlob> blob = upload.Finish();
@@ -29,7 +29,7 @@ absl::StatusOr<UploadedBlob> UploadRestarting(const LayerPush& push, const std::
       }
     }
     if (!absl::IsAborted(status)) return status;
-    RETURN_IF_ERROR(push.writer->PauseAfter(absl::UnavailableError(status.message()), failures));
+    RETURN_IF_ERROR(writer.PauseAfter(absl::UnavailableError(status.message()), failures));
   }
 }
 
@@ -86,13 +86,13 @@ absl::StatusOr<UploadedBlob> PushLayer(const LayerPush& push, const Descriptor& 
   ASSIGN_OR_RETURN(std::optional<UploadedBlob> there, FindAtRegistry(push, pulled, diff_id));
   if (there) return *there;
   if (auto kept = OpenKeptBlob(*push.layers, diff_id, pulled); kept.ok()) {
-    ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(push, progress, [&](BlobUpload& upload) {
+    ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(*push.writer, progress, push.chunk, [&](BlobUpload& upload) {
                        return CopyBlob(kept->get(), pulled, upload);
                      }));
     if (blob.digest == pulled.digest) return blob;
     return absl::DataLossError(absl::StrCat("the kept blob ", pulled.digest, " is damaged"));
   }
-  ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(push, progress, [&](BlobUpload& upload) {
+  ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(*push.writer, progress, push.chunk, [&](BlobUpload& upload) {
                      return CompressLayer(push, diff_id, upload);
                    }));
   // What is not remembered is made again the next time.
@@ -101,9 +101,7 @@ absl::StatusOr<UploadedBlob> PushLayer(const LayerPush& push, const Descriptor& 
 }
 
 absl::StatusOr<UploadedBlob> PushBytes(RepositoryWriter& writer, absl::string_view bytes) {
-  BlobUpload upload(&writer, {});
-  RETURN_IF_ERROR(upload.Write(bytes));
-  return upload.Finish();
+  return UploadRestarting(writer, {}, BlobUpload::kChunk, [&](BlobUpload& upload) { return upload.Write(bytes); });
 }
 
 }  // namespace berth::image
