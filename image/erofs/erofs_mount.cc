@@ -19,12 +19,12 @@ constexpr char kText[] = "contents";
 
 // A layer of one file.
 absl::Status WriteProbe(int file) {
-  LayerTree tree({});
+  LayerTree tree;
   TarEntry entry{.path = kName, .mode = 0644, .size = sizeof kText};
   RETURN_IF_ERROR(tree.OnEntry(entry));
   RETURN_IF_ERROR(tree.OnData(0, 0, kText));
   if (pwrite(file, kText, sizeof kText, kArchiveAt) != sizeof kText) return ErrnoError(errno, "write");
-  return WriteErofsIndex(file, sizeof kText, tree.root()).status();
+  return WriteErofsIndex(file, sizeof kText, tree.root(), [](uint64_t) { return absl::OkStatus(); }).status();
 }
 
 absl::Status CheckProbe(int dir) {

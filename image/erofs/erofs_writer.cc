@@ -119,7 +119,7 @@ absl::Status Appender::Flush() {
 
 class Writer {
  public:
-  Writer(int file, uint64_t archive_size, TreeNode& root) : file_(file), root_(root) {
+  Writer(int file, uint64_t archive_size, TreeNode& root, ClaimSpace claim) : file_(file), root_(root), claim_(claim) {
     end_of_data_ = RoundUp(kArchiveAt + archive_size, kBlock);
   }
 
@@ -130,6 +130,7 @@ class Writer {
     RETURN_IF_ERROR(PlaceInodes());
     PlaceBlocks();
     if (end_ / kBlock > kMaxBlocks) return absl::ResourceExhaustedError("the layer is larger than 2 TiB");
+    RETURN_IF_ERROR(claim_(end_ - meta_at_));
     const std::string super = Super();
     hasher_.Update(super);
     Appender out(file_, meta_at_, hasher_);
@@ -180,6 +181,7 @@ class Writer {
         const uint64_t in_chunk = at % chunk_size;
         const uint64_t n = std::min<uint64_t>({extent.size - done, chunk_size - in_chunk, kCopyBuffer});
         buffer.resize(n);
+        RETURN_IF_ERROR(claim_(std::max(n, kArchiveAt)));  // a page at least
         RETURN_IF_ERROR(ReadAt(buffer, kArchiveAt + extent.stored + done));
         RETURN_IF_ERROR(WriteAt(file_, buffer, node.place + chunk->second * chunk_size + in_chunk));
         done += n;
@@ -351,6 +353,7 @@ class Writer {
 
   const int file_;
   TreeNode& root_;
+  const ClaimSpace claim_;
   Hasher hasher_;
   std::vector<Placed> order_;
   bool has_chunks_ = false;
@@ -359,8 +362,8 @@ class Writer {
 
 }  // namespace
 
-absl::StatusOr<ErofsIndex> WriteErofsIndex(int file, uint64_t archive_size, TreeNode& root) {
-  return Writer(file, archive_size, root).Run();
+absl::StatusOr<ErofsIndex> WriteErofsIndex(int file, uint64_t archive_size, TreeNode& root, ClaimSpace claim) {
+  return Writer(file, archive_size, root, claim).Run();
 }
 
 absl::StatusOr<std::string> ErofsIndexDigest(int file, uint64_t at, uint64_t size) {

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "image/erofs/layer_tree.h"
 #include "runtime/base/status.h"
 
@@ -25,10 +26,13 @@ struct ErofsIndex {
   std::string digest;  // of superblock and metadata (ErofsIndexDigest)
 };
 
+// Called before that many bytes are written; an error of it ends the writing.
+using ClaimSpace = absl::FunctionRef<absl::Status(uint64_t bytes)>;
+
 // Completes `file` (read-write), which has `archive_size` bytes of archive at kArchiveAt and nothing else. Uses the
 // fields of `root` that are free for that. Not synced. ResourceExhausted: more than EROFS can address, or the disk is
 // full. InvalidArgument: attributes of one file that take more than 256 KiB.
-absl::StatusOr<ErofsIndex> WriteErofsIndex(int file, uint64_t archive_size, TreeNode& root);
+absl::StatusOr<ErofsIndex> WriteErofsIndex(int file, uint64_t archive_size, TreeNode& root, ClaimSpace claim);
 
 // What `digest` has to be.
 absl::StatusOr<std::string> ErofsIndexDigest(int file, uint64_t at, uint64_t size);

@@ -58,7 +58,7 @@ void CollectImplied(const TreeNode& directory, const std::string& path, std::vec
 
 }  // namespace
 
-LayerTree::LayerTree(const UnpackLimits& limits) : limits_(limits) {
+LayerTree::LayerTree() {
   root_ = NewDirectory({});
   root_->implied = true;
 }
@@ -78,6 +78,9 @@ absl::Status LayerTree::OnEntry(const TarEntry& entry) {
   for (const auto& [name, value] : entry.xattrs) text_ += name.size() + value.size();
   if (text_ > kMaxText) {
     return absl::ResourceExhaustedError(absl::StrCat("names and attributes of more than ", kMaxText >> 20, " MiB"));
+  }
+  if (nodes_.size() > kMaxNodes) {
+    return absl::ResourceExhaustedError(absl::StrCat("more than ", kMaxNodes, " files and directories"));
   }
   return Annotate(Apply(entry), absl::StrCat("layer entry '", absl::CEscape(entry.path.substr(0, 256)), "'"));
 }

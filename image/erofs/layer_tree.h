@@ -17,7 +17,6 @@
 #include "absl/strings/string_view.h"
 #include "image/unpack/layer_path.h"
 #include "image/unpack/tar_parser.h"
-#include "image/unpack/unpack_limits.h"
 #include "runtime/base/status.h"
 
 namespace berth::image {
@@ -59,7 +58,10 @@ class LayerTree : public TarVisitor {
   // Directories in each other. No path that the kernel takes reaches deeper ones.
   static constexpr size_t kMaxDepth = 2048;
 
-  explicit LayerTree(const UnpackLimits& limits);
+  // Files and directories, also those that were replaced later.
+  static constexpr size_t kMaxNodes = 2'000'000;
+
+  LayerTree();
 
   absl::Status OnEntry(const TarEntry& entry) override;
   absl::Status OnData(uint64_t offset, uint64_t stored, absl::string_view bytes) override;
@@ -85,7 +87,6 @@ class LayerTree : public TarVisitor {
   void Drop(TreeNode& node);
   void Put(TreeNode& parent, const std::string& base, TreeNode* node);
 
-  const UnpackLimits limits_;
   std::deque<TreeNode> nodes_;  // all that were made, also those that were replaced later
   TreeNode* root_;
   TreeNode* file_ = nullptr;  // whose contents come next

@@ -19,8 +19,7 @@ constexpr uint64_t kWriteback = 8 << 20;
 
 class ErofsBuilder : public LayerBuilder {
  public:
-  ErofsBuilder(sys::UniqueFd file, const UnpackLimits& limits)
-      : file_(std::move(file)), space_(file_.get(), limits), tree_(limits) {}
+  ErofsBuilder(sys::UniqueFd file, const UnpackLimits& limits) : file_(std::move(file)), space_(file_.get(), limits) {}
 
   TarVisitor& Visitor() override { return tree_; }
   absl::Status Archive(absl::string_view bytes) override;
@@ -54,7 +53,8 @@ absl::Status ErofsBuilder::Archive(absl::string_view bytes) {
 }
 
 absl::Status ErofsBuilder::Finish(LayerInfo& info) {
-  ASSIGN_OR_RETURN(ErofsIndex index, WriteErofsIndex(file_.get(), size_, tree_.root()));
+  ASSIGN_OR_RETURN(ErofsIndex index, WriteErofsIndex(file_.get(), size_, tree_.root(),
+                                                     [this](uint64_t bytes) { return space_.Claim(bytes); }));
   // In this thread, while other layers are still being received.
   if (fdatasync(file_.get()) != 0) return ErrnoError(errno, "sync of a layer");
   synced_ = true;
