@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
+#include "image/content/read_range.h"
 #include "image/unpack/decompressor.h"
 #include "image/unpack/disk_space.h"
 #include "image/unpack/tar_parser.h"
@@ -20,7 +20,6 @@
 namespace berth::image {
 namespace {
 
-constexpr size_t kRead = 1 << 20;
 constexpr int kMaxLinks = 8;
 
 std::string Quoted(absl::string_view name) { return absl::StrCat("'", absl::CHexEscape(name.substr(0, 200)), "'"); }
@@ -182,17 +181,7 @@ absl::StatusOr<std::string> Archive::Head(const ArchiveMember& member, size_t co
 
 absl::Status Archive::Copy(const ArchiveMember& member,
                            absl::FunctionRef<absl::Status(absl::string_view)> output) const {
-  std::vector<char> buffer(std::min<uint64_t>(kRead, member.size));
-  for (uint64_t done = 0; done < member.size;) {
-    size_t want = std::min<uint64_t>(buffer.size(), member.size - done);
-    ssize_t n = pread(file_.get(), buffer.data(), want, static_cast<off_t>(member.at + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError(errno, "read of the archive's members");
-    if (n == 0) return absl::DataLossError("the spooled archive is too short");
-    RETURN_IF_ERROR(output({buffer.data(), static_cast<size_t>(n)}));
-    done += static_cast<uint64_t>(n);
-  }
-  return absl::OkStatus();
+  return ReadRange(file_.get(), member.at, member.size, "the spooled archive", output);
 }
 
 }  // namespace berth::image

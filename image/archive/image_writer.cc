@@ -1,14 +1,13 @@
 #include "image/archive/image_writer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "image/archive/tar_writer.h"
 #include "image/content/digest.h"
+#include "image/content/read_range.h"
 #include "image/pull/kept_blob.h"
 #include "image/pull/manifest.h"
 #include "image/pull/manifest_rewrite.h"
@@ -17,7 +16,6 @@
 namespace berth::image {
 namespace {
 
-constexpr size_t kRead = 1 << 20;
 constexpr char kOciIndex[] = "application/vnd.oci.image.index.v1+json";
 
 // A member of the archive: bytes in memory, a kept blob, or a layer out of the store.
@@ -32,19 +30,6 @@ absl::StatusOr<uint64_t> ArchiveSize(const LayerStore& layers, const std::string
   ASSIGN_OR_RETURN(LayerInfo info, layers.Info(diff_id));
   if (info.format == LayerFormat::kErofs) return info.archive_size;
   return absl::FailedPreconditionError(absl::StrCat("layer ", diff_id, " is kept as a directory, without its archive"));
-}
-
-absl::Status CopyBlob(const Member& member, TarWriter& tar) {
-  std::vector<char> buffer(kRead);
-  for (uint64_t at = 0; at < member.size;) {
-    ssize_t n = pread(member.blob.get(), buffer.data(), buffer.size(), static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError(errno, "read of a kept blob");
-    if (n == 0) return absl::DataLossError("a kept blob is too short");
-    RETURN_IF_ERROR(tar.Data({buffer.data(), static_cast<size_t>(n)}));
-    at += static_cast<uint64_t>(n);
-  }
-  return absl::OkStatus();
 }
 
 class Writer {
@@ -142,7 +127,9 @@ absl::Status Writer::Write(const std::function<absl::Status(absl::string_view)>&
     }
     RETURN_IF_ERROR(tar.BeginFile(name, member.size));
     if (member.blob) {
-      RETURN_IF_ERROR(CopyBlob(member, tar), name);
+      RETURN_IF_ERROR(ReadRange(member.blob.get(), 0, member.size, "a kept blob",
+                                [&](absl::string_view bytes) { return tar.Data(bytes); }),
+                      name);
     } else {
       RETURN_IF_ERROR(
           parts_.layers->ReadArchive(member.layer, [&](absl::string_view bytes) { return tar.Data(bytes); }));

@@ -12,6 +12,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "image/content/digest.h"
+#include "image/content/read_range.h"
 #include "image/erofs/directory_blocks.h"
 #include "image/erofs/erofs_format.h"
 #include "image/erofs/little_endian.h"
@@ -368,22 +369,12 @@ absl::StatusOr<ErofsIndex> WriteErofsIndex(int file, uint64_t archive_size, Tree
 
 absl::StatusOr<std::string> ErofsIndexDigest(int file, uint64_t at, uint64_t size) {
   Hasher hasher;
-  std::string buffer;
-  auto hash = [&](uint64_t offset, uint64_t left) -> absl::Status {
-    while (left > 0) {
-      buffer.resize(std::min<uint64_t>(left, kCopyBuffer));
-      ssize_t n = pread(file, buffer.data(), buffer.size(), static_cast<off_t>(offset));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return ErrnoError(errno, "read of a layer's index");
-      if (n == 0) return absl::DataLossError("the layer's file is too short");
-      hasher.Update(absl::string_view(buffer).substr(0, static_cast<size_t>(n)));
-      offset += static_cast<uint64_t>(n);
-      left -= static_cast<uint64_t>(n);
-    }
+  auto hash = [&hasher](absl::string_view bytes) {
+    hasher.Update(bytes);
     return absl::OkStatus();
   };
-  RETURN_IF_ERROR(hash(kSuperAt, kBlock));
-  RETURN_IF_ERROR(hash(at, size));
+  RETURN_IF_ERROR(ReadRange(file, kSuperAt, kBlock, "the layer's file", hash));
+  RETURN_IF_ERROR(ReadRange(file, at, size, "the layer's file", hash));
   return hasher.Finish();
 }
 

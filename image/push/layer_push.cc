@@ -1,16 +1,10 @@
 #include "image/push/layer_push.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-#include <vector>
-
+#include "image/content/read_range.h"
 #include "image/pull/kept_blob.h"
 
 namespace berth::image {
 namespace {
-
-constexpr size_t kRead = 1 << 20;
 
 using Produce = std::function<absl::Status(BlobUpload&)>;
 
@@ -31,19 +25,6 @@ absl::StatusOr<UploadedBlob> UploadRestarting(RepositoryWriter& writer, const st
     if (!absl::IsAborted(status)) return status;
     RETURN_IF_ERROR(writer.PauseAfter(absl::UnavailableError(status.message()), failures));
   }
-}
-
-absl::Status CopyBlob(int fd, const Descriptor& blob, BlobUpload& upload) {
-  std::vector<char> buffer(kRead);
-  for (uint64_t at = 0; at < blob.size;) {
-    ssize_t n = pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError(errno, absl::StrCat("read of blob ", blob.digest));
-    if (n == 0) return absl::DataLossError(absl::StrCat("the kept blob ", blob.digest, " is too short"));
-    RETURN_IF_ERROR(upload.Write({buffer.data(), static_cast<size_t>(n)}));
-    at += static_cast<uint64_t>(n);
-  }
-  return absl::OkStatus();
 }
 
 absl::Status CompressLayer(const LayerPush& push, const std::string& diff_id, BlobUpload& upload) {
@@ -87,7 +68,8 @@ absl::StatusOr<UploadedBlob> PushLayer(const LayerPush& push, const Descriptor& 
   if (there) return *there;
   if (auto kept = OpenKeptBlob(*push.layers, diff_id, pulled); kept.ok()) {
     ASSIGN_OR_RETURN(UploadedBlob blob, UploadRestarting(*push.writer, progress, push.chunk, [&](BlobUpload& upload) {
-                       return CopyBlob(kept->get(), pulled, upload);
+                       return ReadRange(kept->get(), 0, pulled.size, absl::StrCat("the kept blob ", pulled.digest),
+                                        [&](absl::string_view bytes) { return upload.Write(bytes); });
                      }));
     if (blob.digest == pulled.digest) return blob;
     return absl::DataLossError(absl::StrCat("the kept blob ", pulled.digest, " is damaged"));

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "image/content/digest.h"
+#include "image/content/read_range.h"
 #include "image/erofs/erofs_mount.h"
 #include "image/erofs/erofs_writer.h"
 #include "image/unpack/layer_builder.h"
@@ -25,7 +26,6 @@ namespace berth::image {
 namespace {
 
 constexpr size_t kMaxRecord = 64 << 20;  // implied parents are as many as the archive names
-constexpr size_t kReadBuffer = 256 << 10;
 
 absl::Status NoLayer(absl::string_view diff_id) { return absl::NotFoundError(absl::StrCat("no layer ", diff_id)); }
 
@@ -237,18 +237,11 @@ absl::Status DiskLayerStore::ReadArchive(absl::string_view diff_id,
   }
   ASSIGN_OR_RETURN(sys::UniqueFd file, Open(diff_id, kLayerFile, O_RDONLY));
   Hasher hasher(diff_id);
-  std::string buffer(kReadBuffer, '\0');
-  for (uint64_t done = 0; done < info.archive_size;) {
-    const size_t want = std::min<uint64_t>(buffer.size(), info.archive_size - done);
-    ssize_t n = pread(file.get(), buffer.data(), want, static_cast<off_t>(kArchiveAt + done));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return ErrnoError(errno, absl::StrCat("read of layer ", diff_id));
-    if (n == 0) return absl::DataLossError(absl::StrCat("layer ", diff_id, " is too short"));
-    const absl::string_view bytes(buffer.data(), static_cast<size_t>(n));
-    hasher.Update(bytes);
-    RETURN_IF_ERROR(output(bytes));
-    done += bytes.size();
-  }
+  RETURN_IF_ERROR(ReadRange(file.get(), kArchiveAt, info.archive_size, absl::StrCat("layer ", diff_id),
+                            [&](absl::string_view bytes) {
+                              hasher.Update(bytes);
+                              return output(bytes);
+                            }));
   if (std::string real = hasher.Finish(); real != diff_id) {
     return absl::DataLossError(absl::StrCat("layer ", diff_id, " has become ", real));
   }

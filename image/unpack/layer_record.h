@@ -1,4 +1,4 @@
-// The record that stands beside an unpacked layer, as JSON. Pure functions.
+// The record that stands beside a layer, in either format, as JSON. Pure functions.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// The receiving end of one layer's download: compressed bytes go in as they arrive, an unpacked layer comes out.
+// The receiving end of one layer's download: compressed bytes go in as they arrive, a layer on disk comes out.
 // Nothing is spooled and nothing is read twice.
 #pragma once
 
@@ -22,7 +22,7 @@ struct LayerBlob {
 struct LayerResult {
   std::string diff_id;
   uint64_t blob_size = 0;       // compressed bytes
-  uint64_t unpacked_bytes = 0;  // on disk, file system blocks
+  uint64_t unpacked_bytes = 0;  // on disk, whatever the format
   uint64_t inodes = 0;
   // Directories that the layer uses without describing them, relative to its root ("" is the root itself), sorted.
   // They have mode 0755 and owner 0:0 until something that knows the lower layers repairs them.
