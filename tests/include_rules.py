@@ -39,10 +39,14 @@ ALLOWED = {
     "cri/network": SYS,
     "cri/cdi": SYS,
     "cri/spec": PLANS | {"image/store.h", "cri/cdi"},
-    "cri/pod": PLANS | {"runtime/client", "image/store.h", "cri/cdi", "cri/spec", "cri/state", "cri/network/network.h"},
-    "cri/service": PLANS | {"image/store.h", "cri/cdi", "cri/pod", "cri/spec", "cri/network/network.h"},
+    "cri/streaming": SYS | {"cri/streaming/spdy"},
+    "cri/streaming/spdy": BASE,
+    "cri/pod": PLANS | {"runtime/client", "image/store.h", "cri/cdi", "cri/spec", "cri/state", "cri/network/network.h",
+                        "cri/network/netns.h", "cri/streaming/backend.h"},
+    "cri/service": PLANS | {"image/store.h", "cri/cdi", "cri/pod", "cri/spec", "cri/network/network.h",
+                            "cri/streaming/server.h"},
     "cri/daemon": PLANS | {"runtime/client", "image/store.h", "cri"},
-    "cli": SYS | {"cli"},
+    "cli": SYS | {"cli", "cri/streaming/spdy"},
 }
 # Messages: which folders may know which.
 MESSAGES = {
