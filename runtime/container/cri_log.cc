@@ -70,9 +70,9 @@ size_t CriLogEncoder::WriteLine(absl::string_view head, absl::string_view tail, 
 
 size_t CriLogEncoder::Encode(absl::string_view& input, int64_t unix_ns, char* out, size_t size) {
   size_t used = 0;
-  while (!input.empty() && size - used >= kMaxLine) {
-    const size_t room = kMaxContent - kept_.size();
-    // One byte beyond the room is looked at: a line of exactly kMaxContent bytes is whole. A terminal's line may
+  while (!input.empty() && size - used >= max_line()) {
+    const size_t room = max_content_ - kept_.size();
+    // One byte beyond the room is looked at: a line of exactly max_content_ bytes is whole. A terminal's line may
     // have its CR there.
     const absl::string_view window = input.substr(0, room + 1 + (terminal_ ? 1 : 0));
     const void* newline = memchr(window.data(), '\n', window.size());
@@ -86,7 +86,7 @@ size_t CriLogEncoder::Encode(absl::string_view& input, int64_t unix_ns, char* ou
           head.remove_suffix(1);
         }
       }
-      if (head.size() + tail.size() <= kMaxContent) {
+      if (head.size() + tail.size() <= max_content_) {
         used += WriteLine(head, tail, 'F', unix_ns, out + used);
         kept_.clear();
         input.remove_prefix(length + 1);
@@ -110,6 +110,19 @@ size_t CriLogEncoder::Finish(int64_t unix_ns, char* out) {
   const size_t used = WriteLine(kept_, {}, 'P', unix_ns, out);
   kept_.clear();
   return used;
+}
+
+size_t CriLogEncoder::OwnBytes(absl::string_view lines, size_t from) {
+  size_t bytes = 0;
+  for (size_t begin = 0; begin < lines.size();) {
+    const size_t newline = std::min(lines.find('\n', begin), lines.size() - 1);
+    const size_t text = std::max(begin + kHeader, from);
+    if (newline > text) bytes += newline - text;
+    const bool whole = lines[std::min(begin + kHeader - 2, newline)] == 'F';
+    if (whole && newline >= from) ++bytes;
+    begin = newline + 1;
+  }
+  return bytes;
 }
 
 }  // namespace berth::container
