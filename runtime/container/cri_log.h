@@ -37,7 +37,11 @@ class CriLogEncoder {
   static size_t OwnBytes(absl::string_view lines, size_t from);
 
  private:
-  size_t WriteLine(absl::string_view head, absl::string_view tail, char tag, int64_t unix_ns, char* out) const;
+  struct Header {
+    char text[kHeader];
+  };
+  Header MakeHeader(int64_t unix_ns) const;
+  static size_t WriteLine(const Header& header, absl::string_view head, absl::string_view tail, char tag, char* out);
 
   absl::string_view stream_;
   bool terminal_;
