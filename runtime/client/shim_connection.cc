@@ -258,10 +258,15 @@ absl::Status ShimConnection::KillExec(uint64_t exec_id) {
   return Call(std::move(request), {}, call_timeout_).status();
 }
 
-absl::Status ShimConnection::ReopenLog(const ContainerId& id) {
+absl::Status ShimConnection::ReopenLog(const ContainerId& id, int directory) {
   shim::v1::Request request;
   request.mutable_reopen_log()->set_container_id(id.str());
-  return Call(std::move(request), {}, call_timeout_).status();
+  std::vector<int> fds;
+  if (directory >= 0) {
+    request.mutable_reopen_log()->set_dir_fd(0);
+    fds.push_back(directory);
+  }
+  return Call(std::move(request), fds, call_timeout_).status();
 }
 
 absl::Status ShimConnection::Remove(const ContainerId& id) {

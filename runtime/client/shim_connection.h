@@ -38,7 +38,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   absl::StatusOr<uint64_t> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
                                 std::function<void(absl::StatusOr<ExecOutcome>)> done) override;
   absl::Status KillExec(uint64_t exec_id) override;
-  absl::Status ReopenLog(const ContainerId& id) override;
+  absl::Status ReopenLog(const ContainerId& id, int directory) override;
   absl::Status Remove(const ContainerId& id) override;
   absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() override;
   absl::Status Shutdown() override;
