@@ -119,10 +119,10 @@ absl::Status Session::State::OnStreamHeaders(FrameType type, const StreamHeaders
   const bool reply = type == FrameType::kSynReply;
   if (stream.peer_ended) {
     fault = RstStatus::kStreamAlreadyClosed;
+  } else if (reply ? !stream.ours : stream.ours && !stream.replied) {
+    fault = RstStatus::kProtocolError;
   } else if (reply && stream.replied) {
     fault = RstStatus::kStreamInUse;
-  } else if (reply != (stream.ours && !stream.replied)) {
-    fault = RstStatus::kProtocolError;
   }
   if (fault) {
     StreamError(id, *fault);
