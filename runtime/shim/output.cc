@@ -13,10 +13,10 @@ int64_t WallClock() {
   return int64_t{t.tv_sec} * 1000000000 + t.tv_nsec;
 }
 
-OutputStream::Result OutputStream::Pump(container::LogFile& log, LogScratch& scratch) {
+OutputStream::Result OutputStream::Pump(container::LogFile& log, LogScratch& scratch, absl::string_view* read) {
   if (!open()) return Result::kEnded;
   ssize_t n;
-  while ((n = read(fd_.get(), scratch.input, sizeof scratch.input)) < 0 && errno == EINTR) {
+  while ((n = ::read(fd_.get(), scratch.input, sizeof scratch.input)) < 0 && errno == EINTR) {
   }
   if (n < 0 && errno == EAGAIN) return Result::kEmpty;
   const int64_t now = WallClock();
@@ -26,6 +26,7 @@ OutputStream::Result OutputStream::Pump(container::LogFile& log, LogScratch& scr
     return Result::kEnded;
   }
   absl::string_view input(scratch.input, static_cast<size_t>(n));
+  *read = input;
   while (!input.empty()) {
     log.Write(absl::string_view(scratch.lines, encoder_.Encode(input, now, scratch.lines, sizeof scratch.lines)));
   }
