@@ -93,7 +93,10 @@ class PodShim {
   virtual absl::Status EndInput(uint64_t attach_id) = 0;
   // Ends the attachment, and its input as above.
   virtual absl::Status Detach(uint64_t attach_id) = 0;
-  virtual absl::Status ReopenLog(const ContainerId& id) = 0;
+  // When this returns the old file is not written to any more. `directory` is the pod's log directory, as it is now;
+  // -1: the one that the container was created with. NotFound, or why the file cannot be opened; the old one is used
+  // then.
+  virtual absl::Status ReopenLog(const ContainerId& id, int directory) = 0;
   virtual absl::Status Remove(const ContainerId& id) = 0;
   virtual absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() = 0;
   // Kills what still runs, waits for it, and ends the shim. OK when it is gone already. Bounded: 10 s, after which

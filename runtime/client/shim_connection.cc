@@ -321,10 +321,15 @@ absl::Status ShimConnection::Detach(uint64_t attach_id) {
   return Ask(std::move(request));
 }
 
-absl::Status ShimConnection::ReopenLog(const ContainerId& id) {
+absl::Status ShimConnection::ReopenLog(const ContainerId& id, int directory) {
   shim::v1::Request request;
   request.mutable_reopen_log()->set_container_id(id.str());
-  return Ask(std::move(request));
+  std::vector<int> fds;
+  if (directory >= 0) {
+    request.mutable_reopen_log()->set_dir_fd(0);
+    fds.push_back(directory);
+  }
+  return Call(std::move(request), fds, call_timeout_).status();
 }
 
 absl::Status ShimConnection::Remove(const ContainerId& id) {

@@ -43,7 +43,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
                                   std::function<void(absl::StatusOr<AttachOutcome>)> done) override;
   absl::Status EndInput(uint64_t attach_id) override;
   absl::Status Detach(uint64_t attach_id) override;
-  absl::Status ReopenLog(const ContainerId& id) override;
+  absl::Status ReopenLog(const ContainerId& id, int directory) override;
   absl::Status Remove(const ContainerId& id) override;
   absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() override;
   absl::Status Shutdown() override;

@@ -47,6 +47,7 @@ struct PodContainer {
   Attachments attachments;
   SeccompListener seccomp;
   container::LogFile log;
+  size_t max_log_line = container::CriLogEncoder::kDefaultContent;
   std::vector<sys::UniqueFd> kept_fds;  // what `cgroup` names
   container::CgroupFds cgroup;
   bool own_pid_namespace = false;  // all its processes die with its first

@@ -34,7 +34,8 @@ absl::StatusOr<std::unique_ptr<Shim>> Shim::Start(ShimStart start) {
 absl::Status Shim::Setup() {
   const v1::SandboxPlan& plan = start_.plan;
   ASSIGN_OR_RETURN(signals_, sys::BlockIntoFd({SIGCHLD, SIGTERM}));
-  for (int s : {SIGPIPE, SIGHUP, SIGINT}) signal(s, SIG_IGN);
+  // A limit on file sizes that the daemon was started with makes writing a log fail, no more.
+  for (int s : {SIGPIPE, SIGHUP, SIGINT, SIGXFSZ}) signal(s, SIG_IGN);
   ASSIGN_OR_RETURN(userns_, MakePodUserNamespace(plan, start_.procfs.get()));
   RETURN_IF_ERROR(SetUpPod(plan, Numbers(start_.fds), start_.procfs.get(), userns_.get()));
   state_dir_ = container::TakeFd(start_.fds, plan.state_dir_fd());
@@ -215,7 +216,7 @@ void Shim::HandleRequest(PendingReply to, const v1::Request& request, std::vecto
       status = KillExec(request.kill_exec());
       break;
     case v1::Request::kReopenLog:
-      status = ReopenLog(request.reopen_log().container_id());
+      status = ReopenLog(request.reopen_log(), std::move(fds));
       break;
     case v1::Request::kRemove:
       status = Remove(to, request.remove().container_id(), &later);

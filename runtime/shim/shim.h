@@ -79,7 +79,7 @@ class Shim {
                               std::vector<sys::UniqueFd> fds);
   absl::Status StartContainer(PendingReply to, const std::string& id);
   absl::Status SignalContainer(const v1::Signal& request);
-  absl::Status ReopenLog(const std::string& id);
+  absl::Status ReopenLog(const v1::ReopenLog& request, std::vector<sys::UniqueFd> fds);
   absl::Status Remove(PendingReply to, const std::string& id, bool* answered);
   void OnControl(PodContainer& c);
   void OnReport(PodContainer& c, container::ReceivedReport received);

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "runtime/base/id.h"
@@ -92,6 +93,8 @@ absl::Status Shim::Create(PendingReply to, const v1::ContainerPlan& plan, std::v
     sys::UniqueFd own(fcntl(dir, F_DUPFD_CLOEXEC, 3));
     if (!own) return ErrnoError(errno, "log directory");
     ASSIGN_OR_RETURN(c->log, container::LogFile::Open(std::move(own), plan.log().name(), plan.log().append()));
+    constexpr size_t kMost = container::CriLogEncoder::kMaxContent;
+    if (const size_t asked = plan.log().max_line_bytes(); asked != 0) c->max_log_line = std::min(asked, kMost);
   }
   ASSIGN_OR_RETURN(container::Spawned spawned, container::SpawnContainer(SpawnEnv(), plan, numbers));
   PodContainer& known = *(containers_[id] = std::move(c));
@@ -116,8 +119,8 @@ absl::Status Shim::AdoptContainer(PodContainer& c, const v1::ContainerPlan& plan
   RETURN_IF_ERROR(epoll_.Add(c.pidfd.get(), EPOLLIN, Key(Source::kProcess, c.serial)));
   RETURN_IF_ERROR(epoll_.Add(c.control.get(), EPOLLIN, Key(Source::kControl, c.serial)));
   if (plan.process().tty()) return absl::OkStatus();
-  c.out = OutputStream(std::move(spawned.stdout_fd), "stdout", false);
-  c.err = OutputStream(std::move(spawned.stderr_fd), "stderr", false);
+  c.out = OutputStream(std::move(spawned.stdout_fd), "stdout", false, c.max_log_line);
+  c.err = OutputStream(std::move(spawned.stderr_fd), "stderr", false, c.max_log_line);
   RETURN_IF_ERROR(epoll_.Add(c.out.fd(), EPOLLIN, Key(Source::kOutput, c.serial)));
   return epoll_.Add(c.err.fd(), EPOLLIN, Key(Source::kError, c.serial));
 }
@@ -154,11 +157,12 @@ absl::Status Shim::SignalContainer(const v1::Signal& request) {
   return absl::IsNotFound(sent) ? absl::OkStatus() : sent;
 }
 
-absl::Status Shim::ReopenLog(const std::string& id) {
-  PodContainer* c = Find(id);
-  if (c == nullptr) return Unknown(id);
-  if (c->state != PodContainer::State::kExited) Drain(*c);  // what was written before belongs into the old file
-  return c->log.Reopen();
+// What waits in the pipes goes to the new file: this answers at once, however fast the container writes.
+absl::Status Shim::ReopenLog(const v1::ReopenLog& request, std::vector<sys::UniqueFd> fds) {
+  PodContainer* c = Find(request.container_id());
+  if (c == nullptr) return Unknown(request.container_id());
+  const size_t at = request.has_dir_fd() ? static_cast<size_t>(request.dir_fd()) : fds.size();
+  return c->log.Reopen(at < fds.size() ? std::move(fds[at]) : sys::UniqueFd(), WallClock());
 }
 
 absl::Status Shim::Remove(PendingReply to, const std::string& id, bool* answered) {
@@ -217,7 +221,7 @@ void Shim::OnReport(PodContainer& c, container::ReceivedReport received) {
   }
   if (received.report.kind != container::ChildReport::kReady || c.state != PodContainer::State::kCreating) return;
   if (received.fd && c.terminal) {
-    c.out = OutputStream(std::move(received.fd), "stdout", true);
+    c.out = OutputStream(std::move(received.fd), "stdout", true, c.max_log_line);
     fcntl(c.out.fd(), F_SETFL, O_RDWR | O_NONBLOCK);
     epoll_.Add(c.out.fd(), EPOLLIN, Key(Source::kOutput, c.serial)).IgnoreError();
   }
