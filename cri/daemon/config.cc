@@ -233,6 +233,11 @@ const std::vector<Key>& Keys() {
       IntegerKey(
           "pids_limit", "processes and threads of each container, unless its `unified` has pids.max; 0: unlimited", 0,
           4194304, [](Config & c) -> auto& { return c.pids_limit; }),
+      IntegerKey(
+          "max_container_log_line_size",
+          "bytes of a container's line before its log has it in parts, 1 to 1048576; 0 or -1: the most. Of containers "
+          "that are created from now on",
+          -1, kMaxContainerLogLine, [](Config & c) -> auto& { return c.max_container_log_line_size; }),
       ChoiceOfSelinux(),
       BoolKey(
           "enable_unprivileged_ports", "pods may bind ports below 1024 without NET_BIND_SERVICE",

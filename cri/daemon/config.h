@@ -10,6 +10,8 @@
 
 namespace berth::daemon {
 
+constexpr int64_t kMaxContainerLogLine = 1 << 20;
+
 enum class NetworkMode { kCni, kEmbedded };
 enum class SelinuxMode { kAuto, kOff };
 
@@ -22,6 +24,8 @@ struct Config {
   std::string cgroup_driver = "auto";  // "cgroupfs", "systemd"
   std::string cgroup_parent;           // for pods that name none; empty: /berth, or berth.slice with systemd
   int64_t pids_limit = 0;              // processes and threads of each container; 0 = unlimited
+  // Bytes of text; 0 and -1 mean kMaxContainerLogLine.
+  int64_t max_container_log_line_size = 16384;
   SelinuxMode selinux = SelinuxMode::kAuto;
   bool enable_unprivileged_ports = true;
   bool enable_unprivileged_icmp = true;

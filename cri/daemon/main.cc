@@ -100,6 +100,8 @@ absl::StatusOr<spec::LaunchOptions> LaunchOptionsOf(const Config& config, cdi::R
   }
   options.resctrl_root = config.resctrl_root;
   options.pids_limit = config.pids_limit;
+  options.max_log_line = static_cast<uint32_t>(
+      config.max_container_log_line_size > 0 ? config.max_container_log_line_size : kMaxContainerLogLine);
   options.cdi = &cdi;
   return options;
 }
