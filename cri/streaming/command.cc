@@ -147,10 +147,9 @@ void CommandSession::StartFlows() {
 
 void CommandSession::ApplyWindow() {
   if (!command_ || !command_->terminal || window_.columns == 0) return;
-  const int fd = command_->in ? command_->in.get() : command_->out.get();
   winsize size = {window_.rows, window_.columns, 0, 0};
   // One that has just ended has no window any more.
-  (void)ioctl(fd, TIOCSWINSZ, &size);
+  (void)ioctl(command_->terminal.get(), TIOCSWINSZ, &size);
 }
 
 // What the command wrote is sent first. Others may hold its pipes open: nobody waits for them.

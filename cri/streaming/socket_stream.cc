@@ -1,5 +1,6 @@
 #include "cri/streaming/socket_stream.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -56,6 +57,15 @@ void SocketStream::AwaitWritable(OnDone done) {
   socket_.async_wait(Socket::wait_write, [done = std::move(done)](const boost::system::error_code& error) {
     done(StreamStatus(error, "wait"));
   });
+}
+
+void SocketStream::EndWrites() {
+  if (fd_ >= 0) shutdown(fd_, SHUT_WR);
+}
+
+bool SocketStream::PeerGone() const {
+  pollfd p = {fd_, POLLRDHUP, 0};
+  return fd_ < 0 || (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
 }
 
 void SocketStream::Close() {

@@ -207,6 +207,12 @@ TEST_F(LimitsTest, AUnidirectionalStreamIsNotSentOn) {
   EXPECT_EQ(us->session.open_streams(), 0u);
 }
 
+TEST_F(LimitsOfClientTest, TheServersStreamsAreEven) {
+  EXPECT_THAT(Die({Syn(0)}), HasSubstr("stream 0"));
+  Restart({});
+  EXPECT_THAT(Die({Syn(1)}), HasSubstr("stream 1"));
+}
+
 TEST_F(LimitsOfClientTest, RepliesComeOnceAndFirst) {
   ASSERT_EQ(us->session.Open({}, false).value(), 1u);
   ASSERT_EQ(us->session.Open({}, false).value(), 3u);

@@ -120,8 +120,8 @@ TEST_F(SessionTest, AfterGoAwayNoStreamsButThoseThatAre) {
   EXPECT_THAT(client.TakeLog(), ElementsAre("reset 3 3", "goaway 0"));
   EXPECT_TRUE(absl::IsFailedPrecondition(client.session.Open({}, false).status()));
   EXPECT_TRUE(absl::IsFailedPrecondition(server.session.Open({}, false).status()));
-  Exchange(crossing);
-  EXPECT_FALSE(server.session.has_output());
+  EXPECT_EQ(server.session.Receive(crossing), absl::OkStatus());
+  EXPECT_EQ(server.session.TakeOutput(), "");
   EXPECT_THAT(server.TakeLog(), IsEmpty());
   Exchange(client.Data(1, "goes on", true), server.Data(1, "", true));
   EXPECT_THAT(server.TakeLog(), ElementsAre("data 1 goes on fin"));
