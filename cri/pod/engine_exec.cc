@@ -124,13 +124,13 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id_text, const std
   if (timeout > absl::ZeroDuration()) plan.set_timeout_ns(static_cast<uint64_t>(absl::ToInt64Nanoseconds(timeout)));
 
   auto completion = std::make_shared<Completion>();
-  ASSIGN_OR_RETURN(uint64_t exec_id,
+  ASSIGN_OR_RETURN(client::StartedExec exec,
                    shim->Exec(plan, fds.Get(), [completion](auto outcome) { completion->Set(std::move(outcome)); }));
   out.write_end.Reset();
   err.write_end.Reset();
   absl::Time deadline = timeout > absl::ZeroDuration() ? absl::Now() + timeout + kSlack : absl::InfiniteFuture();
   if (!Collect(out, err, *completion, deadline)) {
-    (void)shim->KillExec(exec_id);
+    (void)shim->KillExec(exec.id);
     return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
   }
   absl::MutexLock lock(&completion->mu);

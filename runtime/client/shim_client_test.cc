@@ -297,12 +297,12 @@ TEST_F(ShimClientTest, AnExecCanBeKilled) {
     codes.push_back(outcome->exit_code);
   });
   ASSERT_TRUE(id.ok()) << id.status();
-  ASSERT_TRUE(pod->KillExec(*id).ok());
+  ASSERT_TRUE(pod->KillExec(id->id).ok());
   absl::MutexLock lock(&mutex);
   auto done = [&] { return !codes.empty(); };
   EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&done), absl::Seconds(5)));
   EXPECT_THAT(codes, testing::ElementsAre(137));
-  EXPECT_TRUE(pod->KillExec(*id).ok());
+  EXPECT_TRUE(pod->KillExec(id->id).ok());
 }
 
 TEST_F(ShimClientTest, AnExecsBackgroundChildDoesNotDelayItsEnd) {

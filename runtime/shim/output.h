@@ -26,8 +26,9 @@ class OutputStream {
   bool open() const { return fd_.valid(); }
 
   enum class Result { kMore, kEmpty, kEnded };
-  // One read, at most the scratch's size, and its lines to `log`. At the end the stream closes itself.
-  Result Pump(container::LogFile& log, LogScratch& scratch);
+  // One read, at most the scratch's size, and its lines to `log`. At the end the stream closes itself. `read` are the
+  // bytes as they came, in the scratch.
+  Result Pump(container::LogFile& log, LogScratch& scratch, absl::string_view* read);
 
  private:
   sys::UniqueFd fd_;

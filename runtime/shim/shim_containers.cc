@@ -55,6 +55,13 @@ PodContainer* Shim::Find(const std::string& id) {
   return it == containers_.end() ? nullptr : it->second.get();
 }
 
+absl::StatusOr<PodContainer*> Shim::FindRunning(const std::string& id) {
+  PodContainer* c = Find(id);
+  if (c == nullptr) return Unknown(id);
+  if (c->state == PodContainer::State::kRunning) return c;
+  return absl::FailedPreconditionError(absl::StrCat("container '", id, "' is not running"));
+}
+
 PodContainer* Shim::BySerial(uint64_t serial) {
   for (const auto& [id, c] : containers_) {
     if (c->serial == serial) return c.get();
@@ -77,6 +84,8 @@ absl::Status Shim::Create(PendingReply to, const v1::ContainerPlan& plan, std::v
   c->own_pid_namespace = plan.pid() == v1::NAMESPACE_NEW;
   c->host_pid_namespace = plan.pid() == v1::NAMESPACE_HOST;
   c->terminal = plan.process().tty();
+  c->input_open = plan.stdin();
+  c->stdin_once = plan.stdin_once();
   c->oom_score_adj = plan.process().oom_score_adj();
   c->cgroup = container::ResolveCgroup(plan.has_cgroup(), plan.cgroup(), numbers);
   c->oom_kills_before = container::ReadOomKills(c->cgroup.oom);
@@ -275,7 +284,7 @@ void Shim::Ended(PodContainer& c, const sys::ExitStatus& status) {
 void Shim::OnOutput(PodContainer& c, OutputStream& stream) {
   if (!stream.open()) return;
   const int fd = stream.fd();
-  if (stream.Pump(c.log, *scratch_) == OutputStream::Result::kEnded) epoll_.Remove(fd);
+  if (Pump(c, stream) == OutputStream::Result::kEnded) epoll_.Remove(fd);
   if (c.state == PodContainer::State::kEnding && !c.out.open() && !c.err.open()) Record(c);
 }
 
@@ -283,7 +292,7 @@ void Shim::OnOutput(PodContainer& c, OutputStream& stream) {
 void Shim::Drain(PodContainer& c) {
   for (OutputStream* stream : {&c.out, &c.err}) {
     for (int round = 0; round < 32; ++round) {
-      if (stream->Pump(c.log, *scratch_) != OutputStream::Result::kMore) break;
+      if (Pump(c, *stream) != OutputStream::Result::kMore) break;
     }
   }
 }
@@ -307,6 +316,7 @@ void Shim::Record(PodContainer& c) {
   v1::Reply event;
   *event.mutable_exited() = c.record;
   Publish(event);
+  EndAttachments(c, c.attachments.TakeAll());
   MaybeFinish();
 }
 
