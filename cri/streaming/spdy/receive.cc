@@ -109,6 +109,7 @@ absl::Status Session::State::OnStreamHeaders(FrameType type, const StreamHeaders
   const StreamId id = frame.stream;
   std::optional<RstStatus> fault;
   ASSIGN_OR_RETURN(const Headers headers, TakeHeaders(frame.headers, fault), "stream ", id);
+  if (id == 0) return absl::InvalidArgumentError("headers for stream 0");
   const auto found = streams.find(id);
   if (found == streams.end()) {
     Stray(id);

@@ -170,7 +170,7 @@ TEST_F(FlowTest, AStreamThatEndsGivesItsPartOfTheSessionsWindowBack) {
   EXPECT_FALSE(us.session.has_output());
   us.session.Reset(1, RstStatus::kCancel);
   us.session.Consumed(1, 256 * kKi);
-  EXPECT_EQ(Say(Data(1, 256 * kKi)), Rst(1, RstStatus::kCancel) + Update(0, 512 * kKi)) << "so does what is dropped";
+  EXPECT_EQ(Say(Data(1, 256 * kKi)), Update(0, 512 * kKi) + Rst(1, RstStatus::kCancel)) << "so does what is dropped";
 }
 
 TEST_F(FlowTest, APeerThatKeepsWindowsIsHeldToOurs) {
