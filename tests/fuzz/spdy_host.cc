@@ -86,7 +86,7 @@ void SpdyHost::OnReset(StreamId id, RstStatus) {
 }
 
 void SpdyHost::OnWindow(StreamId id) {
-  At(id);
+  REQUIRE(At(id).replied && session_.SendWindow(id) > 0);
   if (Sometimes(2)) Send(id, 4000, Sometimes(4));
 }
 
