@@ -27,21 +27,45 @@ def message(*fields):
     return out
 
 
-def _post(socket, method, path):
+def fields(data):
+    """{number: value} of an encoded message of varints and bytes; the last of each counts."""
+    out, at = {}, 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte, at = data[at], at + 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while at < len(data):
+        key = varint()
+        value = varint()
+        if key & 7:
+            value, at = data[at:at + value], at + value
+        out[key >> 3] = value
+    return out
+
+
+def _post(socket, method, path, answer):
     return subprocess.run(
         ["curl", "-sS", "--max-time", "30", "--http2-prior-knowledge", "--unix-socket", socket, "-H", "content-type: application/grpc",
-         "-H", "te: trailers", "--data-binary", f"@{path}", "-D", "-", "-o", "/dev/null", f"http://localhost/{method}"],
+         "-H", "te: trailers", "--data-binary", f"@{path}", "-D", "-", "-o", answer, f"http://localhost/{method}"],
         capture_output=True, text=True, check=False)
 
 
-def call(socket, method, request=b"", package="runtime.v1"):
-    """(code, words) of the package's Service/Method with the encoded request."""
+def call(socket, method, request=b"", package="runtime.v1", answer="/dev/null"):
+    """(code, words) of the package's Service/Method with the encoded request. The file `answer` gets what it answers, behind the
+    five bytes of its frame."""
     with tempfile.NamedTemporaryFile() as body:
         body.write(b"\0" + len(request).to_bytes(4, "big") + request)
         body.flush()
         # A server may refuse a call, and close its stream, before it has read all of it; curl may then drop the answer.
         for _ in range(10):
-            done = _post(socket, f"{package}.{method}", body.name)
+            done = _post(socket, f"{package}.{method}", body.name, answer)
             headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
             if "grpc-status" in headers:
                 return CODES[int(headers["grpc-status"])], urllib.parse.unquote(headers.get("grpc-message", ""))
