@@ -1,5 +1,6 @@
 // Connections to ports inside a pod.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -116,7 +117,7 @@ class Link : public std::enable_shared_from_this<Link> {
   std::function<void()> over_;
   size_t attempt_ = 0;  // index into kFamilies
   std::string failures_;
-  sys::UniqueFd socket_;
+  sys::UniqueFd socket_, reading_;  // the same, as a descriptor is watched by one flow only
   std::optional<boost::asio::posix::stream_descriptor> connecting_;
   std::shared_ptr<Inflow> in_;
   std::shared_ptr<Outflow> out_;
@@ -163,6 +164,8 @@ void Link::NextFamily(const absl::Status& why) {
 }
 
 void Link::Connected() {
+  reading_.Reset(fcntl(socket_.get(), F_DUPFD_CLOEXEC, 3));
+  if (!reading_) return Fail(ErrnoError(errno, "dup"));
   std::weak_ptr<Link> weak = weak_from_this();
   auto active = [weak] {
     if (auto self = weak.lock(); self && self->idle_) self->idle_->Touch();
@@ -193,7 +196,7 @@ void Link::Connected() {
     if (self->pod_ended_) self->Stop();
   };
   in_ = Inflow::Create(io_, socket_.get(), data_, {client_ended, abandoned, refused, active});
-  out_ = Outflow::Start(io_, socket_.get(), data_, {pod_ended, active});
+  out_ = Outflow::Start(io_, reading_.get(), data_, {pod_ended, active});
   const std::string early = std::exchange(waiting_.early_, {});
   const bool ended = waiting_.ended_;
   if (!early.empty()) in_->OnBytes(early);
@@ -228,7 +231,8 @@ void Link::Over() {
   idle_.reset();
   if (connecting_ && connecting_->is_open()) connecting_->release();
   // After the flows are done with it, which may be further up the stack.
-  boost::asio::post(io_, [socket = std::make_shared<sys::UniqueFd>(std::move(socket_))] {});
+  boost::asio::post(io_, [socket = std::make_shared<sys::UniqueFd>(std::move(socket_)),
+                          reading = std::make_shared<sys::UniqueFd>(std::move(reading_))] {});
   std::exchange(over_, nullptr)();
 }
 

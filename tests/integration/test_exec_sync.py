@@ -16,10 +16,8 @@ LIMIT = 16 << 20
 def exec_sync(f, container, script, timeout=0):
     """((code, words), the answer's fields) of a shell script."""
     request = message((1, container.id), (2, "/bin/sh"), (2, "-c"), (2, script), (3, timeout))
-    answer = f.daemon.files + "/answer"
-    outcome = rpc.call(f.daemon.socket, "RuntimeService/ExecSync", request, answer=answer)
-    with open(answer, "rb") as file:
-        return outcome, rpc.fields(file.read()[5:])
+    code, words, fields = rpc.answer(f.daemon.socket, "RuntimeService/ExecSync", request)
+    return (code, words), fields
 
 
 def processes(container):
