@@ -28,6 +28,9 @@ class ByteStream {
   virtual int splice_target() const { return -1; }
   // Calls `done` when splice_target() takes bytes. One at a time, and not beside a Write.
   virtual void AwaitWritable(OnDone done) = 0;
+  // Calls `done` when the connection is broken (a reset, not an end), or closed by us: for whoever does not read for a
+  // while, and would not learn of it otherwise. Once. Never called by a stream that cannot tell.
+  virtual void AwaitBroken(OnDone /*done*/) {}
   // Ends both directions at once; what waits is called with Cancelled.
   virtual void Close() = 0;
 };

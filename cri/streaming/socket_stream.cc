@@ -58,6 +58,12 @@ void SocketStream::AwaitWritable(OnDone done) {
   });
 }
 
+void SocketStream::AwaitBroken(OnDone done) {
+  socket_.async_wait(Socket::wait_error, [done = std::move(done)](const boost::system::error_code& error) {
+    done(error ? StreamStatus(error, "wait") : absl::UnavailableError("the connection is broken"));
+  });
+}
+
 void SocketStream::Close() {
   fd_ = -1;
   boost::system::error_code ignored;

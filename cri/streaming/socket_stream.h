@@ -28,6 +28,7 @@ class SocketStream : public ByteStream {
   void Write(absl::string_view first, absl::string_view second, OnDone done) override;
   int splice_target() const override { return fd_; }
   void AwaitWritable(OnDone done) override;
+  void AwaitBroken(OnDone done) override;
   void Close() override;
 
  private:
