@@ -1,4 +1,5 @@
 // berth: the command line.
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -45,9 +46,17 @@ berth::cli::TerminalSize SizeOfStderr() {
   return {.columns = size.ws_col, .rows = size.ws_row};
 }
 
+// One of the three that is closed would be some socket of ours, into which a container's output went.
+void OpenStandardStreams() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", O_RDWR);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  OpenStandardStreams();
   sigset_t signals;
   sigemptyset(&signals);
   for (int number : {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH}) sigaddset(&signals, number);

@@ -60,8 +60,8 @@ class Session {
   void Interrupt();
   void Resume();
 
-  // From here on signals do what `handle` does, and nothing else; only SIGTSTP still stops the program afterwards. It runs
-  // in another thread, and may be running for a little while after it was replaced. nullptr: as before.
+  // From here on signals do what `handle` does, and nothing else; only SIGTSTP still stops the program afterwards. It
+  // runs in another thread, and may be running for a little while after it was replaced. nullptr: as before.
   void HandleSignals(std::function<void(int)> handle);
   // False when none handles it.
   bool Signal(int signal);

@@ -193,7 +193,8 @@ class CriClient {
   absl::StatusOr<ExecResult> ExecSync(const std::string& id, const std::vector<std::string>& command,
                                       int64_t timeout_seconds);
   // URLs that are good once and soon; each is a secret.
-  absl::StatusOr<std::string> ExecUrl(const std::string& id, const std::vector<std::string>& command, StreamSet streams);
+  absl::StatusOr<std::string> ExecUrl(const std::string& id, const std::vector<std::string>& command,
+                                      StreamSet streams);
   absl::StatusOr<std::string> AttachUrl(const std::string& id, StreamSet streams);
   absl::StatusOr<std::string> PortForwardUrl(const std::string& pod_id, const std::vector<uint16_t>& ports);
 

@@ -40,7 +40,8 @@ absl::StatusOr<int> Attach(const Options& options, Session& session) {
   ASSIGN_OR_RETURN(std::string url, client->AttachUrl(container.id, streams), what);
   if (streams.in && session.io.in_is_terminal && session.io.err_is_terminal) {
     session.io.err << "Attached to " << options.container
-                   << (streams.tty && !keys->empty() ? absl::StrCat("; ", options.detach_keys, " leaves it running") : "")
+                   << (streams.tty && !keys->empty() ? absl::StrCat("; ", options.detach_keys, " leaves it running")
+                                                     : "")
                    << std::endl;
   }
   ASSIGN_OR_RETURN(StreamedEnd end, RunStreamed(session, {.url = url, .streams = streams, .detach_keys = *keys}), what);
@@ -48,6 +49,7 @@ absl::StatusOr<int> Attach(const Options& options, Session& session) {
     session.io.err << "\nLeft " << options.container << " running" << std::endl;
     return kExitOk;
   }
+  if (!end.failure.empty()) return absl::InternalError(absl::StrCat(what, ": ", end.failure));
   if (end.cut) return end.exit_code;
   ASSIGN_OR_RETURN(int code, ContainerExitCode(*client, container.id), what);
   return code;

@@ -1,10 +1,12 @@
 #include <CLI/CLI.hpp>
+#include <ostream>
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/streamed.h"
 #include "cli/resolve.h"
 #include "cli/text/human.h"
+#include "cli/text/table.h"
 
 namespace berth::cli {
 namespace {
@@ -29,6 +31,9 @@ absl::StatusOr<int> ExecStreamed(CriClient& client, const std::string& id, const
   StreamSet streams{.in = options.interactive, .out = true, .err = !options.tty, .tty = options.tty};
   ASSIGN_OR_RETURN(std::string url, client.ExecUrl(id, command, streams));
   ASSIGN_OR_RETURN(StreamedEnd end, RunStreamed(session, {.url = url, .streams = streams}));
+  if (!end.failure.empty()) {
+    session.io.err << "berth: exec " << options.container << ": " << Printable(end.failure) << std::endl;
+  }
   return end.exit_code;
 }
 

@@ -85,7 +85,8 @@ void AddPortForward(CLI::App& app, Action& action) {
   auto options = std::make_shared<Options>();
   command->add_option("POD", options->pod, "Name, NAMESPACE/NAME or id")->required();
   command->add_option("PORT", options->ports, "[ADDRESS:][LOCAL:]REMOTE; LOCAL empty or 0 is a free port")->required();
-  command->add_option("--address", options->address, "What to listen on where PORT does not say it; localhost is ::1, too")
+  command
+      ->add_option("--address", options->address, "What to listen on where PORT does not say it; localhost is ::1, too")
       ->type_name("ADDRESS")
       ->capture_default_str();
   command->footer(

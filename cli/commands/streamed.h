@@ -22,10 +22,11 @@ struct StreamedEnd {
   bool detached = false;
   bool cut = false;  // by a signal, or nobody reads the output any more
   int exit_code = 0;
+  std::string failure;  // why the command did not start; the code is a shell's then, 126 or 127
 };
 
-// Runs it over session.io's descriptors. A terminal on stdin is raw meanwhile, if the command has one and `in`; it is as
-// it was when this returns, when a signal ends or stops the program, and before anything else is printed.
+// Runs it over session.io's descriptors. A terminal on stdin is raw meanwhile, if the command has one and `in`; it is
+// as it was when this returns, when a signal ends or stops the program, and before anything else is printed.
 absl::StatusOr<StreamedEnd> RunStreamed(Session& session, const Streamed& streamed);
 
 }  // namespace berth::cli

@@ -39,7 +39,15 @@ absl::StatusOr<int> ParseCommandStatus(absl::string_view text) {
   ASSIGN_OR_RETURN(std::string reason, StringField(*json, "reason"), "the streaming server's status");
   if (reason == "NonZeroExitCode") return ExitCodeOf(*json);
   ASSIGN_OR_RETURN(std::string message, StringField(*json, "message"), "the streaming server's status");
-  return absl::InternalError(message.empty() ? "the streaming server told no reason" : message);
+  if (message.empty()) message = "the streaming server told no reason";
+  switch (IntField(*json, "code").value_or(0)) {
+    case 403:
+      return absl::PermissionDeniedError(message);
+    case 404:
+      return absl::NotFoundError(message);
+    default:
+      return absl::InternalError(message);
+  }
 }
 
 }  // namespace berth::cli::stream

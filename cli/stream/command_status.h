@@ -6,8 +6,8 @@
 
 namespace berth::cli::stream {
 
-// The command's exit code; or why it did not run, with the server's message (Internal). Unavailable for an empty text: the
-// connection ended before the command did.
+// The command's exit code; or why it did not run, with the server's message (Internal). Unavailable for an empty text:
+// the connection ended before the command did.
 absl::StatusOr<int> ParseCommandStatus(absl::string_view text);
 
 }  // namespace berth::cli::stream

@@ -115,9 +115,9 @@ absl::StatusOr<sys::UniqueFd> Connect(absl::string_view daemon_socket, const Url
     if (fd.ok() || !absl::IsNotFound(fd.status())) return fd;
   }
   if (url.scheme != "http") {
-    return absl::UnimplementedError(
-        absl::StrCat("the runtime's streams are at ", url.scheme, "://", url.authority,
-                     ", and berth speaks no TLS: it needs http, or berthd's socket ", path));
+    return absl::UnimplementedError(absl::StrCat("the runtime's streams are at ", url.scheme, "://", url.authority,
+                                                 ", and berth speaks no TLS: it needs http, or berthd's socket ",
+                                                 path));
   }
   auto fd = ConnectTcp(url, deadline);
   RETURN_IF_ERROR(fd, "cannot reach the runtime's streams at ", url.authority);

@@ -22,8 +22,8 @@ struct Url {
 // InvalidArgument for what is no http or https URL, without showing its path.
 absl::StatusOr<Url> ParseUrl(absl::string_view text);
 
-// Connects to the socket "streaming.sock" in the directory of the daemon's socket, where berthd speaks plain HTTP whatever
-// the URL says; where there is none (another runtime's endpoint), to the URL's host. Non-blocking.
+// Connects to the socket "streaming.sock" in the directory of the daemon's socket, where berthd speaks plain HTTP
+// whatever the URL says; where there is none (another runtime's endpoint), to the URL's host. Non-blocking.
 // Unimplemented: the URL is https and there is no such socket. Unavailable, DeadlineExceeded.
 absl::StatusOr<sys::UniqueFd> Connect(absl::string_view daemon_socket, const Url& url, absl::Time deadline);
 

@@ -17,7 +17,8 @@ absl::StatusOr<std::string> ParseDetachKeys(absl::string_view list) {
     }
     bool control = absl::StartsWithIgnoreCase(key, "ctrl-") && key.size() == 6;
     char c = control ? absl::ascii_toupper(static_cast<unsigned char>(key[5])) : '\0';
-    if (c < '@' || c > '_') return absl::InvalidArgumentError(absl::StrCat("'", key, "' is no key such as ctrl-p or x"));
+    if (c < '@' || c > '_')
+      return absl::InvalidArgumentError(absl::StrCat("'", key, "' is no key such as ctrl-p or x"));
     keys += static_cast<char>(c - '@');
   }
   return keys;

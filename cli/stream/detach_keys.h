@@ -16,8 +16,8 @@ class DetachKeys {
  public:
   explicit DetachKeys(std::string keys) : keys_(std::move(keys)) {}
 
-  // What of `typed` is to be passed on. The beginning of the keys is held back until it is clear what it is; behind all of
-  // them nothing is passed on any more.
+  // What of `typed` is to be passed on. The beginning of the keys is held back until it is clear what it is; behind all
+  // of them nothing is passed on any more.
   std::string Filter(absl::string_view typed);
   bool detached() const { return detached_; }
 

@@ -111,9 +111,8 @@ absl::Status Forwarder::Start(sys::UniqueFd socket, const Listener& listener) {
   if (!session_) {
     ASSIGN_OR_RETURN(session_, hooks_.connect());
   }
-  spdy::Headers headers = {{"streamtype", "error"},
-                           {"port", absl::StrCat(listener.remote)},
-                           {"requestid", absl::StrCat(++last_request_)}};
+  spdy::Headers headers = {
+      {"streamtype", "error"}, {"port", absl::StrCat(listener.remote)}, {"requestid", absl::StrCat(++last_request_)}};
   Connection connection{.listener = &listener};
   ASSIGN_OR_RETURN(connection.error, session_->Open(headers));
   session_->End(connection.error);

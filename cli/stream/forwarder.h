@@ -22,8 +22,8 @@ class Forwarder {
   struct Hooks {
     // A session with the pod.
     std::function<absl::StatusOr<std::unique_ptr<SpdyClient>>()> connect;
-    // Whether the pod is still there to be connected to; asked when a session or a connection fails. Unavailable: nobody
-    // knows, and we go on.
+    // Whether the pod is still there to be connected to; asked when a session or a connection fails. Unavailable:
+    // nobody knows, and we go on.
     std::function<absl::Status()> check;
     std::function<void(absl::string_view)> complain;  // of one connection's failure
   };

@@ -1,5 +1,5 @@
-// Reading and writing descriptors that are not ours to make non-blocking: stdin, stdout and stderr are shared with whoever
-// started us, and O_NONBLOCK would be theirs, too.
+// Reading and writing descriptors that are not ours to make non-blocking: stdin, stdout and stderr are shared with
+// whoever started us, and O_NONBLOCK would be theirs, too.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ FdKind KindOf(int fd);
 // 0 when there is nothing after all.
 absl::StatusOr<size_t> ReadReady(int fd, char* buffer, size_t size);
 
-// Writes as much as it takes without blocking; 0 when it takes nothing now. Raises SIGPIPE only for pipes, and only if it
-// is not ignored.
+// Writes as much as it takes without blocking; 0 when it takes nothing now. Raises SIGPIPE only for pipes, and only if
+// it is not ignored.
 absl::StatusOr<size_t> WriteReady(int fd, FdKind kind, absl::string_view bytes);
 
 }  // namespace berth::cli::stream

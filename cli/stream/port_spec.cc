@@ -20,8 +20,7 @@ namespace {
 constexpr char kLocalhost[] = "localhost";
 
 bool IsNumber(absl::string_view text) {
-  return !text.empty() &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return absl::ascii_isdigit(c); });
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) { return absl::ascii_isdigit(c); });
 }
 
 absl::StatusOr<uint16_t> ParsePort(absl::string_view text, uint32_t least) {

@@ -29,8 +29,8 @@ struct CommandEnd {
 };
 
 // Until the command has ended and all its output is written, somebody detaches, or SIGINT, SIGTERM or SIGHUP arrives in
-// `signals`; SIGWINCH and SIGCONT there pass the terminal's size on. The server has until `deadline` to take the streams.
-// EPIPE (ErrnoOf): nobody reads our output any more.
+// `signals`; SIGWINCH and SIGCONT there pass the terminal's size on. The server has until `deadline` to take the
+// streams. EPIPE (ErrnoOf): nobody reads our output any more.
 absl::StatusOr<CommandEnd> RunRemoteCommand(SpdyClient& client, const RemoteCommand& command, SignalPipe& signals,
                                             absl::Time deadline);
 

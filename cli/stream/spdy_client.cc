@@ -11,13 +11,15 @@
 namespace berth::cli::stream {
 namespace {
 
-constexpr size_t kChunk = 64 * 1024;     // read at once
-constexpr size_t kMaxOut = 256 * 1024;   // framed and not sent: more is not read from the sources
-constexpr uint32_t kWindow = 256 * 1024;  // that the server gets for each stream
+constexpr size_t kChunk = 64 * 1024;                    // read at once
+constexpr size_t kMaxOut = 256 * 1024;                  // framed and not sent: more is not read from the sources
+constexpr uint32_t kWindow = 256 * 1024;                // that the server gets for each stream
+constexpr uint32_t kSessionWindow = 128 * 1024 * 1024;  // for all: so much that those who take nothing stop nobody else
 
 spdy::Limits ClientLimits() {
   spdy::Limits limits;
   limits.window = kWindow;
+  limits.session_window = kSessionWindow;
   return limits;
 }
 
@@ -56,9 +58,7 @@ void SpdyClient::End(spdy::StreamId id) {
 }
 
 void SpdyClient::Drop(spdy::StreamId id) {
-  Stream* stream = Find(id);
-  if (stream == nullptr) return;
-  if (!stream->state.sent_all || !stream->peer_ended) session_.Reset(id, spdy::RstStatus::kCancel);
+  session_.Reset(id, spdy::RstStatus::kCancel);
   streams_.erase(id);
 }
 
@@ -104,8 +104,8 @@ void SpdyClient::CollectPolls(absl::Span<pollfd> also) {
     if (stream.waiting() > kWindow) polls_[0].events &= ~POLLIN;
     bool wants = Wants(id, stream);
     // Of a socket, errors are heard while nothing is to be read, too: the other side may be gone.
-    bool listens = stream.source_kind == FdKind::kSocket && !stream.source_ended && !stream.state.sent_all &&
-                   !stream.hung_up;
+    bool listens =
+        stream.source_kind == FdKind::kSocket && !stream.source_ended && !stream.state.sent_all && !stream.hung_up;
     if (stream.joint.source >= 0 && (wants || listens)) {
       stream.source_at = polls_.size();
       polls_.push_back({stream.joint.source, static_cast<short>(wants ? POLLIN : 0), 0});

@@ -1,6 +1,6 @@
-// The client's end of a SPDY/3.1 connection, whose streams are joined to local descriptors: a poll(2) loop that its owner
-// turns step by step. Windows bind both ways: what a descriptor does not take is not asked for, and what the server does
-// not take is not read. Not thread-safe.
+// The client's end of a SPDY/3.1 connection, whose streams are joined to local descriptors: a poll(2) loop that its
+// owner turns step by step. Windows bind both ways: what a descriptor does not take is not asked for, and what the
+// server does not take is not read. Not thread-safe.
 #pragma once
 
 #include <poll.h>
@@ -23,8 +23,8 @@ namespace spdy = ::berth::streaming::spdy;
 
 // What a stream is joined to. The descriptors are the owner's, and are used until the stream is dropped.
 struct Joint {
-  int source = -1;  // what is read from it is sent, its end ends our half
-  int sink = -1;    // gets what arrives; -1: that is kept as text
+  int source = -1;                                       // what is read from it is sent, its end ends our half
+  int sink = -1;                                         // gets what arrives; -1: that is kept as text
   std::function<std::string(absl::string_view)> filter;  // what is sent instead of what was read
 };
 
@@ -67,13 +67,13 @@ class SpdyClient final : spdy::Events {
     StreamState state;
     Joint joint;
     FdKind source_kind = FdKind::kOther, sink_kind = FdKind::kOther;
-    std::string unsent;             // read, but not framed yet
-    std::string arrived;            // not written yet, from `written` on
-    size_t written = 0;             // of `arrived`
-    bool source_ended = false;      // nothing comes behind `unsent`
-    bool peer_ended = false;        // nothing comes behind `arrived`
-    bool hung_up = false;           // the source, which says so again and again
-    size_t source_at = 0;           // in polls_; 0 for none
+    std::string unsent;         // read, but not framed yet
+    std::string arrived;        // not written yet, from `written` on
+    size_t written = 0;         // of `arrived`
+    bool source_ended = false;  // nothing comes behind `unsent`
+    bool peer_ended = false;    // nothing comes behind `arrived`
+    bool hung_up = false;       // the source, which says so again and again
+    size_t source_at = 0;       // in polls_; 0 for none
 
     size_t waiting() const { return arrived.size() - written; }
   };
@@ -101,9 +101,9 @@ class SpdyClient final : spdy::Events {
   std::string early_;
   spdy::Session session_;
   std::map<spdy::StreamId, Stream> streams_;
-  std::string out_;      // framed, from `sent_` on not the kernel's yet
-  size_t sent_ = 0;      // of `out_`
-  bool mute_ = false;    // the server reads no more
+  std::string out_;    // framed, from `sent_` on not the kernel's yet
+  size_t sent_ = 0;    // of `out_`
+  bool mute_ = false;  // the server reads no more
   bool closed_ = false, leaving_ = false;
   std::vector<pollfd> polls_;
   std::vector<char> buffer_;
