@@ -21,12 +21,14 @@ class Server {
     std::string tls_cert, tls_key;      // PEM files, read anew when they change; empty: no TLS
     std::string tls_client_ca;          // clients must show a certificate of it; empty: none asked for
     absl::Duration url_lifetime = absl::Minutes(1);
-    size_t max_pending = 1000;   // URLs that nobody has used yet
-    size_t max_sessions = 1000;  // connections at once
+    absl::Duration handshake_timeout = absl::Seconds(30);  // from the first byte to the end of the request's head
+    size_t max_pending = 1000;                             // URLs that nobody has used yet
+    size_t max_sessions = 1000;                            // connections at once
     int threads = 2;
   };
 
-  // Listens and serves. InvalidArgument names the option; Unavailable when the address is taken.
+  // Listens and serves. InvalidArgument names the option; Unavailable when the address is taken. The process has to
+  // ignore SIGPIPE.
   static absl::StatusOr<std::unique_ptr<Server>> Start(Options options, SessionContext context);
   // Ends all sessions.
   virtual ~Server() = default;

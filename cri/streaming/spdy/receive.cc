@@ -89,10 +89,9 @@ absl::Status Session::State::OnSynStream(const SynStream& frame, uint8_t flags) 
   }
   last_seen = id;
   if (sent_goaway) return absl::OkStatus();
-  dropped.erase(id);
   if (!fault && peer_streams >= limits.streams) fault = RstStatus::kRefusedStream;
   if (fault) {
-    SendReset(id, *fault, fin);
+    SendReset(id, *fault);
     return absl::OkStatus();
   }
   last_accepted = id;
@@ -112,17 +111,18 @@ absl::Status Session::State::OnStreamHeaders(FrameType type, const StreamHeaders
   ASSIGN_OR_RETURN(const Headers headers, TakeHeaders(frame.headers, fault), "stream ", id);
   const auto found = streams.find(id);
   if (found == streams.end()) {
-    Stray(id, fin);
+    Stray(id);
+    if (fin) dropped.erase(id);
     return absl::OkStatus();
   }
   Stream& stream = found->second;
   const bool reply = type == FrameType::kSynReply;
   if (stream.peer_ended) {
     fault = RstStatus::kStreamAlreadyClosed;
+  } else if (reply ? !stream.ours : stream.ours && !stream.replied) {
+    fault = RstStatus::kProtocolError;
   } else if (reply && stream.replied) {
     fault = RstStatus::kStreamInUse;
-  } else if (reply != (stream.ours && !stream.replied)) {
-    fault = RstStatus::kProtocolError;
   }
   if (fault) {
     StreamError(id, *fault);
@@ -254,7 +254,7 @@ bool Session::State::ForAStream(const FrameReader::Part& part) {
   const StreamId id = part.header.stream;
   const auto found = streams.find(id);
   if (found == streams.end()) {
-    if (part.first) Stray(id, false);
+    if (part.first) Stray(id);
     return false;
   }
   Stream& stream = found->second;
@@ -274,22 +274,18 @@ bool Session::State::ForAStream(const FrameReader::Part& part) {
   return true;
 }
 
-void Session::State::Stray(StreamId id, bool fin) {
-  if (dropped.contains(id)) {
-    if (fin) dropped.erase(id);
-    return;
-  }
+void Session::State::Stray(StreamId id) {
+  if (dropped.contains(id)) return;
   if (sent_goaway && FromPeer(id) && id > last_accepted) return;
   const bool ended = FromPeer(id) ? id <= last_seen : id < next_id;
-  SendReset(id, ended ? RstStatus::kStreamAlreadyClosed : RstStatus::kInvalidStream, fin);
+  SendReset(id, ended ? RstStatus::kStreamAlreadyClosed : RstStatus::kInvalidStream);
 }
 
 void Session::State::StreamError(StreamId id, RstStatus status) {
   const auto found = streams.find(id);
   const bool known = found != streams.end();
-  const bool peer_ended = known && found->second.peer_ended;
   if (known) Remove(found);
-  SendReset(id, status, peer_ended);
+  SendReset(id, status);
   if (known) events.OnReset(id, status);
 }
 

@@ -36,10 +36,9 @@ size_t Session::State::SendWindow(const Stream& stream) const {
       std::clamp(std::min(stream.sending.left(), sending.left()), int64_t{0}, int64_t{kMaxLength}));
 }
 
-void Session::State::SendReset(StreamId id, RstStatus status, bool peer_ended) {
+void Session::State::SendReset(StreamId id, RstStatus status) {
   constexpr size_t kMaxDropped = 1000;
   AppendRstStream(output, {.stream = id, .status = status});
-  if (peer_ended) return;
   dropped.insert(id);
   if (dropped.size() > kMaxDropped) dropped.erase(dropped.begin());
 }
@@ -54,7 +53,6 @@ void Session::State::Remove(Streams::iterator stream) {
 void Session::State::RemoveIfEnded(StreamId id) {
   const auto found = streams.find(id);
   if (found == streams.end()) return;
-  if (found->second.peer_ended) due.erase(id);
   if (!found->second.peer_ended || !found->second.we_ended) return;
   if (!found->second.ours && futile > 0) --futile;
   Remove(found);
@@ -140,9 +138,8 @@ void Session::Consumed(StreamId id, size_t bytes) {
 void Session::Reset(StreamId id, RstStatus status) {
   const auto found = state_->streams.find(id);
   if (found == state_->streams.end()) return;
-  const bool peer_ended = found->second.peer_ended;
   state_->Remove(found);
-  state_->SendReset(id, status, peer_ended);
+  state_->SendReset(id, status);
 }
 
 uint32_t Session::Ping() {

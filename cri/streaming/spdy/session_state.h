@@ -47,11 +47,11 @@ struct Session::State {
   bool FromPeer(StreamId id) const { return (id % 2 == 1) == (role == Role::kServer); }
   std::vector<StreamId> Ids() const;  // events may change the streams while they are walked
   size_t SendWindow(const Stream& stream) const;
-  // A frame for a stream that is not there.
-  void Stray(StreamId id, bool fin);
+  // Answers a frame for a stream that is not there, unless the peer may not know that yet.
+  void Stray(StreamId id);
   // The stream has done what it may not: it ends, and the peer and we are told.
   void StreamError(StreamId id, RstStatus status);
-  void SendReset(StreamId id, RstStatus status, bool peer_ended);
+  void SendReset(StreamId id, RstStatus status);
   void Remove(Streams::iterator stream);
   void RemoveIfEnded(StreamId id);
 
