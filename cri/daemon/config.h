@@ -44,6 +44,16 @@ struct Config {
     std::string subnet = "10.89.0.0/16";
   } network;
   struct {
+    std::string address = "127.0.0.1";
+    int port = 0;
+    std::string tls_cert, tls_key, tls_client_ca;
+    int idle_timeout = 14400;   // seconds
+    int creation_timeout = 30;  // seconds
+    int url_lifetime = 60;      // seconds
+    int max_pending = 1000;
+    int max_sessions = 1000;
+  } streaming;
+  struct {
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
     std::vector<std::string> pinned;
     int parallel_layers = 4;

@@ -29,9 +29,13 @@ bool EndsWithinALine(int fd, off_t size) {
 
 absl::StatusOr<LogFile> LogFile::OpenNamed(sys::UniqueFd dir, std::string name, int flags) {
   // O_NONBLOCK and both directions: should a FIFO stand there, opening it must not wait for anybody.
-  ASSIGN_OR_RETURN(sys::UniqueFd file,
-                   sys::OpenBeneath(dir.get(), name, O_RDWR | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK | flags, 0640),
-                   "log");
+  constexpr int kFlags = O_RDWR | O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK;
+  auto opened = sys::OpenBeneath(dir.get(), name, kFlags | flags, 0640);
+  if (ErrnoOf(opened.status()) == ELOOP) {
+    return absl::InvalidArgumentError(absl::StrCat("log '", name, "' is, or is behind, a symbolic link"));
+  }
+  RETURN_IF_ERROR(opened.status(), "log");
+  sys::UniqueFd file = *std::move(opened);
   ASSIGN_OR_RETURN(struct stat st, sys::StatFd(file.get(), name));
   if (!S_ISREG(st.st_mode)) return absl::InvalidArgumentError(absl::StrCat("log '", name, "' is not a regular file"));
   LogFile log;

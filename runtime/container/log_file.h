@@ -16,7 +16,7 @@ class LogFile {
  public:
   LogFile() = default;
   // `name` is resolved beneath `dir`, without symlinks; its directories exist. Made with mode 0640 when missing,
-  // emptied unless `append`. InvalidArgument for what is not a regular file; it is left alone.
+  // emptied unless `append`. InvalidArgument for a symlink and for what is not a regular file; it is left alone.
   static absl::StatusOr<LogFile> Open(sys::UniqueFd dir, absl::string_view name, bool append);
 
   // Whole lines of a CriLogEncoder, or nothing: then only what was lost is told of. Blocks as long as the file system
