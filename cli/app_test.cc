@@ -46,6 +46,9 @@ TEST_F(AppTest, UsageErrorsEndWithTwo) {
                                                        {"logs", "x", "--tail", "-3"},
                                                        {"logs"},
                                                        {"logs", "x", "--since", "yesterday"},
+                                                       {"logs", "x", "--until", "tomorrow"},
+                                                       {"logs", "x", "-f", "-p"},
+                                                       {"logs", "x", "-f", "--until", "1m"},
                                                        {"exec", "x"},
                                                        {"exec", "-it", "x", "sh"},
                                                        {"run"},
@@ -235,6 +238,54 @@ TEST_F(AppTest, LogsReadTheFileThatTheDaemonNames) {
   EXPECT_EQ(err_, "berth: logs web: it writes no log file\n");
 }
 
+TEST_F(AppTest, LogsOfAFormerAttempt) {
+  const std::string pod = fake_.AddPod("web"), line = "2026-01-31T12:00:00Z stdout F ";
+  const std::string id = fake_.AddContainer(pod, "app");
+  fake_.containers[id].config.set_log_path(Write("3.log", line + "three\n"));
+  EXPECT_EQ(Run({"logs", "-p", "web"}), 1);
+  EXPECT_EQ(err_, "berth: logs web: container 'app' has no former attempt with a log\n");
+  fake_.containers[id].config.mutable_metadata()->set_attempt(3);
+  EXPECT_EQ(Run({"logs", "-p", "web"}), 1);
+  Write("2.log", line + "two\n");  // the record of that container is gone
+  EXPECT_EQ(Run({"logs", "--previous", "web/app"}), 0) << err_;
+  EXPECT_EQ(out_, "two\n");
+  for (int attempt : {0, 1}) {
+    const std::string former = fake_.AddContainer(pod, "app", false);
+    fake_.containers[former].config.mutable_metadata()->set_attempt(static_cast<uint32_t>(attempt));
+    fake_.containers[former].config.set_log_path(
+        Write("other" + std::to_string(attempt), line + "attempt " + std::to_string(attempt) + "\n"));
+  }
+  fake_.AddContainer(pod, "side", false);
+  EXPECT_EQ(Run({"logs", "-p", "web/app"}), 0) << err_;
+  EXPECT_EQ(out_, "attempt 1\n");
+  EXPECT_EQ(Run({"logs", "web/app"}), 0) << err_;
+  EXPECT_EQ(out_, "three\n");
+}
+
+TEST_F(AppTest, LogsOfAllContainers) {
+  const std::string pod = fake_.AddPod("db", "shop"), line = "2026-01-31T12:00:00Z stdout F ";
+  for (const char* name : {"b", "a"}) {
+    const std::string id = fake_.AddContainer(pod, name, false);
+    fake_.containers[id].config.set_log_path(Write(name, line + "of " + name + "\n"));
+  }
+  fake_.AddContainer(pod, "mute", false);
+  EXPECT_EQ(Run({"logs", "shop/db"}), 1);
+  EXPECT_THAT(err_, HasSubstr("ambiguous"));
+  EXPECT_EQ(Run({"logs", "--all-containers", "shop/db"}), 0) << err_;
+  EXPECT_EQ(out_, "[shop/db/a] of a\n[shop/db/b] of b\n");
+  EXPECT_EQ(Run({"logs", "--all-containers", "-f", "-t", "db"}), 0) << err_;
+  EXPECT_EQ(out_, "[shop/db/a] 2026-01-31T12:00:00Z of a\n[shop/db/b] 2026-01-31T12:00:00Z of b\n");
+  EXPECT_EQ(Run({"logs", "-o", "json", "db/a"}), 0) << err_;
+  EXPECT_EQ(Json::parse(out_), Json({{"pod", "shop/db"},
+                                     {"container", "a"},
+                                     {"stream", "stdout"},
+                                     {"time", "2026-01-31T12:00:00Z"},
+                                     {"log", "of a"}}));
+  EXPECT_EQ(Run({"logs", "--all-containers", "-p", "db"}), 1);
+  EXPECT_THAT(err_, HasSubstr("has no former attempt"));
+  EXPECT_EQ(Run({"logs", "--all-containers", "nope"}), 1);
+}
+
 TEST_F(AppTest, StopUsesThePodsGrace) {
   std::string web = fake_.AddPod("web");
   (*fake_.pods[web].mutable_annotations())["io.kubernetes.pod.terminationGracePeriod"] = "7";
@@ -305,6 +356,9 @@ TEST_F(AppTest, CompletesCommandsOptionsAndNames) {
   EXPECT_EQ(complete({"-o", ""}), "json\ntable\nwide\n");
   EXPECT_EQ(complete({"ps", "--p"}), "--pod\n");
   EXPECT_EQ(complete({"logs", "--soc"}), "--socket\n");
+  EXPECT_EQ(complete({"logs", "--since", "1m", "sh"}), "shop/db\n");
+  EXPECT_EQ(complete({"logs", "--all"}), "--all-containers\n");
+  EXPECT_EQ(complete({"logs", "-p", "sh"}), "shop/db\n");
   EXPECT_EQ(complete({"rm", "w"}), "web\nweb/app\n");
   EXPECT_EQ(complete({"logs", ""}), "shop/db\nweb\nweb/app\n");
   EXPECT_EQ(complete({"logs", "web", ""}), "");

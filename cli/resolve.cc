@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -131,6 +132,14 @@ absl::StatusOr<ContainerInfo> ResolveContainer(absl::string_view word, const std
     return absl::InvalidArgumentError(Ambiguous<ContainerInfo>("containers", word, found, Describe));
   }
   return found[0];
+}
+
+std::vector<ContainerInfo> ContainersOfPod(const PodInfo& pod, const std::vector<ContainerInfo>& containers) {
+  std::vector<ContainerInfo> found = ContainersOf(pod, containers, "", /*with_init=*/true);
+  std::sort(found.begin(), found.end(), [](const ContainerInfo& a, const ContainerInfo& b) {
+    return std::tie(a.created_at, a.name) < std::tie(b.created_at, b.name);
+  });
+  return found;
 }
 
 std::string DisplayName(const PodInfo& pod) {

@@ -18,6 +18,9 @@ absl::StatusOr<PodInfo> ResolvePod(absl::string_view word, const std::vector<Pod
 absl::StatusOr<ContainerInfo> ResolveContainer(absl::string_view word, const std::vector<PodInfo>& pods,
                                                const std::vector<ContainerInfo>& containers);
 
+// The pod's containers, its init containers too, each in its latest attempt, in the order in which they were created.
+std::vector<ContainerInfo> ContainersOfPod(const PodInfo& pod, const std::vector<ContainerInfo>& containers);
+
 // "NAMESPACE/NAME", or "NAME" in the namespace "default".
 std::string DisplayName(const PodInfo& pod);
 

@@ -11,7 +11,15 @@
 namespace berth::cli {
 namespace {
 
-constexpr size_t kMaxLine = 1 << 20;  // pieces are 16 KiB: what is longer is no CRI log
+constexpr size_t kMaxRecord = LogReader::kMaxLine + 128;  // what is longer is no CRI log
+
+// A line of the file.
+struct LogPiece {
+  absl::Time time = absl::InfiniteFuture();
+  absl::string_view time_text;
+  bool is_stderr = false, ends = true;
+  absl::string_view text;
+};
 
 // Takes the word in front of the next space.
 bool TakeWord(absl::string_view& line, absl::string_view& word) {
@@ -57,17 +65,38 @@ absl::StatusOr<std::string> ReadAt(int fd, int64_t offset, size_t size) {
 
 }  // namespace
 
-void LogReader::Line(absl::string_view line) {
+void LogReader::Pass(bool is_stderr, bool ends, absl::string_view more) {
+  Unfinished& stream = streams_[is_stderr ? 1 : 0];
+  if (!stream.text.empty()) stream.text.append(more.data(), more.size());
+  sink_({stream.time, stream.time_text, is_stderr, stream.begins, ends, stream.text.empty() ? more : stream.text});
+  stream.text.clear();
+  stream.begins = ends;
+}
+
+void LogReader::Piece(absl::string_view line) {
   LogPiece piece;
   if (!ParsePiece(line, piece)) {
-    piece = LogPiece{absl::InfiniteFuture(), "", false, true, true, line};
-    sink_(piece);
+    piece = LogPiece();
+    piece.text = line;
+  }
+  if (skip_ > 0) {
+    if (piece.ends) --skip_;
     return;
   }
-  bool& inside = inside_[piece.is_stderr ? 1 : 0];
-  piece.begins = !inside;
-  inside = !piece.ends;
-  sink_(piece);
+  // What is not in the format stands between the pieces of a line, not within it.
+  if (piece.time_text.empty()) return sink_({piece.time, "", false, true, true, piece.text});
+  Unfinished& stream = streams_[piece.is_stderr ? 1 : 0];
+  if (stream.begins && stream.text.empty()) {
+    stream.time = piece.time;
+    stream.time_text.assign(piece.time_text.data(), piece.time_text.size());
+  }
+  if (piece.ends) {
+    Pass(piece.is_stderr, true, piece.text);
+  } else if (stream.text.size() + piece.text.size() > kMaxLine) {
+    Pass(piece.is_stderr, false, piece.text);
+  } else {
+    stream.text.append(piece.text.data(), piece.text.size());
+  }
 }
 
 void LogReader::Feed(absl::string_view bytes) {
@@ -75,35 +104,41 @@ void LogReader::Feed(absl::string_view bytes) {
     size_t end = bytes.find('\n');
     if (end == absl::string_view::npos) {
       rest_.append(bytes.data(), bytes.size());
-      if (rest_.size() > kMaxLine) Finish();
+      if (rest_.size() > kMaxRecord) EndOfFile();
       return;
     }
     if (rest_.empty()) {
-      Line(bytes.substr(0, end));
+      Piece(bytes.substr(0, end));
     } else {
       rest_.append(bytes.data(), end);
-      Line(rest_);
+      Piece(rest_);
       rest_.clear();
     }
     bytes.remove_prefix(end + 1);
   }
 }
 
-void LogReader::Finish() {
+void LogReader::EndOfFile() {
   if (rest_.empty()) return;
-  Line(rest_);
+  Piece(rest_);
   rest_.clear();
 }
 
-absl::StatusOr<int64_t> TailOffset(int fd, int64_t lines) {
+void LogReader::Finish() {
+  EndOfFile();
+  for (bool is_stderr : {false, true}) {
+    if (!streams_[is_stderr ? 1 : 0].text.empty()) Pass(is_stderr, false, "");
+  }
+}
+
+absl::StatusOr<LogTail> FindTail(int fd, int64_t lines) {
   constexpr int64_t kBlock = 64 << 10;
   struct stat st;
   if (fstat(fd, &st) != 0) return ErrnoError(errno, "stat log");
   int64_t begin = st.st_size;  // of what has been looked at
-  if (lines <= 0) return begin;
-  int64_t result = begin;
+  LogTail result{begin, 0};
+  if (lines <= 0) return result;
   std::string tail;  // from `begin` on: the line whose start is not known yet
-  int64_t found = 0;
   // Backwards; a complete line in `tail` is one between two line breaks.
   while (begin > 0) {
     int64_t from = std::max<int64_t>(0, begin - kBlock);
@@ -119,9 +154,11 @@ absl::StatusOr<int64_t> TailOffset(int fd, int64_t lines) {
       if (start == tail.size()) break;
       bool partial = IsPartial(absl::string_view(tail).substr(start, last - start));
       // A piece belongs to the line whose end comes after it; at the very end of the file it is a line of its own.
-      if (!partial || found == 0) ++found;
-      if (found > lines) return result;
-      result = begin + static_cast<int64_t>(start);
+      if (!partial || result.lines == 0) {
+        if (result.lines == lines) return result;
+        ++result.lines;
+      }
+      result.offset = begin + static_cast<int64_t>(start);
       tail.resize(start);
     }
   }

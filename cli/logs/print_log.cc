@@ -2,120 +2,140 @@
 
 #include <poll.h>
 #include <sys/inotify.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <ostream>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "cli/logs/log_follower.h"
 #include "cli/logs/log_reader.h"
-#include "runtime/sys/file.h"
+#include "runtime/base/json.h"
 #include "runtime/sys/unique_fd.h"
 
 namespace berth::cli {
 namespace {
 
-// Wakes up when something in the log's directory changes, or after a second.
+// Wakes up when something in a log's directory changes, or after a second. Without inotify every change is seen a
+// second late.
 class DirectoryWatch {
  public:
-  explicit DirectoryWatch(const std::string& file) : fd_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
+  DirectoryWatch() : fd_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {}
+  void Add(const std::string& file) {
     std::string directory = file.substr(0, file.rfind('/') + 1);
     if (fd_) inotify_add_watch(fd_.get(), directory.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO);
   }
-  // False after a quiet second. Without inotify every change is seen a second late.
-  bool Wait() {
+  void Wait() {
     pollfd p = {fd_.get(), POLLIN, 0};
-    if (poll(&p, 1, 1000) <= 0) return false;
+    if (poll(&p, 1, 1000) <= 0) return;
     char events[4096];
     while (read(fd_.get(), events, sizeof events) > 0) {
     }
-    return true;
   }
 
  private:
   sys::UniqueFd fd_;
 };
 
-class Printer {
+// How the lines of one source look.
+class LinePrinter {
  public:
-  Printer(const LogOptions& options, std::ostream& out, std::ostream& err)
-      : options_(options), out_(out), err_(err), reader_([this](const LogPiece& piece) { Print(piece); }) {}
+  LinePrinter(const LogOptions& options, const LogSource& source, std::ostream& out, std::ostream& err)
+      : options_(options), source_(source), out_(out), err_(err) {}
 
-  // Everything up to the end of the file.
-  absl::Status Drain(int fd) {
-    std::string block(64 << 10, '\0');
-    for (;;) {
-      ssize_t n = read(fd, block.data(), block.size());
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return ErrnoError(errno, "read log");
-      if (n == 0) break;
-      reader_.Feed(absl::string_view(block).substr(0, static_cast<size_t>(n)));
-    }
-    out_.flush();
-    err_.flush();
-    return absl::OkStatus();
-  }
-  void Finish() {
-    reader_.Finish();
-    out_.flush();
+  void Print(const LogLine& line) const {
+    if (line.time < options_.since) return;
+    if (line.time > options_.until && !line.time_text.empty()) return;
+    if (options_.json) return PrintJson(line);
+    std::ostream& to = line.is_stderr ? err_ : out_;
+    if (line.begins && options_.prefix) to << "[" << source_.pod << "/" << source_.container << "] ";
+    if (line.begins && options_.timestamps && !line.time_text.empty()) to << line.time_text << " ";
+    to << line.text;
+    // Where several logs mix, nothing may stand behind what has no end.
+    if (line.ends || options_.prefix) to << "\n";
   }
 
  private:
-  void Print(const LogPiece& piece) {
-    if (piece.time < options_.since) return;
-    std::ostream& to = piece.is_stderr ? err_ : out_;
-    if (options_.timestamps && piece.begins && !piece.time_text.empty()) to << piece.time_text << " ";
-    to << piece.text;
-    if (piece.ends) to << "\n";
+  void PrintJson(const LogLine& line) const {
+    Json json = {{"pod", source_.pod},
+                 {"container", source_.container},
+                 {"stream", line.is_stderr ? "stderr" : "stdout"},
+                 {"log", std::string(line.text)}};
+    if (!line.time_text.empty()) json["time"] = std::string(line.time_text);
+    if (!line.ends) json["partial"] = true;
+    out_ << DumpJson(json) << "\n";
   }
 
   const LogOptions& options_;
+  const LogSource& source_;
   std::ostream& out_;
   std::ostream& err_;
-  LogReader reader_;
 };
 
-bool IsStill(int fd, const std::string& path) {
-  struct stat open_file, named_file;
-  if (fstat(fd, &open_file) != 0) return false;
-  // Renamed and not made anew yet: go on with the old one.
-  if (stat(path.c_str(), &named_file) != 0) return true;
-  return open_file.st_ino == named_file.st_ino && open_file.st_dev == named_file.st_dev;
-}
+struct Log {
+  Log(const LogSource& from, const LogOptions& options, std::ostream& out, std::ostream& err)
+      : source(from),
+        printer(options, from, out, err),
+        reader([this](const LogLine& line) { printer.Print(line); }),
+        follower(from.path, reader) {}
 
-absl::StatusOr<sys::UniqueFd> OpenLog(const std::string& path, bool wait, DirectoryWatch& watch,
-                                      const std::function<bool()>& still_running) {
-  for (;;) {
-    auto fd = sys::Open(path, O_RDONLY | O_NOCTTY);
-    if (fd.ok() || ErrnoOf(fd.status()) != ENOENT || !wait) return fd;
-    if (!watch.Wait() && !still_running()) return fd;
+  const LogSource& source;
+  LinePrinter printer;
+  LogReader reader;
+  LogFollower follower;
+  absl::Status status;
+};
+
+bool IsMissing(const absl::Status& status) { return ErrnoOf(status) == ENOENT; }
+
+// Until all have ended. A log that fails is not read any further.
+void Follow(std::vector<std::unique_ptr<Log>>& logs, DirectoryWatch& watch, const std::function<bool()>& flush) {
+  absl::Time asked = absl::InfinitePast();
+  for (bool last_round = false; !last_round;) {
+    watch.Wait();
+    if (absl::Now() - asked >= absl::Seconds(1)) {
+      // Asked before the files are read: what was written before the end is then read for sure.
+      last_round = std::none_of(logs.begin(), logs.end(), [](const auto& log) { return log->source.still_running(); });
+      asked = absl::Now();
+    }
+    for (const auto& log : logs) {
+      if (log->status.ok() || IsMissing(log->status)) {
+        absl::Status more = log->follower.ReadMore();
+        if (!more.ok() || log->follower.started()) log->status = more;
+      }
+    }
+    if (!flush()) return;
   }
 }
 
 }  // namespace
 
-absl::Status PrintLog(const std::string& path, const LogOptions& options, std::ostream& out, std::ostream& err,
-                      const std::function<bool()>& still_running) {
-  DirectoryWatch watch(path);
-  ASSIGN_OR_RETURN(sys::UniqueFd fd, OpenLog(path, options.follow, watch, still_running));
-  if (options.tail) {
-    ASSIGN_OR_RETURN(int64_t offset, TailOffset(fd.get(), *options.tail));
-    if (lseek(fd.get(), offset, SEEK_SET) < 0) return ErrnoError(errno, path);
+absl::Status PrintLogs(const std::vector<LogSource>& sources, const LogOptions& options, std::ostream& out,
+                       std::ostream& err) {
+  const auto flush = [&] {
+    err.flush();
+    return static_cast<bool>(out.flush());
+  };
+  DirectoryWatch watch;
+  std::vector<std::unique_ptr<Log>> logs;
+  for (const LogSource& source : sources) {
+    watch.Add(source.path);
+    Log& log = *logs.emplace_back(std::make_unique<Log>(source, options, out, err));
+    log.status = log.follower.ReadFirst(options.tail, options.since);
+    if (!options.follow) log.reader.Finish();
+    if (!flush()) return absl::OkStatus();
   }
-  Printer printer(options, out, err);
-  RETURN_IF_ERROR(printer.Drain(fd.get()), path);
-  bool last_round = !options.follow;
-  while (!last_round) {
-    // Asked before the file is read: what was written before the end is then read for sure.
-    if (!watch.Wait()) last_round = !still_running();
-    bool rotated = !IsStill(fd.get(), path);
-    RETURN_IF_ERROR(printer.Drain(fd.get()), path);
-    if (!rotated) continue;
-    ASSIGN_OR_RETURN(fd, OpenLog(path, true, watch, still_running));
-    RETURN_IF_ERROR(printer.Drain(fd.get()), path);
+  if (options.follow) Follow(logs, watch, flush);
+  absl::Status status;
+  for (const auto& log : logs) {
+    if (options.follow) log->reader.Finish();
+    if (status.ok()) status = log->status;
   }
-  printer.Finish();
-  return absl::OkStatus();
+  flush();
+  return status;
 }
 
 }  // namespace berth::cli

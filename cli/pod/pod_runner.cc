@@ -46,7 +46,7 @@ std::string LastLines(const std::string& log) {
   std::ostringstream text;
   LogOptions options;
   options.tail = 5;
-  if (!PrintLog(log, options, text, text, [] { return false; }).ok() || text.str().empty()) return "";
+  if (!PrintLogs({{log, "", "", nullptr}}, options, text, text).ok() || text.str().empty()) return "";
   return absl::StrCat("\n", Printable(text.str(), /*keep_newlines=*/true));
 }
 

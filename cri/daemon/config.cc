@@ -233,6 +233,11 @@ const std::vector<Key>& Keys() {
       IntegerKey(
           "pids_limit", "processes and threads of each container, unless its `unified` has pids.max; 0: unlimited", 0,
           4194304, [](Config & c) -> auto& { return c.pids_limit; }),
+      IntegerKey(
+          "max_container_log_line_size",
+          "bytes of a container's line before its log has it in parts, 1 to 1048576; 0 or -1: the most. Of containers "
+          "that are created from now on",
+          -1, kMaxContainerLogLine, [](Config & c) -> auto& { return c.max_container_log_line_size; }),
       ChoiceOfSelinux(),
       BoolKey(
           "enable_unprivileged_ports", "pods may bind ports below 1024 without NET_BIND_SERVICE",
@@ -272,6 +277,37 @@ const std::vector<Key>& Keys() {
       StringKey(
           "network.subnet", "embedded: where pods get their addresses",
           [](Config & c) -> auto& { return c.network.subnet; }),
+      StringKey(
+          "streaming.address",
+          "where exec, attach and port-forward are served to the kubelet, IPv4 or IPv6; other than loopback only with "
+          "TLS",
+          [](Config & c) -> auto& { return c.streaming.address; }),
+      IntegerKey(
+          "streaming.port", "0: any free one", 0, 65535, [](Config & c) -> auto& { return c.streaming.port; }),
+      StringKey(
+          "streaming.tls_cert", "PEM file, read anew when it changes; empty: no TLS",
+          [](Config & c) -> auto& { return c.streaming.tls_cert; }),
+      StringKey(
+          "streaming.tls_key", "PEM file, read anew when it changes",
+          [](Config & c) -> auto& { return c.streaming.tls_key; }),
+      StringKey(
+          "streaming.tls_client_ca", "PEM file: clients must show a certificate of it; empty: they need none",
+          [](Config & c) -> auto& { return c.streaming.tls_client_ca; }),
+      IntegerKey(
+          "streaming.idle_timeout", "seconds without a byte after which a session is ended, 1 to 604800", 1, 604800,
+          [](Config & c) -> auto& { return c.streaming.idle_timeout; }),
+      IntegerKey(
+          "streaming.creation_timeout", "seconds in which a client has to open its streams, 1 to 3600", 1, 3600,
+          [](Config & c) -> auto& { return c.streaming.creation_timeout; }),
+      IntegerKey(
+          "streaming.url_lifetime", "seconds for which a URL that was given out is good, 1 to 3600", 1, 3600,
+          [](Config & c) -> auto& { return c.streaming.url_lifetime; }),
+      IntegerKey(
+          "streaming.max_pending", "URLs that are given out and not used yet, 1 to 100000; more are refused", 1, 100000,
+          [](Config & c) -> auto& { return c.streaming.max_pending; }),
+      IntegerKey(
+          "streaming.max_sessions", "connections at once, 1 to 100000; more are refused", 1, 100000,
+          [](Config & c) -> auto& { return c.streaming.max_sessions; }),
       ListKey(
           "image.hosts_dirs", "HOST/hosts.toml: mirrors, certificates; first match wins",
           [](Config & c) -> auto& { return c.image.hosts_dirs; }),

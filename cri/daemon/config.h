@@ -10,6 +10,8 @@
 
 namespace berth::daemon {
 
+constexpr int64_t kMaxContainerLogLine = 1 << 20;
+
 enum class NetworkMode { kCni, kEmbedded };
 enum class SelinuxMode { kAuto, kOff };
 
@@ -22,6 +24,8 @@ struct Config {
   std::string cgroup_driver = "auto";  // "cgroupfs", "systemd"
   std::string cgroup_parent;           // for pods that name none; empty: /berth, or berth.slice with systemd
   int64_t pids_limit = 0;              // processes and threads of each container; 0 = unlimited
+  // Bytes of text; 0 and -1 mean kMaxContainerLogLine.
+  int64_t max_container_log_line_size = 16384;
   SelinuxMode selinux = SelinuxMode::kAuto;
   bool enable_unprivileged_ports = true;
   bool enable_unprivileged_icmp = true;
@@ -39,6 +43,16 @@ struct Config {
     std::string bridge = "berth0";
     std::string subnet = "10.89.0.0/16";
   } network;
+  struct {
+    std::string address = "127.0.0.1";
+    int port = 0;
+    std::string tls_cert, tls_key, tls_client_ca;
+    int idle_timeout = 14400;   // seconds
+    int creation_timeout = 30;  // seconds
+    int url_lifetime = 60;      // seconds
+    int max_pending = 1000;
+    int max_sessions = 1000;
+  } streaming;
   struct {
     std::vector<std::string> hosts_dirs = {"/etc/berth/certs.d", "/etc/containerd/certs.d"};
     std::vector<std::string> pinned;

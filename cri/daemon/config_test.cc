@@ -77,6 +77,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"[image]\npinned = [1]\n", "image.pinned: expected a list of strings"},
                     Bad{"cgroup_driver = \"runc\"\n", "cgroup_driver: expected"},
                     Bad{"pids_limit = -1\n", "pids_limit: expected an integer from 0"},
+                    Bad{"max_container_log_line_size = 1048577\n",
+                        "max_container_log_line_size: expected an integer from -1 to 1048576"},
                     Bad{"log_level = \"loud\"\n", "log_level: expected"}, Bad{"root = \n", "config.toml:1"}));
 
 TEST(Config, DropInsComeLaterInLexicalOrder) {

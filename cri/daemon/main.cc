@@ -19,6 +19,7 @@
 #include "cri/service/server.h"
 #include "cri/spec/features.h"
 #include "cri/state/state_store.h"
+#include "cri/streaming/server.h"
 #include "runtime/sys/file.h"
 
 #ifndef BERTH_VERSION
@@ -30,6 +31,9 @@ namespace {
 
 // Calls under way when the daemon is told to end get this long. Containers are not touched.
 constexpr absl::Duration kShutdownGrace = absl::Seconds(10);
+// Threads that start streaming sessions, at most: each asks a shim, which may not answer for a while.
+constexpr int kMostStarting = 128;
+constexpr size_t kMostWaiting = 1024;
 
 std::string ShimBinary(const Config& config) {
   if (!config.shim_binary.empty()) return config.shim_binary;
@@ -56,6 +60,8 @@ void LogPull(const image::PullSummary& pull) {
   spdlog::info("pulled {} as {} in {:.2f} s: {} bytes, {} layers fetched, {} already there", pull.reference,
                pull.id.str(), absl::ToDoubleSeconds(pull.took), pull.bytes, pull.layers_fetched, pull.layers_there);
 }
+
+std::string DirectoryOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
   image::Store::Options options;
@@ -100,7 +106,23 @@ absl::StatusOr<spec::LaunchOptions> LaunchOptionsOf(const Config& config, cdi::R
   }
   options.resctrl_root = config.resctrl_root;
   options.pids_limit = config.pids_limit;
+  options.max_log_line = static_cast<uint32_t>(
+      config.max_container_log_line_size > 0 ? config.max_container_log_line_size : kMaxContainerLogLine);
   options.cdi = &cdi;
+  return options;
+}
+
+streaming::Server::Options StreamingOptions(const Config& config) {
+  streaming::Server::Options options;
+  options.address = config.streaming.address;
+  options.port = static_cast<uint16_t>(config.streaming.port);
+  options.unix_socket = DirectoryOf(config.socket) + "/streaming.sock";
+  options.tls_cert = config.streaming.tls_cert;
+  options.tls_key = config.streaming.tls_key;
+  options.tls_client_ca = config.streaming.tls_client_ca;
+  options.url_lifetime = absl::Seconds(config.streaming.url_lifetime);
+  options.max_pending = static_cast<size_t>(config.streaming.max_pending);
+  options.max_sessions = static_cast<size_t>(config.streaming.max_sessions);
   return options;
 }
 
@@ -158,9 +180,16 @@ absl::Status Run(const Config& config) {
       features,
       &cdi,
       {confinement.has_seccomp, confinement.apparmor->available(), confinement.selinux->available()}};
-  service::Calls calls(engine, *images, *network, info);
+  RETURN_IF_ERROR(sys::MakeDirs(DirectoryOf(config.socket), 0711), "socket");
+  pod::WorkerPool starting(kMostStarting, kMostWaiting);  // ends after the streaming server, which posts to it
+  auto post = [&starting](std::function<void()> work) { return starting.Post(std::move(work)); };
+  ASSIGN_OR_RETURN(
+      auto streaming,
+      streaming::Server::Start(StreamingOptions(config), {engine, post, absl::Seconds(config.streaming.idle_timeout),
+                                                          absl::Seconds(config.streaming.creation_timeout)}),
+      "streaming");
+  service::Calls calls(engine, *images, *network, *streaming, info);
   service::AdminCalls admin(*images, std::move(info));
-  RETURN_IF_ERROR(sys::MakeDirs(config.socket.substr(0, config.socket.rfind('/')), 0711), "socket");
   ASSIGN_OR_RETURN(auto server, service::Server::Listen(config.socket, calls, admin));
   spdlog::info("berthd {} serves CRI on {}", BERTH_VERSION, config.socket);
   sd_notify(0, "READY=1");

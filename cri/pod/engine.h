@@ -13,11 +13,13 @@
 #include "cri/network/network.h"
 #include "cri/pod/name_table.h"
 #include "cri/pod/registry.h"
+#include "cri/pod/stream_commands.h"
 #include "cri/pod/worker_pool.h"
 #include "cri/spec/features.h"
 #include "cri/spec/launch_plan.h"
 #include "cri/spec/resources.h"
 #include "cri/spec/sysctls.h"
+#include "cri/streaming/backend.h"
 #include "image/store.h"
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/cgroup/pod_cgroups.h"
@@ -64,7 +66,7 @@ struct ContainerUsage {
 // unknown ids (OK from Stop* and Remove*), InvalidArgument with the field's name, FailedPrecondition for a wrong state,
 // AlreadyExists for a name in use. A call that fails leaves nothing behind; one whose caller went away is finished, and
 // a retry of the same name gets its id.
-class Engine {
+class Engine : public streaming::Backend {
  public:
   struct Options {
     std::string state_dir;      // /run/berth
@@ -84,7 +86,8 @@ class Engine {
   };
 
   Engine(Options options, Parts parts);
-  ~Engine();
+  // After all that it gave out as streaming::Backend.
+  ~Engine() override;
 
   // What the launcher has to call, and then the launcher itself: before anything else.
   client::ShimEvents Events();
@@ -106,6 +109,19 @@ class Engine {
   // `timeout` of zero = none. DeadlineExceeded when it passed; the whole tree of the command is killed then.
   absl::StatusOr<ExecResult> ExecSync(absl::string_view id, const std::vector<std::string>& argv,
                                       absl::Duration timeout);
+
+  // What a URL is given for, checked, with whole ids. InvalidArgument: no stream, stderr with tty, no cmd, a tty that
+  // the container's is not, a port that is none. FailedPrecondition: not running, not ready.
+  absl::StatusOr<streaming::ExecRequest> PrepareExec(streaming::ExecRequest request) const;
+  absl::StatusOr<streaming::AttachRequest> PrepareAttach(streaming::AttachRequest request) const;
+  absl::StatusOr<streaming::PortForwardRequest> PreparePortForward(absl::string_view pod_id,
+                                                                   const std::vector<int>& ports) const;
+  // Input that the container was not created with is not given: the command has no `in` then.
+  absl::StatusOr<std::unique_ptr<streaming::Command>> Exec(const streaming::ExecRequest& request, Done done) override;
+  absl::StatusOr<std::unique_ptr<streaming::Command>> Attach(const streaming::AttachRequest& request,
+                                                             Done done) override;
+  absl::StatusOr<sys::UniqueFd> OpenSocket(const std::string& pod_id, int family) override;
+
   absl::StatusOr<ContainerUsage> Usage(const state::v1::Container& container);
   // FailedPrecondition when EXITED. Limits that are 0 stay as they are; on failure all do.
   absl::Status UpdateResources(absl::string_view id, const state::v1::Resources& request);
@@ -129,6 +145,9 @@ class Engine {
                                                               const state::v1::Container& container,
                                                               const std::vector<std::string>& declared, int rootfs);
   absl::StatusOr<sys::UniqueFd> OpenTargetPidNs(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
+  absl::StatusOr<state::v1::Container> RunningContainer(absl::string_view id) const;
+  // All but its streams.
+  absl::StatusOr<ExecLaunch> PlanExec(absl::string_view id, const std::vector<std::string>& argv, bool tty);
   absl::Status RemoveContainerLocked(const state::v1::Container& container);
   absl::Status ApplyUpdate(const state::v1::Container& container, const spec::ResourceUpdate& update);
   absl::Status KillAndWait(const state::v1::Container& container);

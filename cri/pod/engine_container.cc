@@ -260,8 +260,14 @@ absl::Status Engine::ReopenLog(absl::string_view id_text) {
   if (container.state() != Container::RUNNING) {
     return absl::FailedPreconditionError(absl::StrCat("container '", id.str(), "' is not running"));
   }
+  const std::string& name = container.spec().log_path();
+  ASSIGN_OR_RETURN(Pod pod, registry_.Pod(PodId(container.pod_id())));
+  const std::string& directory = pod.spec().log_directory();
+  if (directory.empty() || name.empty()) return absl::OkStatus();
+  // As it is now: somebody may have removed the directory that the log was created in, and made it anew.
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(directory, O_RDONLY | O_DIRECTORY), "log_directory");
   ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(container.pod_id())));
-  return shim->ReopenLog(id);
+  return Annotate(shim->ReopenLog(id, dir.get()), absl::StrCat("log_path '", directory, "/", name, "'"));
 }
 
 absl::StatusOr<ContainerUsage> Engine::Usage(const Container& container) {

@@ -7,6 +7,7 @@
 #include "cri/network/network.h"
 #include "cri/pod/engine.h"
 #include "cri/spec/features.h"
+#include "cri/streaming/server.h"
 #include "cri/v1/api.pb.h"
 #include "image/store.h"
 #include "runtime/base/status.h"
@@ -35,8 +36,9 @@ struct DaemonInfo {
 // Thread-safe. Every call may block; the codes are those of pod::Engine and image::Store.
 class Calls {
  public:
-  Calls(pod::Engine& engine, image::Store& images, network::PodNetwork& network, DaemonInfo info)
-      : engine_(engine), images_(images), network_(network), info_(std::move(info)) {}
+  Calls(pod::Engine& engine, image::Store& images, network::PodNetwork& network, streaming::Server& streaming,
+        DaemonInfo info)
+      : engine_(engine), images_(images), network_(network), streaming_(streaming), info_(std::move(info)) {}
 
 #define BERTH_CALL(Name) absl::Status Name(const pod::CallContext&, const v1::Name##Request&, v1::Name##Response&)
   // status_calls.cc
@@ -63,6 +65,10 @@ class Calls {
   BERTH_CALL(ExecSync);
   BERTH_CALL(ContainerStats);
   BERTH_CALL(ListContainerStats);
+  // streaming_calls.cc
+  BERTH_CALL(Exec);
+  BERTH_CALL(Attach);
+  BERTH_CALL(PortForward);
   // image_calls.cc
   BERTH_CALL(ListImages);
   BERTH_CALL(ImageStatus);
@@ -75,6 +81,7 @@ class Calls {
   pod::Engine& engine_;
   image::Store& images_;
   network::PodNetwork& network_;
+  streaming::Server& streaming_;
   const DaemonInfo info_;
 };
 

@@ -113,6 +113,7 @@ absl::Status LaunchPlanner::AddLog(const LaunchInput& input, Launch& out) {
   log.set_dir_fd(out.fds.Own(std::move(dir)));
   log.set_name(path);
   log.set_append(true);
+  log.set_max_line_bytes(options_.max_log_line);
   return absl::OkStatus();
 }
 

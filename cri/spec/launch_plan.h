@@ -77,6 +77,7 @@ struct LaunchOptions {
   std::vector<Rlimit> rlimits;    // of containers that no annotation gives others
   std::optional<BlockIoClasses> block_io;
   std::string resctrl_root = "/sys/fs/resctrl";
+  uint32_t max_log_line = 0;     // bytes of a log's line before it is split; 0 = 16384
   int64_t pids_limit = 0;        // of a container whose `unified` has none; 0 = unlimited
   cdi::Registry* cdi = nullptr;  // outlives the planner; null = no devices
 };

@@ -47,7 +47,7 @@ class Command {
 
   sys::UniqueFd in;        // takes what the client types: a pipe, or the terminal
   sys::UniqueFd out, err;  // a pipe, or the terminal (out alone). At the end of an attached container: end of file
-  bool terminal = false;   // in and out are a terminal's
+  sys::UniqueFd terminal;  // the master, for its size: `in` may be closed, and `out` of an attached container is a pipe
 
   // The client's input has ended. Closes `in`; what that means to the container is the backend's to know: the input of
   // an exec ends, a terminal gets its end-of-file character, a container's input ends if it was asked for once only.

@@ -28,9 +28,11 @@ class ByteStream {
   virtual int splice_target() const { return -1; }
   // Calls `done` when splice_target() takes bytes. One at a time, and not beside a Write.
   virtual void AwaitWritable(OnDone done) = 0;
-  // Calls `done` when the connection is broken (a reset, not an end), or closed by us: for whoever does not read for a
-  // while, and would not learn of it otherwise. Once. Never called by a stream that cannot tell.
-  virtual void AwaitBroken(OnDone /*done*/) {}
+  // We write no more, and the peer is to read the end of the stream; what it sends can still be read. After the last
+  // `done`.
+  virtual void EndWrites() {}
+  // Whether the peer has closed, though what it sent before has not been read yet: for who does not read just now.
+  virtual bool PeerGone() const { return false; }
   // Ends both directions at once; what waits is called with Cancelled.
   virtual void Close() = 0;
 };

@@ -15,7 +15,8 @@ namespace berth::streaming {
 // does is to fail.
 class Channel {
  public:
-  // OK when the bytes are the kernel's, or an error when they never will be. Runs later, never inside the call.
+  // OK when the bytes are the kernel's, or an error when they never will be. Runs later, never inside the call; not any
+  // more once the connection has ended.
   using Done = std::function<void(absl::Status)>;
 
   // What the client sends.
@@ -39,7 +40,7 @@ class Channel {
   // One Send or SendFrom at a time; `bytes` stay valid until `done`. At most kMaxSend.
   virtual void Send(absl::string_view bytes, Done done) = 0;
   // The same for the first `bytes` of what waits in a pipe, which nobody else reads from, without copying it. Only when
-  // can_send_from().
+  // can_send_from(). The pipe stays open until `done`, Reset, or the connection's end.
   virtual bool can_send_from() const { return false; }
   virtual void SendFrom(int pipe, size_t bytes, Done done) = 0;
   // No more is sent; the client may still send. After the last `done`.

@@ -48,6 +48,7 @@ class Forwarder : public std::enable_shared_from_this<Forwarder> {
   static std::shared_ptr<Forwarder> Create(const SessionContext& context, boost::asio::io_context& io,
                                            std::string pod_id);
   virtual void Forward(uint16_t port, std::shared_ptr<Channel> data, std::shared_ptr<Channel> error) = 0;
+  virtual size_t open() const = 0;  // connections
   // Resets all that is under way.
   virtual void Stop() = 0;
 };

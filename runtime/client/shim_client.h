@@ -31,6 +31,24 @@ struct ExecOutcome {
   bool timed_out = false;
 };
 
+struct StartedExec {
+  uint64_t id = 0;
+  sys::UniqueFd terminal;  // the master, non-blocking, of an exec that got a terminal from the shim
+};
+
+struct Attached {
+  uint64_t id = 0;
+  // The write end of the container's standard input, or the master of its terminal (which may be there for its size
+  // alone: see takes_input). Non-blocking.
+  sys::UniqueFd input;
+  bool terminal = false;
+  bool takes_input = false;
+};
+
+struct AttachOutcome {
+  bool lagged = false;  // a pipe was full, and the container does not wait
+};
+
 // One pod's shim. Thread-safe; calls on it run in the order in which the shim receives them. Every call fails with
 // Unavailable when the shim is gone and DeadlineExceeded when it did not answer in time (the operation may then
 // still happen: ask State).
@@ -52,12 +70,33 @@ class PodShim {
   virtual absl::StatusOr<shim::v1::StartReply> Start(const ContainerId& id) = 0;
   // OK when the container has exited already. NotFound when the shim does not know it.
   virtual absl::Status Signal(const ContainerId& id, int signal, bool all) = 0;
-  // Runs to its end or until `timeout` (InfiniteDuration = none); the whole tree of the exec is killed then.
-  // `done` is called exactly once from the launcher's thread, also with an error when the shim dies meanwhile.
-  virtual absl::StatusOr<uint64_t> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
-                                        std::function<void(absl::StatusOr<ExecOutcome>)> done) = 0;
+  // Runs to its end or until the plan's timeout; the whole tree of the exec is killed then. With process.tty and no
+  // stdin_fd it gets a terminal of the container's (FailedPrecondition when the container has none to give).
+  // `done` is called exactly once from the launcher's thread, also with an error when the shim dies meanwhile, but not
+  // when the call itself fails.
+  virtual absl::StatusOr<StartedExec> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
+                                           std::function<void(absl::StatusOr<ExecOutcome>)> done) = 0;
+  // SIGKILL to the whole tree. OK when it has ended already.
   virtual absl::Status KillExec(uint64_t exec_id) = 0;
-  virtual absl::Status ReopenLog(const ContainerId& id) = 0;
+  // SIGHUP to the whole tree, and SIGKILL if it has not ended `grace` later.
+  virtual absl::Status HangUpExec(uint64_t exec_id, absl::Duration grace) = 0;
+
+  // Copies what the container writes from now on into the pipes (-1 = not wanted), which stay the caller's. A reader
+  // that falls behind further than its pipe holds is dropped. With `input` also asks for the container's input:
+  // Attached says whether there is one. FailedPrecondition unless running; ResourceExhausted for too many.
+  // `done` is called exactly once, as Exec's: at the container's end, after Detach, or when the client was dropped. The
+  // pipes are closed before.
+  virtual absl::StatusOr<Attached> Attach(const ContainerId& id, int stdout_pipe, int stderr_pipe, bool input,
+                                          std::function<void(absl::StatusOr<AttachOutcome>)> done) = 0;
+  // The client has no more input: a container with `stdin_once` has none any more then. Attached::input is to be closed
+  // before. OK when the attachment has ended.
+  virtual absl::Status EndInput(uint64_t attach_id) = 0;
+  // Ends the attachment, and its input as above.
+  virtual absl::Status Detach(uint64_t attach_id) = 0;
+  // When this returns the old file is not written to any more. `directory` is the pod's log directory, as it is now;
+  // -1: the one that the container was created with. NotFound, or why the file cannot be opened; the old one is used
+  // then.
+  virtual absl::Status ReopenLog(const ContainerId& id, int directory) = 0;
   virtual absl::Status Remove(const ContainerId& id) = 0;
   virtual absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() = 0;
   // Kills what still runs, waits for it, and ends the shim. OK when it is gone already. Bounded: 10 s, after which

@@ -166,12 +166,63 @@ TEST_F(ShimClientTest, LogsAreReopenedAndLoseNothing) {
   Run(*pod, Script("c", "i=0; while [ $i -lt 2000 ]; do echo line$i; i=$((i+1)); done"));
   ASSERT_TRUE(AwaitLog("c", "line100\n"));
   ASSERT_EQ(rename((logs_ + "/c.log").c_str(), (logs_ + "/old.log").c_str()), 0);
-  ASSERT_TRUE(pod->ReopenLog(ContainerId("c")).ok());
+  ASSERT_TRUE(pod->ReopenLog(ContainerId("c"), -1).ok());
   EXPECT_EQ(access((logs_ + "/c.log").c_str(), F_OK), 0);
   AwaitExit("c");
   const std::string all = Log("old") + Log("c");
   for (int i = 0; i < 2000; ++i) ASSERT_THAT(all, HasSubstr(absl::StrCat("F line", i, "\n")));
-  EXPECT_EQ(pod->ReopenLog(ContainerId("none")).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(pod->ReopenLog(ContainerId("none"), -1).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(ShimClientTest, ReopeningManyTimesInAFloodLosesAndRepeatsNothing) {
+  auto pod = LaunchPod();
+  Run(*pod, Script("c", "i=0; while [ $i -lt 40000 ]; do echo $i; i=$((i+1)); done"));
+  std::string all;
+  auto take = [&] { all += Log("old"); };
+  for (int round = 0; round < 30; ++round) {
+    ASSERT_EQ(rename((logs_ + "/c.log").c_str(), (logs_ + "/old.log").c_str()), 0);
+    ASSERT_TRUE(pod->ReopenLog(ContainerId("c"), -1).ok());
+    take();
+  }
+  AwaitExit("c");
+  all += Log("c");
+  std::string want;
+  for (int i = 0; i < 40000; ++i) absl::StrAppend(&want, "stdout F ", i, "\n");
+  EXPECT_EQ(all.size(), want.size());
+  EXPECT_TRUE(all == want);
+}
+
+TEST_F(ShimClientTest, ALogThatCannotBeReopenedIsWrittenOn) {
+  auto pod = LaunchPod();
+  Run(*pod, Script("c", "echo one; while [ ! -e /tmp/go ]; do sleep 0.01; done; echo two"));
+  ASSERT_TRUE(AwaitLog("c", "one\n"));
+  ASSERT_EQ(rename(logs_.c_str(), (logs_ + ".away").c_str()), 0);
+  ASSERT_TRUE(sys::MakeDirs(logs_, 0700).ok());
+  ASSERT_TRUE(sys::MakeDirs(logs_ + "/c.log", 0700).ok());
+  auto dir = *sys::Open(logs_, O_RDONLY | O_DIRECTORY);
+  EXPECT_EQ(ErrnoOf(pod->ReopenLog(ContainerId("c"), dir.get())), EISDIR);
+  ASSERT_EQ(rmdir((logs_ + "/c.log").c_str()), 0);
+  EXPECT_EQ(Exec(*pod, "c", "echo >/tmp/go").code(), 0);
+  AwaitExit("c");
+  EXPECT_EQ(Log("../logs.away/c"), "stdout F one\nstdout F two\n");
+  EXPECT_TRUE(pod->ReopenLog(ContainerId("c"), dir.get()).ok());
+  EXPECT_EQ(Log("c"), "");
+}
+
+TEST_F(ShimClientTest, ThePlanSaysWhereLinesAreSplit) {
+  auto pod = LaunchPod();
+  auto c = Script("c", "echo 123456789; echo error >&2");
+  c.plan.mutable_log()->set_max_line_bytes(4);
+  Run(*pod, c);
+  AwaitExit("c");
+  EXPECT_THAT(Log("c"), HasSubstr("stdout P 1234\nstdout P 5678\nstdout F 9\n"));
+  EXPECT_THAT(Log("c"), HasSubstr("stderr P erro\nstderr F r\n"));
+  auto most = Script("most", "yes a | head -c 5000000 | tr -d '\\n'; echo");
+  most.plan.mutable_log()->set_max_line_bytes(4000000000u);
+  Run(*pod, most);
+  AwaitExit("most");
+  const std::string part = absl::StrCat("stdout P ", std::string(1 << 20, 'a'), "\n");
+  EXPECT_TRUE(Log("most") == absl::StrCat(part, part, "stdout F ", std::string(2500000 - (2 << 20), 'a'), "\n"));
 }
 
 TEST_F(ShimClientTest, LongLinesAreSplitAndMuchOutputIsWhole) {
@@ -246,12 +297,12 @@ TEST_F(ShimClientTest, AnExecCanBeKilled) {
     codes.push_back(outcome->exit_code);
   });
   ASSERT_TRUE(id.ok()) << id.status();
-  ASSERT_TRUE(pod->KillExec(*id).ok());
+  ASSERT_TRUE(pod->KillExec(id->id).ok());
   absl::MutexLock lock(&mutex);
   auto done = [&] { return !codes.empty(); };
   EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&done), absl::Seconds(5)));
   EXPECT_THAT(codes, testing::ElementsAre(137));
-  EXPECT_TRUE(pod->KillExec(*id).ok());
+  EXPECT_TRUE(pod->KillExec(id->id).ok());
 }
 
 TEST_F(ShimClientTest, AnExecsBackgroundChildDoesNotDelayItsEnd) {

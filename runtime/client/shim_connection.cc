@@ -64,7 +64,7 @@ absl::StatusOr<std::shared_ptr<ShimConnection>> ShimConnection::Open(std::shared
 
 ShimConnection::~ShimConnection() {
   reactor_->Remove(watch_, socket_.get());
-  for (auto& [id, done] : Close()) done(Gone());
+  Close(Gone());
 }
 
 absl::Status ShimConnection::ReadHello(absl::Time deadline) {
@@ -108,15 +108,15 @@ absl::Status ShimConnection::Send(const shim::v1::Request& request, absl::Span<c
   return absl::OkStatus();
 }
 
-absl::StatusOr<shim::v1::Reply> ShimConnection::Call(shim::v1::Request request, absl::Span<const int> fds,
-                                                     absl::Duration timeout, ExecDone done) {
+absl::StatusOr<ShimConnection::Answer> ShimConnection::Call(shim::v1::Request request, absl::Span<const int> fds,
+                                                            absl::Duration timeout, Ended ended) {
   const absl::Time deadline = absl::Now() + timeout;
   uint64_t seq;
   {
     absl::MutexLock lock(&mutex_);
     if (closed_) return Gone();
     seq = next_seq_++;
-    pending_[seq].done = std::move(done);
+    pending_[seq].ended = std::move(ended);
   }
   request.set_seq(seq);
   absl::Status sent = Send(request, fds, deadline);
@@ -127,16 +127,16 @@ absl::StatusOr<shim::v1::Reply> ShimConnection::Call(shim::v1::Request request, 
   }
   auto answered = [this, seq]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     auto it = pending_.find(seq);
-    return closed_ || it == pending_.end() || it->second.reply.has_value();
+    return closed_ || it == pending_.end() || it->second.answer.has_value();
   };
   const bool in_time = mutex_.AwaitWithDeadline(absl::Condition(&answered), deadline);
   auto it = pending_.find(seq);
   if (it == pending_.end()) return Gone();
-  std::optional<shim::v1::Reply> reply = std::move(it->second.reply);
+  std::optional<Answer> answer = std::move(it->second.answer);
   pending_.erase(it);
-  if (reply) {
-    RETURN_IF_ERROR(StatusOf(*reply));
-    return *std::move(reply);
+  if (answer) {
+    RETURN_IF_ERROR(StatusOf(answer->reply));
+    return *std::move(answer);
   }
   if (!in_time) return absl::DeadlineExceededError("the shim did not answer in time");
   return Gone();
@@ -149,48 +149,55 @@ void ShimConnection::OnReadable() {
     auto message = packet.ok() ? reader_.Add(*std::move(packet)) : packet.status();
     if (!message.ok()) return OnLost();
     if (!message->has_value()) continue;
-    shim::v1::Reply reply;
-    if (!reply.ParseFromString((*message)->body)) return OnLost();
-    OnReply(std::move(reply));
+    Answer answer;
+    if (!answer.reply.ParseFromString((*message)->body)) return OnLost();
+    answer.fds = std::move((*message)->fds);
+    OnAnswer(std::move(answer));
   }
 }
 
-void ShimConnection::OnReply(shim::v1::Reply reply) {
+void ShimConnection::OnAnswer(Answer answer) {
+  const shim::v1::Reply& reply = answer.reply;
   if (reply.seq() != 0) {
     absl::MutexLock lock(&mutex_);
     auto it = pending_.find(reply.seq());
     if (it == pending_.end()) return;  // nobody waits any more
-    if (reply.code() == 0 && reply.has_exec() && it->second.done) {
-      execs_[reply.exec().exec_id()] = std::move(it->second.done);
+    if (reply.code() == 0 && it->second.ended) {
+      open_[reply.has_attach() ? reply.attach().attach_id() : reply.exec().exec_id()] = std::move(it->second.ended);
     }
-    it->second.reply = std::move(reply);
+    it->second.answer = std::move(answer);
     return;
   }
-  if (reply.has_exited()) {
-    if (events_.on_exit) events_.on_exit(id_, reply.exited());
-    return;
-  }
-  if (!reply.has_exec_done()) return;
-  ExecDone done;
-  {
-    absl::MutexLock lock(&mutex_);
-    auto it = execs_.find(reply.exec_done().exec_id());
-    if (it == execs_.end()) return;  // another daemon's
-    done = std::move(it->second);
-    execs_.erase(it);
-  }
-  done(ExecOutcome{reply.exec_done().exit_code(), reply.exec_done().timed_out()});
+  if (reply.has_exited() && events_.on_exit) events_.on_exit(id_, reply.exited());
+  if (reply.has_exec_done()) OnEnded(reply.exec_done().exec_id(), reply);
+  if (reply.has_attach_done()) OnEnded(reply.attach_done().attach_id(), reply);
 }
 
-std::map<uint64_t, ShimConnection::ExecDone> ShimConnection::Close() {
-  absl::MutexLock lock(&mutex_);
-  closed_ = true;
-  return std::exchange(execs_, {});
+void ShimConnection::OnEnded(uint64_t id, shim::v1::Reply event) {
+  Ended ended;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto it = open_.find(id);
+    if (it == open_.end()) return;  // another daemon's
+    ended = std::move(it->second);
+    open_.erase(it);
+  }
+  ended(std::move(event));
+}
+
+void ShimConnection::Close(const absl::Status& why) {
+  std::map<uint64_t, Ended> open;
+  {
+    absl::MutexLock lock(&mutex_);
+    closed_ = true;
+    open.swap(open_);
+  }
+  for (auto& [id, ended] : open) ended(why);
 }
 
 void ShimConnection::OnLost() {
   reactor_->Remove(watch_, socket_.get());
-  for (auto& [id, done] : Close()) done(Gone());
+  Close(Gone());
   {
     absl::MutexLock lock(&mutex_);
     if (shutting_down_) return;
@@ -203,7 +210,7 @@ void ShimConnection::OnLost() {
 
 void ShimConnection::Abandon() {
   reactor_->Remove(watch_, socket_.get());
-  for (auto& [id, done] : Close()) done(absl::UnavailableError("the launcher has ended"));
+  Close(absl::UnavailableError("the launcher has ended"));
 }
 
 absl::StatusOr<sys::UniqueFd> ShimConnection::OpenNetns() {
@@ -221,19 +228,23 @@ absl::StatusOr<sys::UniqueFd> ShimConnection::OpenUserns() {
   return copy;
 }
 
+absl::Status ShimConnection::Ask(shim::v1::Request request) {
+  return Call(std::move(request), {}, call_timeout_).status();
+}
+
 absl::StatusOr<shim::v1::CreateReply> ShimConnection::Create(const shim::v1::ContainerPlan& plan,
                                                              absl::Span<const int> fds) {
   shim::v1::Request request;
   *request.mutable_create() = plan;
-  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), fds, call_timeout_));
-  return std::move(*reply.mutable_create());
+  ASSIGN_OR_RETURN(Answer answer, Call(std::move(request), fds, call_timeout_));
+  return std::move(*answer.reply.mutable_create());
 }
 
 absl::StatusOr<shim::v1::StartReply> ShimConnection::Start(const ContainerId& id) {
   shim::v1::Request request;
   request.mutable_start()->set_container_id(id.str());
-  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), {}, call_timeout_));
-  return std::move(*reply.mutable_start());
+  ASSIGN_OR_RETURN(Answer answer, Call(std::move(request), {}, call_timeout_));
+  return std::move(*answer.reply.mutable_start());
 }
 
 absl::Status ShimConnection::Signal(const ContainerId& id, int signal, bool all) {
@@ -241,40 +252,97 @@ absl::Status ShimConnection::Signal(const ContainerId& id, int signal, bool all)
   request.mutable_signal()->set_container_id(id.str());
   request.mutable_signal()->set_signal(signal);
   request.mutable_signal()->set_all(all);
-  return Call(std::move(request), {}, call_timeout_).status();
+  return Ask(std::move(request));
 }
 
-absl::StatusOr<uint64_t> ShimConnection::Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
-                                              std::function<void(absl::StatusOr<ExecOutcome>)> done) {
+absl::StatusOr<StartedExec> ShimConnection::Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
+                                                 std::function<void(absl::StatusOr<ExecOutcome>)> done) {
   shim::v1::Request request;
   *request.mutable_exec() = plan;
-  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), fds, call_timeout_, std::move(done)));
-  return reply.exec().exec_id();
+  auto ended = [done = std::move(done)](absl::StatusOr<shim::v1::Reply> event) {
+    if (!event.ok()) return done(event.status());
+    done(ExecOutcome{event->exec_done().exit_code(), event->exec_done().timed_out()});
+  };
+  ASSIGN_OR_RETURN(Answer answer, Call(std::move(request), fds, call_timeout_, std::move(ended)));
+  StartedExec started{answer.reply.exec().exec_id(), {}};
+  if (!answer.fds.empty()) started.terminal = std::move(answer.fds[0]);
+  return started;
 }
 
 absl::Status ShimConnection::KillExec(uint64_t exec_id) {
   shim::v1::Request request;
   request.mutable_kill_exec()->set_exec_id(exec_id);
-  return Call(std::move(request), {}, call_timeout_).status();
+  return Ask(std::move(request));
 }
 
-absl::Status ShimConnection::ReopenLog(const ContainerId& id) {
+absl::Status ShimConnection::HangUpExec(uint64_t exec_id, absl::Duration grace) {
+  shim::v1::Request request;
+  request.mutable_kill_exec()->set_exec_id(exec_id);
+  request.mutable_kill_exec()->set_signal(SIGHUP);
+  request.mutable_kill_exec()->set_kill_after_ns(static_cast<uint64_t>(absl::ToInt64Nanoseconds(grace)));
+  return Ask(std::move(request));
+}
+
+absl::StatusOr<Attached> ShimConnection::Attach(const ContainerId& id, int stdout_pipe, int stderr_pipe, bool input,
+                                                std::function<void(absl::StatusOr<AttachOutcome>)> done) {
+  shim::v1::Request request;
+  shim::v1::Attach& attach = *request.mutable_attach();
+  attach.set_container_id(id.str());
+  attach.set_stdin(input);
+  std::vector<int> fds;
+  auto add = [&fds](int pipe) {
+    if (pipe < 0) return -1;
+    fds.push_back(pipe);
+    return static_cast<int>(fds.size()) - 1;
+  };
+  attach.set_stdout_fd(add(stdout_pipe));
+  attach.set_stderr_fd(add(stderr_pipe));
+  auto ended = [done = std::move(done)](absl::StatusOr<shim::v1::Reply> event) {
+    if (!event.ok()) return done(event.status());
+    done(AttachOutcome{event->attach_done().lagged()});
+  };
+  ASSIGN_OR_RETURN(Answer answer, Call(std::move(request), fds, call_timeout_, std::move(ended)));
+  const shim::v1::AttachReply& reply = answer.reply.attach();
+  Attached attached{reply.attach_id(), {}, reply.terminal(), reply.input()};
+  if (!answer.fds.empty()) attached.input = std::move(answer.fds[0]);
+  return attached;
+}
+
+absl::Status ShimConnection::EndInput(uint64_t attach_id) {
+  shim::v1::Request request;
+  request.mutable_detach()->set_attach_id(attach_id);
+  request.mutable_detach()->set_input_only(true);
+  return Ask(std::move(request));
+}
+
+absl::Status ShimConnection::Detach(uint64_t attach_id) {
+  shim::v1::Request request;
+  request.mutable_detach()->set_attach_id(attach_id);
+  return Ask(std::move(request));
+}
+
+absl::Status ShimConnection::ReopenLog(const ContainerId& id, int directory) {
   shim::v1::Request request;
   request.mutable_reopen_log()->set_container_id(id.str());
-  return Call(std::move(request), {}, call_timeout_).status();
+  std::vector<int> fds;
+  if (directory >= 0) {
+    request.mutable_reopen_log()->set_dir_fd(0);
+    fds.push_back(directory);
+  }
+  return Call(std::move(request), fds, call_timeout_).status();
 }
 
 absl::Status ShimConnection::Remove(const ContainerId& id) {
   shim::v1::Request request;
   request.mutable_remove()->set_container_id(id.str());
-  return Call(std::move(request), {}, call_timeout_).status();
+  return Ask(std::move(request));
 }
 
 absl::StatusOr<std::vector<shim::v1::ContainerFact>> ShimConnection::State() {
   shim::v1::Request request;
   request.mutable_state();
-  ASSIGN_OR_RETURN(shim::v1::Reply reply, Call(std::move(request), {}, call_timeout_));
-  auto& facts = *reply.mutable_state()->mutable_containers();
+  ASSIGN_OR_RETURN(Answer answer, Call(std::move(request), {}, call_timeout_));
+  auto& facts = *answer.reply.mutable_state()->mutable_containers();
   return std::vector<shim::v1::ContainerFact>(facts.begin(), facts.end());
 }
 

@@ -35,10 +35,15 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   absl::StatusOr<shim::v1::CreateReply> Create(const shim::v1::ContainerPlan& plan, absl::Span<const int> fds) override;
   absl::StatusOr<shim::v1::StartReply> Start(const ContainerId& id) override;
   absl::Status Signal(const ContainerId& id, int signal, bool all) override;
-  absl::StatusOr<uint64_t> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
-                                std::function<void(absl::StatusOr<ExecOutcome>)> done) override;
+  absl::StatusOr<StartedExec> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
+                                   std::function<void(absl::StatusOr<ExecOutcome>)> done) override;
   absl::Status KillExec(uint64_t exec_id) override;
-  absl::Status ReopenLog(const ContainerId& id) override;
+  absl::Status HangUpExec(uint64_t exec_id, absl::Duration grace) override;
+  absl::StatusOr<Attached> Attach(const ContainerId& id, int stdout_pipe, int stderr_pipe, bool input,
+                                  std::function<void(absl::StatusOr<AttachOutcome>)> done) override;
+  absl::Status EndInput(uint64_t attach_id) override;
+  absl::Status Detach(uint64_t attach_id) override;
+  absl::Status ReopenLog(const ContainerId& id, int directory) override;
   absl::Status Remove(const ContainerId& id) override;
   absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() override;
   absl::Status Shutdown() override;
@@ -47,10 +52,15 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   void Abandon() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  using ExecDone = std::function<void(absl::StatusOr<ExecOutcome>)>;
+  // Gets the event that says how an exec or an attachment ended.
+  using Ended = std::function<void(absl::StatusOr<shim::v1::Reply>)>;
+  struct Answer {
+    shim::v1::Reply reply;
+    std::vector<sys::UniqueFd> fds;  // beside it
+  };
   struct Pending {
-    std::optional<shim::v1::Reply> reply;
-    ExecDone done;  // of an Exec: moves to execs_ with the reply
+    std::optional<Answer> answer;
+    Ended ended;  // of an Exec or Attach: moves to open_ with the answer
   };
 
   ShimConnection(std::shared_ptr<Reactor> reactor, ShimEvents events, PodId id, sys::UniqueFd socket,
@@ -62,17 +72,20 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
         socket_(std::move(socket)) {}
 
   absl::Status ReadHello(absl::Time deadline);
-  absl::StatusOr<shim::v1::Reply> Call(shim::v1::Request request, absl::Span<const int> fds, absl::Duration timeout,
-                                       ExecDone done = nullptr) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
+  absl::StatusOr<Answer> Call(shim::v1::Request request, absl::Span<const int> fds, absl::Duration timeout,
+                              Ended ended = nullptr) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
+  // With the usual timeout, for the status alone.
+  absl::Status Ask(shim::v1::Request request);
   absl::Status Send(const shim::v1::Request& request, absl::Span<const int> fds, absl::Time deadline)
       ABSL_LOCKS_EXCLUDED(send_mutex_);
 
   // On the reactor's thread.
   void OnReadable() ABSL_LOCKS_EXCLUDED(mutex_);
-  void OnReply(shim::v1::Reply reply) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnAnswer(Answer answer) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnEnded(uint64_t id, shim::v1::Reply event) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnLost() ABSL_LOCKS_EXCLUDED(mutex_);
-  // No more calls. The execs that nobody will hear of again.
-  std::map<uint64_t, ExecDone> Close() ABSL_LOCKS_EXCLUDED(mutex_);
+  // No more calls. Tells those who wait for the end of what nobody will hear of again.
+  void Close(const absl::Status& why) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const std::shared_ptr<Reactor> reactor_;
   const ShimEvents events_;
@@ -90,7 +103,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   const sys::UniqueFd socket_;
   uint64_t next_seq_ ABSL_GUARDED_BY(mutex_) = 2;
   std::map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mutex_);
-  std::map<uint64_t, ExecDone> execs_ ABSL_GUARDED_BY(mutex_);
+  std::map<uint64_t, Ended> open_ ABSL_GUARDED_BY(mutex_);  // execs and attachments, by the shim's number
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool shutting_down_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -119,7 +119,8 @@ absl::Status TakeTerminal(int slave) {
 }
 
 absl::Status SetExecStreams(Child& child) {
-  return child.context.process->tty() ? TakeTerminal(child.context.stdin_fd) : SetStreams(child);
+  if (!child.context.process->tty()) return SetStreams(child);
+  return child.context.stdin_fd < 0 ? absl::OkStatus() : TakeTerminal(child.context.stdin_fd);
 }
 
 // The cwd that a read-only rootfs will not let anyone make later; below a volume it is made after the mounts.
@@ -185,6 +186,18 @@ absl::Status JoinContainer(Child& child) {
   return user != 0 ? sys::BecomeNamespaceRoot() : absl::OkStatus();
 }
 
+// A terminal of the container's devpts, unless the plan brought one.
+absl::Status OpenExecTerminal(Child& child) {
+  if (!child.context.process->tty() || child.context.stdin_fd >= 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(sys::UniqueFd root, sys::Open("/", O_PATH | O_DIRECTORY));
+  RETURN_IF_ERROR(rootfs::OpenTerminal(root.get(), child.context.process->uid(), child.terminal));
+  RETURN_IF_ERROR(TakeTerminal(child.terminal.slave.get()));
+  SendReport(child.context.control, MakeReport(ChildReport::kReady, child.timer, absl::OkStatus()),
+             child.terminal.master.get());
+  child.terminal = rootfs::Terminal();
+  return absl::OkStatus();
+}
+
 // Orphans of the exec come to its first process instead of the container's init: while that lives, its descendants
 // are all that the exec started. See KillTree.
 absl::Status BecomeSubreaper(Child&) {
@@ -224,10 +237,9 @@ constexpr Step kContainerSteps[] = {
 };
 
 constexpr Step kExecSteps[] = {
-    {"descriptors", CloseDescriptors}, {"cgroup", JoinCgroup},
-    {"session", NewSession},           {"labels, oom score", SetProcSettings},
-    {"streams", SetExecStreams},       {"namespaces", JoinContainer},
-    {"subreaper", BecomeSubreaper},    {"working directory", ChangeDirectory},
+    {"descriptors", CloseDescriptors},      {"cgroup", JoinCgroup},         {"session", NewSession},
+    {"labels, oom score", SetProcSettings}, {"streams", SetExecStreams},    {"namespaces", JoinContainer},
+    {"terminal", OpenExecTerminal},         {"subreaper", BecomeSubreaper}, {"working directory", ChangeDirectory},
     {"credentials", ApplyCredentials},
 };
 

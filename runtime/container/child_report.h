@@ -15,7 +15,7 @@ namespace berth::container {
 struct ChildReport {
   enum Kind : uint32_t {
     kForked = 1,   // `pid` lives; its pidfd comes beside
-    kReady = 2,    // all is built; the child waits to be released. A terminal's master may come beside
+    kReady = 2,    // all is built; a container's child waits to be released. A terminal's master may come beside
     kFailed = 3,   // and the child exits
     kLoading = 4,  // a seccomp program that notifies is about to be loaded: its listener waits to be taken
   };

@@ -53,26 +53,31 @@ void FormatLogTime(int64_t unix_ns, char* out) {
   *out = 'Z';
 }
 
-size_t CriLogEncoder::WriteLine(absl::string_view head, absl::string_view tail, char tag, int64_t unix_ns,
-                                char* out) const {
-  char* p = out;
+CriLogEncoder::Header CriLogEncoder::MakeHeader(int64_t unix_ns) const {
+  Header header;
+  char* p = header.text;
   FormatLogTime(unix_ns, p);
-  p += kTimeSize;
-  *p++ = ' ';
-  p = Put(p, stream_);
-  *p++ = ' ';
-  *p++ = tag;
-  *p++ = ' ';
-  p = Put(Put(p, head), tail);
+  p[kTimeSize] = ' ';
+  memcpy(p + kTimeSize + 1, stream_.data(), stream_.size());
+  memcpy(p + kHeader - 3, " F ", 3);
+  return header;
+}
+
+size_t CriLogEncoder::WriteLine(const Header& header, absl::string_view head, absl::string_view tail, char tag,
+                                char* out) {
+  memcpy(out, header.text, kHeader);
+  out[kHeader - 2] = tag;
+  char* p = Put(Put(out + kHeader, head), tail);
   *p++ = '\n';
   return static_cast<size_t>(p - out);
 }
 
 size_t CriLogEncoder::Encode(absl::string_view& input, int64_t unix_ns, char* out, size_t size) {
   size_t used = 0;
-  while (!input.empty() && size - used >= kMaxLine) {
-    const size_t room = kMaxContent - kept_.size();
-    // One byte beyond the room is looked at: a line of exactly kMaxContent bytes is whole. A terminal's line may
+  const Header header = MakeHeader(unix_ns);
+  while (!input.empty() && size - used >= max_line()) {
+    const size_t room = max_content_ - kept_.size();
+    // One byte beyond the room is looked at: a line of exactly max_content_ bytes is whole. A terminal's line may
     // have its CR there.
     const absl::string_view window = input.substr(0, room + 1 + (terminal_ ? 1 : 0));
     const void* newline = memchr(window.data(), '\n', window.size());
@@ -86,8 +91,8 @@ size_t CriLogEncoder::Encode(absl::string_view& input, int64_t unix_ns, char* ou
           head.remove_suffix(1);
         }
       }
-      if (head.size() + tail.size() <= kMaxContent) {
-        used += WriteLine(head, tail, 'F', unix_ns, out + used);
+      if (head.size() + tail.size() <= max_content_) {
+        used += WriteLine(header, head, tail, 'F', out + used);
         kept_.clear();
         input.remove_prefix(length + 1);
         continue;
@@ -97,7 +102,7 @@ size_t CriLogEncoder::Encode(absl::string_view& input, int64_t unix_ns, char* ou
       input = absl::string_view();
       break;
     }
-    used += WriteLine(kept_, input.substr(0, room), 'P', unix_ns, out + used);
+    used += WriteLine(header, kept_, input.substr(0, room), 'P', out + used);
     kept_.clear();
     input.remove_prefix(room);
   }
@@ -107,9 +112,22 @@ size_t CriLogEncoder::Encode(absl::string_view& input, int64_t unix_ns, char* ou
 
 size_t CriLogEncoder::Finish(int64_t unix_ns, char* out) {
   if (kept_.empty()) return 0;
-  const size_t used = WriteLine(kept_, {}, 'P', unix_ns, out);
+  const size_t used = WriteLine(MakeHeader(unix_ns), kept_, {}, 'P', out);
   kept_.clear();
   return used;
+}
+
+size_t CriLogEncoder::OwnBytes(absl::string_view lines, size_t from) {
+  size_t bytes = 0;
+  for (size_t begin = 0; begin < lines.size();) {
+    const size_t newline = std::min(lines.find('\n', begin), lines.size() - 1);
+    const size_t text = std::max(begin + kHeader, from);
+    if (newline > text) bytes += newline - text;
+    const bool whole = lines[std::min(begin + kHeader - 2, newline)] == 'F';
+    if (whole && newline >= from) ++bytes;
+    begin = newline + 1;
+  }
+  return bytes;
 }
 
 }  // namespace berth::container

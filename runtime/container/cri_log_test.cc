@@ -15,7 +15,7 @@ constexpr char kStamp[] = "2026-01-02T03:04:05.678901234Z";
 // Feeds `input` in pieces of `piece` bytes and ends the stream.
 std::string Log(CriLogEncoder encoder, absl::string_view input, size_t piece = 1 << 20) {
   std::string log;
-  std::vector<char> out(CriLogEncoder::kMaxLine);
+  std::vector<char> out(encoder.max_line());
   for (size_t at = 0; at < input.size(); at += piece) {
     absl::string_view part = input.substr(at, piece);
     while (!part.empty()) log.append(out.data(), encoder.Encode(part, kTime, out.data(), out.size()));
@@ -65,18 +65,39 @@ TEST(CriLog, HowTheBytesArriveMakesNoDifference) {
 }
 
 TEST(CriLog, LongLinesAreCutInParts) {
-  const std::string full(CriLogEncoder::kMaxContent, 'x');
+  const std::string full(CriLogEncoder::kDefaultContent, 'x');
   EXPECT_EQ(Log({"stdout", false}, full + "\n"), Line("stdout", 'F', full));
   EXPECT_EQ(Log({"stdout", false}, full + "y\n"), Line("stdout", 'P', full) + Line("stdout", 'F', "y"));
   EXPECT_EQ(Log({"stdout", false}, full + full + "\n"), Line("stdout", 'P', full) + Line("stdout", 'F', full));
   EXPECT_EQ(Log({"stdout", false}, full), Line("stdout", 'P', full));
 }
 
+TEST(CriLog, TheLengthOfAPartIsWhatWasAskedFor) {
+  EXPECT_EQ(Log({"stdout", false, 1}, "ab\n"), Line("stdout", 'P', "a") + Line("stdout", 'F', "b"));
+  EXPECT_EQ(Log({"stdout", true, 4}, "abcd\r\nefghi\n"),
+            Line("stdout", 'F', "abcd") + Line("stdout", 'P', "efgh") + Line("stdout", 'F', "i"));
+  const std::string most(CriLogEncoder::kMaxContent, 'x');
+  for (size_t piece : {65536u, 1u << 21}) {
+    EXPECT_EQ(Log({"stdout", false, most.size()}, most + "y\nz\n", piece),
+              Line("stdout", 'P', most) + Line("stdout", 'F', "y") + Line("stdout", 'F', "z"));
+  }
+}
+
+TEST(CriLog, OwnBytesAreTextAndNewlinesOfWholeLines) {
+  const std::string lines = Line("stdout", 'F', "abc") + Line("stderr", 'P', "de") + Line("stdout", 'F', "");
+  EXPECT_EQ(CriLogEncoder::OwnBytes(lines, 0), 4u + 2u + 1u);
+  EXPECT_EQ(CriLogEncoder::OwnBytes(lines, 41), 3u + 2u + 1u);  // behind the a
+  EXPECT_EQ(CriLogEncoder::OwnBytes(lines, 44), 2u + 1u);
+  EXPECT_EQ(CriLogEncoder::OwnBytes(lines, 44 + 42), 0u + 1u);  // behind the e
+  EXPECT_EQ(CriLogEncoder::OwnBytes(lines, lines.size()), 0u);
+  EXPECT_EQ(CriLogEncoder::OwnBytes("", 0), 0u);
+}
+
 TEST(CriLog, TerminalsLoseTheirCarriageReturnsAndOthersKeepThem) {
   EXPECT_EQ(Log({"stdout", true}, "a\r\nb\rc\r\n\r\n"),
             Line("stdout", 'F', "a") + Line("stdout", 'F', "b\rc") + Line("stdout", 'F', ""));
   EXPECT_EQ(Log({"stdout", false}, "a\r\n"), Line("stdout", 'F', "a\r"));
-  const std::string full(CriLogEncoder::kMaxContent, 'x');
+  const std::string full(CriLogEncoder::kDefaultContent, 'x');
   EXPECT_EQ(Log({"stdout", true}, full + "\r\n"), Line("stdout", 'F', full));
 }
 
@@ -84,7 +105,7 @@ TEST(CriLog, TheOutputNeverExceedsItsRoom) {
   CriLogEncoder encoder("stdout", false);
   const std::string newlines(100000, '\n');
   absl::string_view input = newlines;
-  std::vector<char> out(CriLogEncoder::kMaxLine + 100);
+  std::vector<char> out(encoder.max_line() + 100);
   size_t lines = 0, rounds = 0;
   while (!input.empty()) {
     const size_t n = encoder.Encode(input, kTime, out.data(), out.size());

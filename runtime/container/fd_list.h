@@ -1,9 +1,11 @@
 // The descriptors beside a plan, named by their index.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
+#include "runtime/sys/unique_fd.h"
 #include "shim/v1/shim.pb.h"
 
 namespace berth::container {
@@ -11,6 +13,12 @@ namespace berth::container {
 // -1 when `index` names none.
 inline int FdAt(absl::Span<const int> fds, int index) {
   return index < 0 || static_cast<size_t>(index) >= fds.size() ? -1 : fds[static_cast<size_t>(index)];
+}
+
+// The same, taken out of the list; invalid when `index` names none.
+inline sys::UniqueFd TakeFd(std::vector<sys::UniqueFd>& fds, int index) {
+  if (index < 0 || static_cast<size_t>(index) >= fds.size()) return sys::UniqueFd();
+  return std::move(fds[static_cast<size_t>(index)]);
 }
 
 // The socket of the agent that gets the process's seccomp listener; -1 = its program has none.

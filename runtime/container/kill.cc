@@ -112,6 +112,14 @@ absl::Status SignalCgroup(const CgroupFds& cgroup, int signal) {
   return absl::OkStatus();
 }
 
+void SignalTree(int procfs, pid_t leader, int signal) {
+  std::set<pid_t> seen = {leader};
+  std::vector<std::pair<pid_t, sys::UniqueFd>> found;
+  Collect(procfs, leader, seen, found);
+  for (const auto& [pid, pidfd] : found) sys::SignalPidfd(pidfd.get(), signal).IgnoreError();
+  kill(leader, signal);
+}
+
 void KillTree(int procfs, pid_t leader) {
   kill(leader, SIGSTOP);
   for (int round = 0; round < kMaxRounds; ++round) {

@@ -26,6 +26,9 @@ absl::Status SignalCgroup(const CgroupFds& cgroup, int signal);
 // first and killed last, and it is a subreaper: so whatever it started stays beneath it, however it detached itself.
 void KillTree(int procfs, pid_t leader);
 
+// Another signal to all of them. One that is born meanwhile may miss it.
+void SignalTree(int procfs, pid_t leader, int signal);
+
 // The numbers in cgroup.procs.
 std::vector<pid_t> ParsePids(absl::string_view text);
 

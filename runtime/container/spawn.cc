@@ -239,9 +239,6 @@ absl::StatusOr<Spawned> SpawnExec(const SpawnEnvironment& environment, const Exe
   context.stdin_fd = FdAt(fds, plan.stdin_fd());
   context.stdout_fd = FdAt(fds, plan.stdout_fd());
   context.stderr_fd = FdAt(fds, plan.stderr_fd());
-  if (plan.process().tty() && context.stdin_fd < 0) {
-    return absl::InvalidArgumentError("an exec with a terminal needs the terminal");
-  }
   context.target_pidfd = target.pidfd;
   context.oom_score_adj = target.oom_score_adj;
   return Spawn(context, 0, {target.joins_pid_namespace ? target.pidfd : -1, -1},

@@ -5,17 +5,10 @@
 #include "absl/types/span.h"
 #include "runtime/base/status.h"
 #include "runtime/container/step_timer.h"
-#include "runtime/sys/unique_fd.h"
+#include "runtime/rootfs/terminal.h"
 #include "shim/v1/shim.pb.h"
 
 namespace berth::rootfs {
-
-// The container's terminal. The pair comes from the container's own devpts, so that ttyname(3)
-// finds it there.
-struct Terminal {
-  sys::UniqueFd master;  // the child sends it to the shim (SCM_RIGHTS) and closes it
-  sys::UniqueFd slave;   // for the child's standard streams; owned by the container's user
-};
 
 // The caller is in its new mount namespace, whose mounts are all private and whose root is a
 // template without host mounts, and in the container's pid, network, ipc, uts and cgroup

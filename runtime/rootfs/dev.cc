@@ -1,8 +1,5 @@
 #include <fcntl.h>
-#include <linux/magic.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -26,23 +23,6 @@ struct Link {
 };
 constexpr Link kLinks[] = {{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
                            {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"},      {"ptmx", "pts/ptmx"}};
-
-absl::Status OpenPty(int rootfs, Terminal& terminal) {
-  if (!terminal.master.valid()) {
-    ASSIGN_OR_RETURN(UniqueFd pts, sys::OpenInRoot(rootfs, "/dev/pts", O_PATH | O_DIRECTORY | O_NOFOLLOW));
-    struct statfs fs;
-    if (fstatfs(pts.get(), &fs) != 0 || fs.f_type != DEVPTS_SUPER_MAGIC) {
-      return absl::FailedPreconditionError("'/dev/pts' of the container is not devpts");
-    }
-    ASSIGN_OR_RETURN(terminal.master, sys::OpenAt(pts.get(), "ptmx", O_RDWR | O_NOCTTY | O_NOFOLLOW));
-    int unlock = 0;
-    if (ioctl(terminal.master.get(), TIOCSPTLCK, &unlock) != 0) return ErrnoError(errno, "unlock the pty");
-  }
-  // By descriptor: /dev/pts/N might be anything by the time it is opened (CVE-2025-52565).
-  terminal.slave.Reset(ioctl(terminal.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
-  if (!terminal.slave) return ErrnoError(errno, "open the pty's slave (TIOCGPTPEER)");
-  return absl::OkStatus();
-}
 
 // A node that belongs to this container alone. In /dev it lies on our tmpfs; elsewhere it may be where others can write
 // (a volume), so that after mknod only what is verified to be this node gets its owner.
@@ -111,12 +91,7 @@ absl::Status AttachDevices(Build& build) {
 }
 
 absl::Status AttachConsole(Build& build, Terminal& terminal) {
-  RETURN_IF_ERROR(OpenPty(build.rootfs, terminal), "terminal");
-  // The group stays the one of devpts ("tty"). EINVAL: the user is not mapped in this user
-  // namespace.
-  if (fchown(terminal.slave.get(), build.plan.process().uid(), static_cast<gid_t>(-1)) != 0 && errno != EINVAL) {
-    return ErrnoError(errno, "chown of the terminal");
-  }
+  RETURN_IF_ERROR(OpenTerminal(build.rootfs, build.plan.process().uid(), terminal), "terminal");
   if (!build.dev.valid()) return absl::OkStatus();
   auto console = sys::CloneTree(terminal.slave.get(), "", false);
   // A pty of a devpts that is not mounted in this namespace cannot be cloned; the streams work

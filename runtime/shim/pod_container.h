@@ -10,6 +10,7 @@
 #include "runtime/container/fd_list.h"
 #include "runtime/container/log_file.h"
 #include "runtime/container/spawn.h"
+#include "runtime/shim/attachments.h"
 #include "runtime/shim/output.h"
 #include "runtime/shim/seccomp_listener.h"
 #include "runtime/sys/pidfd.h"
@@ -41,15 +42,19 @@ struct PodContainer {
   pid_t pid = 0;
   sys::UniqueFd pidfd;
   sys::UniqueFd control;
-  sys::UniqueFd stdin_fd;
+  sys::UniqueFd stdin_fd;  // write end; invalid for a terminal
   OutputStream out, err;
+  Attachments attachments;
   SeccompListener seccomp;
   container::LogFile log;
+  size_t max_log_line = container::CriLogEncoder::kDefaultContent;
   std::vector<sys::UniqueFd> kept_fds;  // what `cgroup` names
   container::CgroupFds cgroup;
   bool own_pid_namespace = false;  // all its processes die with its first
   bool host_pid_namespace = false;
   bool terminal = false;
+  bool input_open = false;  // clients may write to it
+  bool stdin_once = false;  // the first client with input ends it
   bool remove_when_dead = false;
   int oom_score_adj = 0;
   uint64_t oom_kills_before = 0;
@@ -72,10 +77,12 @@ struct ExecProcess {
   pid_t pid = 0;
   sys::UniqueFd pidfd;
   sys::UniqueFd control;
+  sys::UniqueFd terminal;  // the master, until the daemon gets it
   SeccompListener seccomp;
   bool running = false;  // the program was executed
   bool timed_out = false;
   uint64_t deadline = 0;  // monotonic ns; 0 = none
+  uint64_t kill_at = 0;   // of one that was asked to end; monotonic ns, 0 = never
   int oom_fd = -1;        // the container's
   uint64_t oom_kills_before = 0;
   std::optional<sys::ExitStatus> exit_status;  // reaped, but the control socket has not ended yet

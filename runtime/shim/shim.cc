@@ -16,12 +16,6 @@
 namespace berth::shim {
 namespace {
 
-// The descriptor at `index`, taken out of the list.
-sys::UniqueFd TakeFd(std::vector<sys::UniqueFd>& fds, int index) {
-  if (index < 0 || static_cast<size_t>(index) >= fds.size()) return sys::UniqueFd();
-  return std::move(fds[static_cast<size_t>(index)]);
-}
-
 std::vector<int> Numbers(const std::vector<sys::UniqueFd>& fds) {
   std::vector<int> out;
   for (const sys::UniqueFd& fd : fds) out.push_back(fd.get());
@@ -40,11 +34,12 @@ absl::StatusOr<std::unique_ptr<Shim>> Shim::Start(ShimStart start) {
 absl::Status Shim::Setup() {
   const v1::SandboxPlan& plan = start_.plan;
   ASSIGN_OR_RETURN(signals_, sys::BlockIntoFd({SIGCHLD, SIGTERM}));
-  for (int s : {SIGPIPE, SIGHUP, SIGINT}) signal(s, SIG_IGN);
+  // A limit on file sizes that the daemon was started with makes writing a log fail, no more.
+  for (int s : {SIGPIPE, SIGHUP, SIGINT, SIGXFSZ}) signal(s, SIG_IGN);
   ASSIGN_OR_RETURN(userns_, MakePodUserNamespace(plan, start_.procfs.get()));
   RETURN_IF_ERROR(SetUpPod(plan, Numbers(start_.fds), start_.procfs.get(), userns_.get()));
-  state_dir_ = TakeFd(start_.fds, plan.state_dir_fd());
-  listener_ = TakeFd(start_.fds, plan.listen_fd());
+  state_dir_ = container::TakeFd(start_.fds, plan.state_dir_fd());
+  listener_ = container::TakeFd(start_.fds, plan.listen_fd());
   if (!state_dir_ || !listener_) return absl::InvalidArgumentError("no state directory or no listening socket");
   start_.fds.clear();
   ASSIGN_OR_RETURN(self_, sys::OpenPidfd(getpid()));
@@ -157,6 +152,7 @@ void Shim::DropDaemon(uint64_t connection) {
   if (it == daemons_.end()) return;
   epoll_.Remove(it->second->fd());
   daemons_.erase(it);
+  DetachAllOf(connection);
 }
 
 void Shim::OnDaemon(uint64_t connection, uint32_t events) {
@@ -206,14 +202,21 @@ void Shim::HandleRequest(PendingReply to, const v1::Request& request, std::vecto
       status = finishing_ ? absl::UnavailableError("the pod is ending") : Exec(to, request.exec(), std::move(fds));
       later = status.ok();
       break;
+    case v1::Request::kAttach:
+      status = Attach(to, request.attach(), std::move(fds));
+      later = status.ok();
+      break;
+    case v1::Request::kDetach:
+      Detach(request.detach());
+      break;
     case v1::Request::kSignal:
       status = SignalContainer(request.signal());
       break;
     case v1::Request::kKillExec:
-      status = KillExec(request.kill_exec().exec_id());
+      status = KillExec(request.kill_exec());
       break;
     case v1::Request::kReopenLog:
-      status = ReopenLog(request.reopen_log().container_id());
+      status = ReopenLog(request.reopen_log(), std::move(fds));
       break;
     case v1::Request::kRemove:
       status = Remove(to, request.remove().container_id(), &later);
@@ -272,7 +275,10 @@ int Shim::Timeout() const {
   auto consider = [&](uint64_t deadline) {
     if (deadline != 0 && (next == 0 || deadline < next)) next = deadline;
   };
-  for (const auto& exec : execs_) consider(exec.second->deadline);
+  for (const auto& exec : execs_) {
+    consider(exec.second->deadline);
+    consider(exec.second->kill_at);
+  }
   for (const auto& c : containers_) consider(c.second->record_deadline);
   if (next == 0) return -1;
   const uint64_t now = StepTimer::Now();
@@ -282,11 +288,13 @@ int Shim::Timeout() const {
 void Shim::OnDeadlines() {
   uint64_t now = 0;
   for (const auto& [id, exec] : execs_) {
-    if (exec->deadline == 0) continue;
+    if (exec->deadline == 0 && exec->kill_at == 0) continue;
     if (now == 0) now = StepTimer::Now();
-    if (exec->deadline > now) continue;
-    exec->deadline = 0;
-    exec->timed_out = true;
+    const bool out_of_time = exec->deadline != 0 && exec->deadline <= now;
+    const bool to_be_killed = exec->kill_at != 0 && exec->kill_at <= now;
+    if (!out_of_time && !to_be_killed) continue;
+    exec->timed_out |= out_of_time;
+    exec->deadline = exec->kill_at = 0;
     container::KillTree(start_.procfs.get(), exec->pid);
   }
   std::vector<PodContainer*> due;

@@ -79,7 +79,7 @@ class Shim {
                               std::vector<sys::UniqueFd> fds);
   absl::Status StartContainer(PendingReply to, const std::string& id);
   absl::Status SignalContainer(const v1::Signal& request);
-  absl::Status ReopenLog(const std::string& id);
+  absl::Status ReopenLog(const v1::ReopenLog& request, std::vector<sys::UniqueFd> fds);
   absl::Status Remove(PendingReply to, const std::string& id, bool* answered);
   void OnControl(PodContainer& c);
   void OnReport(PodContainer& c, container::ReceivedReport received);
@@ -91,15 +91,25 @@ class Shim {
   void Forget(PodContainer& c);
   void Kill(PodContainer& c);
   PodContainer* Find(const std::string& id);
+  // NotFound, or FailedPrecondition unless it is running.
+  absl::StatusOr<PodContainer*> FindRunning(const std::string& id);
   PodContainer* BySerial(uint64_t serial);
 
   // shim_execs.cc
   absl::Status Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<sys::UniqueFd> fds);
-  absl::Status KillExec(uint64_t id);
+  absl::Status KillExec(const v1::KillExec& request);
   void OnExecControl(ExecProcess& exec);
-  void OnExecReport(ExecProcess& exec, const container::ChildReport& report);
+  void OnExecReport(ExecProcess& exec, container::ReceivedReport received);
   void OnExecExit(ExecProcess& exec);
   void ExecEnded(ExecProcess& exec, const sys::ExitStatus& end);
+
+  // shim_attach.cc
+  absl::Status Attach(PendingReply to, const v1::Attach& request, std::vector<sys::UniqueFd> fds);
+  void Detach(const v1::Detach& request);
+  void DetachAllOf(uint64_t connection);
+  void EndAttachments(PodContainer& c, std::vector<Attachment> ended);
+  void InputEnded(PodContainer& c);
+  OutputStream::Result Pump(PodContainer& c, OutputStream& stream);
 
   // shim_shutdown.cc
   void BeginShutdown(PendingReply to);

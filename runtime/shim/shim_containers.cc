@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "runtime/base/id.h"
@@ -54,6 +55,13 @@ PodContainer* Shim::Find(const std::string& id) {
   return it == containers_.end() ? nullptr : it->second.get();
 }
 
+absl::StatusOr<PodContainer*> Shim::FindRunning(const std::string& id) {
+  PodContainer* c = Find(id);
+  if (c == nullptr) return Unknown(id);
+  if (c->state == PodContainer::State::kRunning) return c;
+  return absl::FailedPreconditionError(absl::StrCat("container '", id, "' is not running"));
+}
+
 PodContainer* Shim::BySerial(uint64_t serial) {
   for (const auto& [id, c] : containers_) {
     if (c->serial == serial) return c.get();
@@ -76,6 +84,8 @@ absl::Status Shim::Create(PendingReply to, const v1::ContainerPlan& plan, std::v
   c->own_pid_namespace = plan.pid() == v1::NAMESPACE_NEW;
   c->host_pid_namespace = plan.pid() == v1::NAMESPACE_HOST;
   c->terminal = plan.process().tty();
+  c->input_open = plan.stdin();
+  c->stdin_once = plan.stdin_once();
   c->oom_score_adj = plan.process().oom_score_adj();
   c->cgroup = container::ResolveCgroup(plan.has_cgroup(), plan.cgroup(), numbers);
   c->oom_kills_before = container::ReadOomKills(c->cgroup.oom);
@@ -83,6 +93,8 @@ absl::Status Shim::Create(PendingReply to, const v1::ContainerPlan& plan, std::v
     sys::UniqueFd own(fcntl(dir, F_DUPFD_CLOEXEC, 3));
     if (!own) return ErrnoError(errno, "log directory");
     ASSIGN_OR_RETURN(c->log, container::LogFile::Open(std::move(own), plan.log().name(), plan.log().append()));
+    constexpr size_t kMost = container::CriLogEncoder::kMaxContent;
+    if (const size_t asked = plan.log().max_line_bytes(); asked != 0) c->max_log_line = std::min(asked, kMost);
   }
   ASSIGN_OR_RETURN(container::Spawned spawned, container::SpawnContainer(SpawnEnv(), plan, numbers));
   PodContainer& known = *(containers_[id] = std::move(c));
@@ -107,8 +119,8 @@ absl::Status Shim::AdoptContainer(PodContainer& c, const v1::ContainerPlan& plan
   RETURN_IF_ERROR(epoll_.Add(c.pidfd.get(), EPOLLIN, Key(Source::kProcess, c.serial)));
   RETURN_IF_ERROR(epoll_.Add(c.control.get(), EPOLLIN, Key(Source::kControl, c.serial)));
   if (plan.process().tty()) return absl::OkStatus();
-  c.out = OutputStream(std::move(spawned.stdout_fd), "stdout", false);
-  c.err = OutputStream(std::move(spawned.stderr_fd), "stderr", false);
+  c.out = OutputStream(std::move(spawned.stdout_fd), "stdout", false, c.max_log_line);
+  c.err = OutputStream(std::move(spawned.stderr_fd), "stderr", false, c.max_log_line);
   RETURN_IF_ERROR(epoll_.Add(c.out.fd(), EPOLLIN, Key(Source::kOutput, c.serial)));
   return epoll_.Add(c.err.fd(), EPOLLIN, Key(Source::kError, c.serial));
 }
@@ -145,11 +157,12 @@ absl::Status Shim::SignalContainer(const v1::Signal& request) {
   return absl::IsNotFound(sent) ? absl::OkStatus() : sent;
 }
 
-absl::Status Shim::ReopenLog(const std::string& id) {
-  PodContainer* c = Find(id);
-  if (c == nullptr) return Unknown(id);
-  if (c->state != PodContainer::State::kExited) Drain(*c);  // what was written before belongs into the old file
-  return c->log.Reopen();
+// What waits in the pipes goes to the new file: this answers at once, however fast the container writes.
+absl::Status Shim::ReopenLog(const v1::ReopenLog& request, std::vector<sys::UniqueFd> fds) {
+  PodContainer* c = Find(request.container_id());
+  if (c == nullptr) return Unknown(request.container_id());
+  const size_t at = request.has_dir_fd() ? static_cast<size_t>(request.dir_fd()) : fds.size();
+  return c->log.Reopen(at < fds.size() ? std::move(fds[at]) : sys::UniqueFd(), WallClock());
 }
 
 absl::Status Shim::Remove(PendingReply to, const std::string& id, bool* answered) {
@@ -208,7 +221,7 @@ void Shim::OnReport(PodContainer& c, container::ReceivedReport received) {
   }
   if (received.report.kind != container::ChildReport::kReady || c.state != PodContainer::State::kCreating) return;
   if (received.fd && c.terminal) {
-    c.out = OutputStream(std::move(received.fd), "stdout", true);
+    c.out = OutputStream(std::move(received.fd), "stdout", true, c.max_log_line);
     fcntl(c.out.fd(), F_SETFL, O_RDWR | O_NONBLOCK);
     epoll_.Add(c.out.fd(), EPOLLIN, Key(Source::kOutput, c.serial)).IgnoreError();
   }
@@ -271,7 +284,7 @@ void Shim::Ended(PodContainer& c, const sys::ExitStatus& status) {
 void Shim::OnOutput(PodContainer& c, OutputStream& stream) {
   if (!stream.open()) return;
   const int fd = stream.fd();
-  if (stream.Pump(c.log, *scratch_) == OutputStream::Result::kEnded) epoll_.Remove(fd);
+  if (Pump(c, stream) == OutputStream::Result::kEnded) epoll_.Remove(fd);
   if (c.state == PodContainer::State::kEnding && !c.out.open() && !c.err.open()) Record(c);
 }
 
@@ -279,7 +292,7 @@ void Shim::OnOutput(PodContainer& c, OutputStream& stream) {
 void Shim::Drain(PodContainer& c) {
   for (OutputStream* stream : {&c.out, &c.err}) {
     for (int round = 0; round < 32; ++round) {
-      if (stream->Pump(c.log, *scratch_) != OutputStream::Result::kMore) break;
+      if (Pump(c, *stream) != OutputStream::Result::kMore) break;
     }
   }
 }
@@ -303,6 +316,7 @@ void Shim::Record(PodContainer& c) {
   v1::Reply event;
   *event.mutable_exited() = c.record;
   Publish(event);
+  EndAttachments(c, c.attachments.TakeAll());
   MaybeFinish();
 }
 

@@ -1,4 +1,5 @@
 // Processes that join a container.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -11,11 +12,7 @@
 namespace berth::shim {
 
 absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<sys::UniqueFd> fds) {
-  PodContainer* c = Find(plan.container_id());
-  if (c == nullptr) return absl::NotFoundError(absl::StrCat("the shim knows no container '", plan.container_id(), "'"));
-  if (c->state != PodContainer::State::kRunning) {
-    return absl::FailedPreconditionError(absl::StrCat("container '", c->id, "' is not running"));
-  }
+  ASSIGN_OR_RETURN(PodContainer* const c, FindRunning(plan.container_id()));
   std::vector<int> numbers;
   for (const sys::UniqueFd& fd : fds) numbers.push_back(fd.get());
   container::ExecTarget target;
@@ -43,10 +40,18 @@ absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<s
   return absl::OkStatus();
 }
 
-absl::Status Shim::KillExec(uint64_t id) {
-  auto it = execs_.find(id);
+absl::Status Shim::KillExec(const v1::KillExec& request) {
+  const int signal = request.signal();
+  if (signal < 0 || signal > SIGRTMAX) return absl::InvalidArgumentError(absl::StrCat("signal ", signal));
+  auto it = execs_.find(request.exec_id());
   if (it == execs_.end() || it->second->exit_status) return absl::OkStatus();
-  container::KillTree(start_.procfs.get(), it->second->pid);
+  ExecProcess& exec = *it->second;
+  if (signal == 0 || signal == SIGKILL) {
+    container::KillTree(start_.procfs.get(), exec.pid);
+    return absl::OkStatus();
+  }
+  container::SignalTree(start_.procfs.get(), exec.pid, signal);
+  if (request.kill_after_ns() != 0) exec.kill_at = StepTimer::Now() + request.kill_after_ns();
   return absl::OkStatus();
 }
 
@@ -55,7 +60,7 @@ void Shim::OnExecControl(ExecProcess& exec) {
     auto received = container::ReceiveReport(exec.control.get(), MSG_DONTWAIT);
     if (received.status().code() == absl::StatusCode::kUnavailable) return;
     if (received.ok()) {
-      OnExecReport(exec, received->report);
+      OnExecReport(exec, *std::move(received));
       continue;
     }
     epoll_.Remove(exec.control.get());
@@ -67,14 +72,22 @@ void Shim::OnExecControl(ExecProcess& exec) {
       v1::Reply reply;
       reply.mutable_exec()->set_exec_id(exec.id);
       reply.mutable_exec()->set_pid(exec.pid);
-      Answer(std::exchange(exec.reply, {}), absl::OkStatus(), std::move(reply));
+      const int terminal[] = {exec.terminal.get()};
+      Answer(std::exchange(exec.reply, {}), absl::OkStatus(), std::move(reply),
+             exec.terminal ? absl::MakeConstSpan(terminal) : absl::Span<const int>());
     }
+    exec.terminal.Reset();
     if (exec.exit_status) return ExecEnded(exec, *exec.exit_status);
   }
 }
 
-void Shim::OnExecReport(ExecProcess& exec, const container::ChildReport& report) {
+void Shim::OnExecReport(ExecProcess& exec, container::ReceivedReport received) {
+  const container::ChildReport& report = received.report;
   if (report.kind == container::ChildReport::kFailed) exec.error = container::StatusOf(report);
+  if (report.kind == container::ChildReport::kReady && received.fd) {
+    exec.terminal = std::move(received.fd);
+    fcntl(exec.terminal.get(), F_SETFL, O_RDWR | O_NONBLOCK);
+  }
   if (report.kind != container::ChildReport::kLoading) return;
   exec.error = Annotate(exec.seccomp.HandOver(exec.pidfd.get(), exec.pid, exec.container_pid), "seccomp");
   if (!exec.error.ok()) sys::SignalPidfd(exec.pidfd.get(), SIGKILL).IgnoreError();
@@ -87,7 +100,7 @@ void Shim::OnExecExit(ExecProcess& exec) {
   auto status = sys::ReapPidfd(exec.pidfd.get());
   if (status.ok() && !status->has_value()) return;
   epoll_.Remove(exec.pidfd.get());
-  exec.deadline = 0;
+  exec.deadline = exec.kill_at = 0;
   exec.exit_status = status.ok() ? **status : sys::ExitStatus{255, 0};
   if (!exec.control) ExecEnded(exec, *exec.exit_status);
 }

@@ -79,6 +79,10 @@ absl::StatusOr<UniqueFd> OpenBeneath(int dir, absl::string_view path, int flags,
   return OpenAt2(dir, path, flags, mode, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
 }
 
+absl::StatusOr<UniqueFd> OpenOnMount(int dir, absl::string_view path, int flags) {
+  return OpenAt2(dir, path, flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+}
+
 absl::StatusOr<UniqueFd> MakeDirsInRoot(int root, absl::string_view path, mode_t mode) {
   if (auto whole = OpenInRoot(root, path, O_PATH | O_DIRECTORY); whole.ok() || ErrnoOf(whole.status()) != ENOENT) {
     return whole;

@@ -32,6 +32,9 @@ absl::StatusOr<UniqueFd> OpenInRoot(int root, absl::string_view path, int flags,
 // and any symlink, is an error (EXDEV, ELOOP). This is how our own state and log files are opened.
 absl::StatusOr<UniqueFd> OpenBeneath(int dir, absl::string_view path, int flags, mode_t mode = 0);
 
+// As OpenBeneath, without crossing into another mount: what is mounted over `path`, or on the way, is EXDEV.
+absl::StatusOr<UniqueFd> OpenOnMount(int dir, absl::string_view path, int flags);
+
 // Makes a directory and its missing parents inside `root` as OpenInRoot resolves them and returns it opened O_PATH.
 // Existing directories keep their mode; new ones get `mode`. ENOTDIR when a component is something else.
 absl::StatusOr<UniqueFd> MakeDirsInRoot(int root, absl::string_view path, mode_t mode);

@@ -11,6 +11,7 @@
 #include "runtime/base/id.h"
 #include "tests/bench/report.h"
 #include "tests/bench/side.h"
+#include "tests/bench/stream_side.h"
 
 namespace berth::bench {
 namespace {
@@ -23,7 +24,8 @@ struct Options {
   std::string image, run_id, logs, json_file;
   std::string output = "table";
   int rounds = 30, warmup = 3;
-  int execs = 20, pods = 10;
+  int execs = 20, concurrent = 0, pods = 10;
+  uint64_t mebibytes = 1024;
 };
 
 // NAME=VALUE
@@ -79,12 +81,26 @@ absl::Status InTurn(const Options& options, std::vector<Side>& sides, const std:
 
 absl::Status Start(const Options& options, std::vector<Side>& sides) { return InTurn(options, sides, RunLifecycle); }
 
-absl::Status Exec(const Options& options, std::vector<Side>& sides) {
+// The same with one pod on each side, which lasts for all rounds.
+absl::Status InPods(const Options& options, std::vector<Side>& sides,
+                    const std::function<absl::Status(Side&, const RunningPod&)>& round) {
   std::map<const Side*, std::unique_ptr<RunningPod>> pods;
   for (Side& side : sides) {
     ASSIGN_OR_RETURN(pods[&side], RunningPod::Start(side), side.name);
   }
-  return InTurn(options, sides, [&](Side& side) { return RunExecs(side, pods[&side]->container(), options.execs); });
+  return InTurn(options, sides, [&](Side& side) { return round(side, *pods[&side]); });
+}
+
+absl::Status Exec(const Options& options, std::vector<Side>& sides) {
+  return InPods(options, sides, [&](Side& side, const RunningPod& pod) {
+    if (options.concurrent > 0) return RunConcurrentExecs(side, pod.container(), options.concurrent);
+    return RunExecs(side, pod.container(), options.execs);
+  });
+}
+
+absl::Status Streams(const Options& options, std::vector<Side>& sides) {
+  return InPods(options, sides,
+                [&](Side& side, const RunningPod& pod) { return RunStreams(side, pod, options.mebibytes << 20); });
 }
 
 absl::Status Memory(const Options& options, std::vector<Side>& sides) {
@@ -111,7 +127,15 @@ const std::vector<Measurement>& Measurements() {
        Start,
        {"pod_start", "run_pod_sandbox", "create_container", "start_container", "exec_sync", "stop_container",
         "remove_container", "stop_pod_sandbox", "remove_pod_sandbox", "pod_stop", "exec_cpu", "pod_cpu", "pod_memory"}},
-      {"exec", "ExecSync of `true`, one after the other in one container", Exec, {"exec_sync", "exec_cpu"}},
+      {"exec",
+       "ExecSync of `true` in one container, one after the other or many at the same time",
+       Exec,
+       {"exec_sync", "exec_cpu", "concurrent_exec", "concurrent_all", "concurrent_cpu"}},
+      {"stream",
+       "what goes through exec and port-forward, over SPDY",
+       Streams,
+       {"exec_out", "exec_out_cpu", "exec_in", "exec_in_cpu", "forward_out", "forward_out_cpu", "forward_in",
+        "forward_in_cpu"}},
       {"memory", "what each of many pods costs while they run", Memory, {"pod_memory", "daemon_memory"}},
   };
   return *all;
@@ -182,6 +206,13 @@ int Main(int argc, char** argv) {
   }
   commands["exec"]
       ->add_option("--execs", options.execs, "per round")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  commands["exec"]
+      ->add_option("--concurrent", options.concurrent, "so many at the same time in each round, instead of --execs")
+      ->check(CLI::NonNegativeNumber);
+  commands["stream"]
+      ->add_option("--mebibytes", options.mebibytes, "in each direction of each kind of session")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   commands["memory"]

@@ -132,6 +132,27 @@ absl::Status CriClient::ExecSync(const std::string& container, const std::vector
                                           response.stderr().substr(0, 200)));
 }
 
+absl::StatusOr<std::string> CriClient::Exec(const std::string& container, const std::vector<std::string>& command,
+                                            bool in, bool out) {
+  v1::ExecRequest request;
+  request.set_container_id(container);
+  request.mutable_cmd()->Add(command.begin(), command.end());
+  request.set_stdin(in);
+  request.set_stdout(out);
+  v1::ExecResponse response;
+  RETURN_IF_ERROR(Call(*runtime_, "Exec", &v1::RuntimeService::Stub::Exec, request, response));
+  return response.url();
+}
+
+absl::StatusOr<std::string> CriClient::PortForward(const std::string& pod, uint16_t port) {
+  v1::PortForwardRequest request;
+  request.set_pod_sandbox_id(pod);
+  request.add_port(port);
+  v1::PortForwardResponse response;
+  RETURN_IF_ERROR(Call(*runtime_, "PortForward", &v1::RuntimeService::Stub::PortForward, request, response));
+  return response.url();
+}
+
 absl::Status CriClient::StopContainer(const std::string& container, absl::Duration grace) {
   v1::StopContainerRequest request;
   request.set_container_id(container);

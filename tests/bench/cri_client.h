@@ -1,4 +1,4 @@
-// The calls of CRI v1 that the measurements make, on any endpoint. One call at a time per client; each has a deadline.
+// The calls of CRI v1 that the measurements make, on any endpoint. Thread-safe; each call has a deadline.
 // Errors carry the server's gRPC code, its message and the name of the call.
 #pragma once
 
@@ -40,6 +40,10 @@ class CriClient {
   absl::StatusOr<std::map<std::string, absl::Duration>> StartSteps(const std::string& container);
   // Internal when the command ends with anything but 0.
   absl::Status ExecSync(const std::string& container, const std::vector<std::string>& command);
+  // The URL of a session: with standard input, output or both, and no terminal.
+  absl::StatusOr<std::string> Exec(const std::string& container, const std::vector<std::string>& command, bool in,
+                                   bool out);
+  absl::StatusOr<std::string> PortForward(const std::string& pod, uint16_t port);
   absl::Status StopContainer(const std::string& container, absl::Duration grace);
   absl::Status RemoveContainer(const std::string& container);
   absl::Status StopPodSandbox(const std::string& pod);

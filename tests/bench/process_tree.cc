@@ -103,6 +103,15 @@ absl::Status ProcessTree::Settle(absl::Duration limit) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<ProcessTree> ProcessTree::Below(absl::string_view name) const {
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator below(directory_, error), end; !error && below != end;
+       below.increment(error)) {
+    if (below->path().filename().string() == name) return OpenDirectory(below->path().string());
+  }
+  return absl::NotFoundError(absl::StrCat("no cgroup '", name, "' below '", directory_, "'"));
+}
+
 absl::StatusOr<std::vector<Process>> ProcessTree::Processes() const {
   std::vector<Process> found;
   AddCgroup(directory_, found);

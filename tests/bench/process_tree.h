@@ -35,6 +35,9 @@ class ProcessTree {
   // `limit`.
   absl::Status Settle(absl::Duration limit = absl::Seconds(1)) const;
 
+  // The cgroup of that name below this one, however deep. NotFound when there is none.
+  absl::StatusOr<ProcessTree> Below(absl::string_view name) const;
+
   // The processes that live, with their proportional set size. One that ends while it is looked at is left out.
   absl::StatusOr<std::vector<Process>> Processes() const;
 

@@ -36,17 +36,27 @@ std::vector<Row> Rows(const Report& report) {
   return rows;
 }
 
-double RatioOf(const Row& row) {
-  return Ratio(Summarize(row.subject->values).median, Summarize(row.peer->values).median);
+// What the ratio divides by, and what it divides.
+std::pair<const Series*, const Series*> Sides(const Row& row) {
+  if (row.unit == kRateUnit) return {row.peer, row.subject};
+  return {row.subject, row.peer};
 }
 
-Interval IntervalOf(const Row& row) { return RatioInterval(row.subject->values, row.peer->values); }
+double RatioOf(const Row& row) {
+  auto [better, worse] = Sides(row);
+  return Ratio(Summarize(better->values).median, Summarize(worse->values).median);
+}
+
+Interval IntervalOf(const Row& row) {
+  auto [better, worse] = Sides(row);
+  return RatioInterval(better->values, worse->values);
+}
 
 std::string FormatInterval(const Interval& interval) {
   return absl::StrCat(FormatRatio(interval.low), " to ", FormatRatio(interval.high));
 }
 
-bool IsWhole(absl::string_view unit) { return unit == "KiB" || unit == "us"; }
+bool IsWhole(absl::string_view unit) { return unit == "KiB" || unit == "us" || unit == kRateUnit; }
 
 std::string Cells(const Series& series) {
   Summary s = Summarize(series.values);

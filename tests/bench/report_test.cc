@@ -56,6 +56,13 @@ TEST_F(ReportTest, ARowHasBothSidesAndTheRatioOfTheMedians) {
   EXPECT_THAT(table, HasSubstr("pod_memory           KiB          130       130       130"));
 }
 
+TEST_F(ReportTest, OfARateMoreIsBetter) {
+  fast_.Add("exec_out", kRateUnit, 3000);
+  slow_.Add("exec_out", kRateUnit, 1500);
+  EXPECT_THAT(FormatTable(Make()), HasSubstr("exec_out             MB/s       3000      3000      3000"
+                                             "        1500      1500      1500     2.00  2.00 to 2.00\n"));
+}
+
 TEST_F(ReportTest, SaysWhoWasMeasuredWhereAndHowOften) {
   std::string table = FormatTable(Make());
   EXPECT_THAT(table, HasSubstr("start: 3 rounds in turn, berth = berth 1, other = other 2\na machine\n"));

@@ -27,6 +27,9 @@ struct Interval {
   double low = 0, high = 0;
 };
 
+// The unit of a rate. Of everything else less is better.
+inline constexpr char kRateUnit[] = "MB/s";
+
 // Where the ratio of the medians lies with 95% confidence, by resampling (percentile bootstrap, with a fixed seed: the
 // same values give the same interval). Lists of one length are rounds taken in turn, and are resampled as pairs, so
 // that a load that both met does not count; others each by itself. 0 to 0 when a list is empty. It knows what the
@@ -39,7 +42,7 @@ std::string FormatRatio(double ratio);
 // All values of one measure on one side, in the order in which they were taken.
 struct Series {
   std::string name;  // as in "ratio NAME X"
-  std::string unit;  // "ms" or "KiB"
+  std::string unit;  // "ms", "KiB" or kRateUnit
   std::vector<double> values;
 };
 

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 
 namespace berth::bench {
@@ -24,6 +26,8 @@ int64_t Monotonic() {
   return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
 }
 
+double MillisecondsSince(int64_t begin) { return static_cast<double>(Monotonic() - begin) / 1e6; }
+
 // Collects the times of one round's calls; they count only when the whole round went well.
 class Stopwatch {
  public:
@@ -31,7 +35,7 @@ class Stopwatch {
   auto Time(absl::string_view name, Call call) {
     int64_t begin = Monotonic();
     auto result = call();
-    double ms = static_cast<double>(Monotonic() - begin) / 1e6;
+    double ms = MillisecondsSince(begin);
     if (StatusOf(result).ok()) round_.Add(name, "ms", ms);
     return result;
   }
@@ -172,6 +176,35 @@ absl::Status RunExecs(Side& side, const std::string& container, int count) {
     watch.Add("exec_cpu", "ms", absl::ToDoubleMilliseconds(after - before) / count);
   }
   watch.GiveTo(side.samples);
+  return absl::OkStatus();
+}
+
+absl::Status RunConcurrentExecs(Side& side, const std::string& container, int count) {
+  ASSIGN_OR_RETURN(absl::Duration before, SettledCpu(side));
+  std::vector<absl::Status> results(count);
+  std::vector<double> times(count);
+  absl::Notification go;
+  std::vector<std::thread> callers;
+  callers.reserve(count);
+  for (int i = 0; i < count; ++i) {
+    callers.emplace_back([&, i] {
+      go.WaitForNotification();
+      int64_t begin = Monotonic();
+      results[i] = side.client->ExecSync(container, {"true"});
+      times[i] = MillisecondsSince(begin);
+    });
+  }
+  int64_t begin = Monotonic();
+  go.Notify();
+  for (std::thread& caller : callers) caller.join();
+  double all = MillisecondsSince(begin);
+  for (const absl::Status& result : results) RETURN_IF_ERROR(result);
+  for (double time : times) side.samples.Add("concurrent_exec", "ms", time);
+  side.samples.Add("concurrent_all", "ms", all);
+  if (side.tree) {
+    ASSIGN_OR_RETURN(absl::Duration after, SettledCpu(side));
+    side.samples.Add("concurrent_cpu", "ms", absl::ToDoubleMilliseconds(after - before) / count);
+  }
   return absl::OkStatus();
 }
 

@@ -34,6 +34,7 @@ class RunningPod {
  public:
   static absl::StatusOr<std::unique_ptr<RunningPod>> Start(Side& side);
   ~RunningPod();
+  const std::string& pod() const { return pod_; }
   const std::string& container() const { return container_; }
 
  private:
@@ -44,6 +45,10 @@ class RunningPod {
 
 // `count` times `true` in a container, one after the other; adds exec_sync, and with a tree exec_cpu (one exec's part).
 absl::Status RunExecs(Side& side, const std::string& container, int count);
+
+// `count` times `true` in a container, all at the same time, as probes that meet; adds concurrent_exec (each one's time),
+// concurrent_all (until the last has answered) and with a tree concurrent_cpu (one exec's part).
+absl::Status RunConcurrentExecs(Side& side, const std::string& container, int count);
 
 // Starts `count` pods, adds pod_memory (one pod's part) and daemon_memory (all of what serves every pod), removes them.
 absl::Status RunMemory(Side& side, int count);

@@ -1,0 +1,200 @@
+#include "cri/streaming/flow.h"
+
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <utility>
+
+namespace berth::streaming {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr size_t kReadSize = 64 * 1024;
+// Below this, copying costs less than the calls that splicing takes.
+constexpr int kLeastSplice = 16 * 1024;
+
+bool IsPipe(int fd) {
+  struct stat st;
+  return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+// Calls a callback that must not run twice.
+template <typename Callback, typename... Args>
+void Once(Callback& callback, Args&&... args) {
+  if (!callback) return;
+  Callback call = std::exchange(callback, nullptr);
+  call(std::forward<Args>(args)...);
+}
+
+void Notify(const std::function<void()>& callback) {
+  if (callback) callback();
+}
+
+}  // namespace
+
+Outflow::Outflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
+    : fd_(fd),
+      descriptor_(io, fd),
+      channel_(std::move(channel)),
+      callbacks_(std::move(callbacks)),
+      is_pipe_(channel_->can_send_from() && IsPipe(fd)) {}
+
+std::shared_ptr<Outflow> Outflow::Start(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
+                                        Callbacks callbacks) {
+  std::shared_ptr<Outflow> flow(new Outflow(io, fd, std::move(channel), std::move(callbacks)));
+  flow->Await();
+  return flow;
+}
+
+Outflow::~Outflow() { Stop(); }
+
+void Outflow::Stop() {
+  callbacks_ = {};
+  if (descriptor_.is_open()) descriptor_.release();
+}
+
+void Outflow::Await() {
+  if (!descriptor_.is_open()) return;
+  descriptor_.async_wait(asio::posix::stream_descriptor::wait_read,
+                         [self = shared_from_this()](const boost::system::error_code& error) {
+                           if (!error && !self->moving_) self->Move();
+                         });
+}
+
+void Outflow::Drain() {
+  if (std::exchange(draining_, true) || moving_ || !descriptor_.is_open()) return;
+  asio::post(descriptor_.get_executor(), [self = shared_from_this()] {
+    if (!self->moving_) self->Move();
+  });
+}
+
+void Outflow::Move() {
+  if (!descriptor_.is_open()) return;
+  if (is_pipe_) {
+    int waiting = 0;
+    if (ioctl(fd_, FIONREAD, &waiting) == 0 && waiting >= kLeastSplice) {
+      moving_ = true;
+      return channel_->SendFrom(fd_, std::min(static_cast<size_t>(waiting), Channel::kMaxSend),
+                                [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
+    }
+  }
+  if (!buffer_) buffer_.reset(new char[kReadSize]);
+  ssize_t n;
+  while ((n = read(fd_, buffer_.get(), kReadSize)) < 0 && errno == EINTR) {
+  }
+  if (n < 0 && errno == EAGAIN) {
+    buffer_.reset();
+    return draining_ ? Ended(absl::OkStatus()) : Await();
+  }
+  // A terminal ends with EIO once nobody has it open.
+  if (n == 0 || (n < 0 && errno == EIO)) return Ended(absl::OkStatus());
+  if (n < 0) return Ended(ErrnoError(errno, "read"));
+  moving_ = true;
+  channel_->Send(absl::string_view(buffer_.get(), static_cast<size_t>(n)),
+                 [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
+}
+
+void Outflow::OnSent(absl::Status status) {
+  moving_ = false;
+  if (!status.ok()) return Ended(std::move(status));
+  Notify(callbacks_.active);
+  Move();
+}
+
+void Outflow::Ended(absl::Status status) {
+  if (descriptor_.is_open()) descriptor_.release();
+  buffer_.reset();
+  Once(callbacks_.ended, std::move(status));
+}
+
+Inflow::Inflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
+    : fd_(fd), descriptor_(io, fd), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {}
+
+std::shared_ptr<Inflow> Inflow::Create(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
+                                       Callbacks callbacks) {
+  return std::shared_ptr<Inflow>(new Inflow(io, fd, std::move(channel), std::move(callbacks)));
+}
+
+Inflow::~Inflow() { Stop(); }
+
+void Inflow::Stop() {
+  callbacks_ = {};
+  channel_->Listen(nullptr);
+  if (const size_t left = waiting_.size() - written_; left > 0) channel_->Consumed(left);
+  waiting_.clear();
+  written_ = 0;
+  if (descriptor_.is_open()) descriptor_.release();
+}
+
+// Bytes that the descriptor took, or that are lost since it takes no more.
+size_t Inflow::Write(absl::string_view bytes) {
+  size_t done = 0;
+  while (done < bytes.size() && !broken_) {
+    ssize_t n = write(fd_, bytes.data() + done, bytes.size() - done);
+    if (n > 0) {
+      done += static_cast<size_t>(n);
+    } else if (errno == EAGAIN) {
+      return done;
+    } else if (errno != EINTR) {
+      broken_ = true;
+    }
+  }
+  return broken_ ? bytes.size() : done;
+}
+
+void Inflow::OnBytes(absl::string_view bytes) {
+  auto self = shared_from_this();
+  Notify(callbacks_.active);
+  size_t done = 0;
+  if (waiting_.empty() && descriptor_.is_open()) done = Write(bytes);
+  if (done < bytes.size()) {
+    waiting_.append(bytes.data() + done, bytes.size() - done);
+    Await();
+  }
+  if (done > 0) channel_->Consumed(done);
+  if (broken_) Once(callbacks_.refused);
+}
+
+void Inflow::Await() {
+  if (std::exchange(awaiting_, true) || !descriptor_.is_open()) return;
+  descriptor_.async_wait(asio::posix::stream_descriptor::wait_write,
+                         [self = shared_from_this()](const boost::system::error_code& error) {
+                           self->awaiting_ = false;
+                           if (!error) self->Flush();
+                         });
+}
+
+void Inflow::Flush() {
+  if (!descriptor_.is_open()) return;
+  const size_t done = Write(absl::string_view(waiting_).substr(written_));
+  written_ += done;
+  if (written_ == waiting_.size()) {
+    waiting_ = std::string();
+    written_ = 0;
+  } else {
+    Await();
+  }
+  if (done > 0) channel_->Consumed(done);
+  if (broken_) Once(callbacks_.refused);
+  CheckEnd();
+}
+
+void Inflow::OnEnd() {
+  ended_ = true;
+  CheckEnd();
+}
+
+void Inflow::CheckEnd() {
+  if (ended_ && waiting_.empty()) Once(callbacks_.ended);
+}
+
+void Inflow::OnReset() { Once(callbacks_.reset); }
+
+}  // namespace berth::streaming
