@@ -57,6 +57,7 @@ class WebSocketChannels::One : public Channel {
 
   void Reset() override {
     input_open_ = false;
+    reset_ = true;
     Listen(nullptr);
     FailSend();
     End();
@@ -103,6 +104,7 @@ class WebSocketChannels::One : public Channel {
   void Landed(size_t bytes, const absl::Status& status) {
     in_flight_ = false;
     to_send_.remove_prefix(bytes);
+    if (reset_ && status.ok()) return Settle(Gone());
     if (!status.ok() || to_send_.empty()) Settle(status);
   }
 
@@ -140,7 +142,7 @@ class WebSocketChannels::One : public Channel {
   size_t unconsumed_ = 0;  // with the backlog
   absl::string_view to_send_;
   Done done_;
-  bool in_flight_ = false, output_ended_ = false;
+  bool in_flight_ = false, output_ended_ = false, reset_ = false;
 };
 
 WebSocketChannels::WebSocketChannels(std::shared_ptr<WebSocket> socket, ChannelProtocol protocol,
