@@ -155,7 +155,7 @@ class BeastWebSocket : public WebSocket, public std::enable_shared_from_this<Bea
                         });
   }
 
-  void AwaitBroken(OnDone done) override { stream_->AwaitBroken(std::move(done)); }
+  bool PeerGone() const override { return stream_->PeerGone(); }
   void Abort() override { stream_->Close(); }
 
  private:

@@ -42,7 +42,14 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
     Later([done = std::move(done)] { done(absl::UnimplementedError("nothing is spliced into a WebSocket")); });
   }
 
-  void AwaitBroken(OnDone done) override { socket_->AwaitBroken(std::move(done)); }
+  // A WebSocket ends both ways: what the client still sends is read and dropped, until it says goodbye, too.
+  void EndWrites() override {
+    if (closed_) return;
+    socket_->Close(WebSocket::Code::kNormal, [self = shared_from_this()](const absl::Status&) {
+      if (self->on_read_) std::exchange(self->on_read_, nullptr)(absl::OkStatus(), 0);
+    });
+  }
+  bool PeerGone() const override { return closed_ || socket_->PeerGone(); }
 
   // A client that gets no goodbye takes the end for a failure.
   void Close() override {
