@@ -258,14 +258,15 @@ def test_odd_things_in_the_logs_place_are_refused(f):
     wait_for("some lines", lambda: len(c.log_lines()) > 3)
     away = c.log + ".away"
     os.rename(c.log, away)
-    target = f"{f.daemon.files}/target"
-    for make in (lambda: os.mkfifo(c.log), lambda: os.symlink(target, c.log), lambda: os.mkdir(c.log)):
+    target = f"{c.log}.target"
+    for make in (lambda: os.mkfifo(c.log), lambda: os.symlink(os.path.basename(target), c.log),
+                 lambda: os.symlink(f"{f.daemon.files}/elsewhere", c.log), lambda: os.mkdir(c.log)):
         make()
         code, words = reopen(f, c)
         assert code in ("InvalidArgument", "FailedPrecondition"), f"{code}: {words}"
         contains(words, c.config["log_path"])
         (os.rmdir if os.path.isdir(c.log) else os.unlink)(c.log)
-    assert not os.path.exists(target)
+    assert not os.path.exists(target), "the link was followed"
     os.rename(away, c.log)
     before = len(c.log_lines())
     wait_for("the old file is written on", lambda: len(c.log_lines()) > before + 5)
