@@ -36,7 +36,7 @@ class TerminalTest : public ::testing::Test {
     hooks.data = [this](Peer& peer, StreamId, const std::string& type, absl::string_view bytes, bool) {
       std::lock_guard<std::mutex> lock(mu_);
       (type == "resize" ? sizes_ : typed_).append(bytes.data(), bytes.size());
-      if (type == "stdin") peer.Send("stdout", absl::StrCat("<", bytes, ">\n"));
+      if (type == "stdin" && !bytes.empty()) peer.Send("stdout", absl::StrCat("<", bytes, ">\n"));
       if (absl::StrContains(bytes, "exit")) peer.Exit(5);
     };
     server_ = std::make_unique<FakeStreams>(socket.substr(0, socket.rfind('/')) + "/streaming.sock", hooks);
@@ -63,11 +63,12 @@ class TerminalTest : public ::testing::Test {
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     leader_ = fork();
-    if (leader_ == 0) Lead(slave, report.get(), argv.data());
+    if (leader_ == 0) Lead(master, slave, report.get(), argv.data());
     ASSERT_EQ(read(reports_.get(), &program_, sizeof program_), ssize_t{sizeof program_});
   }
   // Between fork and exec.
-  [[noreturn]] static void Lead(int terminal, int report, char** argv) {
+  [[noreturn]] static void Lead(int master, int terminal, int report, char** argv) {
+    close(master);
     setsid();
     ioctl(terminal, TIOCSCTTY, 0);
     signal(SIGHUP, SIG_IGN);
