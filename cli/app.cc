@@ -14,7 +14,7 @@ namespace {
 
 constexpr char kFooter[] =
     "Names: a pod is POD or NAMESPACE/POD, a container POD/CONTAINER; ids may be cut short.\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage; exec: the command's own.\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage; exec, attach: the command's own.\n"
     "berth COMMAND --help has examples.";
 
 // CLI11's messages go on in the next line with a hint that ours replaces.
@@ -60,6 +60,8 @@ void AddAllCommands(CLI::App& app, Action& action) {
   AddPods(app, action);
   AddLogs(app, action);
   AddExec(app, action);
+  AddAttach(app, action);
+  AddPortForward(app, action);
   AddStop(app, action);
   AddRm(app, action);
   AddInspect(app, action);

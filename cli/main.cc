@@ -1,4 +1,5 @@
 // berth: the command line.
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -13,14 +14,29 @@
 
 namespace {
 
-// A signal ends the program, unless the command has something to undo: then a first one cancels
-// what is under way.
+// What the signal does by default, with our threads: all of them stop.
+void StopAsUsual() {
+  sigset_t stop, before;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTSTP);
+  raise(SIGTSTP);
+  pthread_sigmask(SIG_UNBLOCK, &stop, &before);  // here it stops, and here it goes on
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+// A signal ends the program, unless the command handles it or has something to undo: then a first one cancels what is
+// under way.
 void WatchSignals(berth::cli::Session& session, const sigset_t& signals) {
-  for (bool again = false;; again = true) {
+  for (bool again = false;;) {
     int number = 0;
     if (sigwait(&signals, &number) != 0) continue;
-    if (again || !session.undo_on_signal()) _exit(128 + number);
-    session.Interrupt();
+    bool ends = number != SIGWINCH && number != SIGCONT && number != SIGTSTP;
+    bool handled = !(ends && again) && session.Signal(number);
+    if (number == SIGTSTP) StopAsUsual();
+    if (!ends) continue;
+    if (!handled && (again || !session.undo_on_signal())) _exit(128 + number);
+    if (!handled) session.Interrupt();
+    again = true;
   }
 }
 
@@ -30,12 +46,20 @@ berth::cli::TerminalSize SizeOfStderr() {
   return {.columns = size.ws_col, .rows = size.ws_row};
 }
 
+// One of the three that is closed would be some socket of ours, into which a container's output went.
+void OpenStandardStreams() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", O_RDWR);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  OpenStandardStreams();
   sigset_t signals;
   sigemptyset(&signals);
-  for (int number : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, number);
+  for (int number : {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH}) sigaddset(&signals, number);
   // Before the first thread, so that all inherit it.
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::ios::sync_with_stdio(false);

@@ -35,6 +35,21 @@ void Session::Resume() {
   if (client_) client_->Resume();
 }
 
+void Session::HandleSignals(std::function<void(int)> handle) {
+  absl::MutexLock lock(&mu_);
+  handle_ = std::move(handle);
+}
+
+bool Session::Signal(int signal) {
+  std::function<void(int)> handle;
+  {
+    absl::MutexLock lock(&mu_);
+    handle = handle_;
+  }
+  if (handle) handle(signal);
+  return handle != nullptr;
+}
+
 absl::Status UsageError(absl::string_view message) {
   absl::Status status = absl::InvalidArgumentError(message);
   status.SetPayload(kUsagePayload, absl::Cord("1"));

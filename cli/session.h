@@ -1,6 +1,8 @@
 // What a command is given: the global options, where to read and write, and the daemon.
 #pragma once
 
+#include <unistd.h>
+
 #include <atomic>
 #include <functional>
 #include <iosfwd>
@@ -34,6 +36,8 @@ struct Streams {
   bool err_is_terminal = false;
   bool in_is_terminal = false;
   std::function<TerminalSize()> err_size = [] { return TerminalSize(); };  // when err is a terminal; now
+  // The same, for what is passed on as it comes; nothing is read ahead from `in`.
+  int in_fd = STDIN_FILENO, out_fd = STDOUT_FILENO, err_fd = STDERR_FILENO;
 };
 
 class Session {
@@ -56,6 +60,12 @@ class Session {
   void Interrupt();
   void Resume();
 
+  // From here on signals do what `handle` does, and nothing else; only SIGTSTP still stops the program afterwards. It
+  // runs in another thread, and may be running for a little while after it was replaced. nullptr: as before.
+  void HandleSignals(std::function<void(int)> handle);
+  // False when none handles it.
+  bool Signal(int signal);
+
   GlobalOptions options;
   Streams io;
 
@@ -65,6 +75,7 @@ class Session {
   absl::Mutex mu_;
   bool interrupted_ ABSL_GUARDED_BY(mu_) = false;
   std::unique_ptr<CriClient> client_ ABSL_GUARDED_BY(mu_);
+  std::function<void(int)> handle_ ABSL_GUARDED_BY(mu_);
 };
 
 // An exit code, or the error that main prints. Errors of UsageError end with code 2, others with 1.

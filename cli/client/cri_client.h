@@ -71,6 +71,11 @@ struct ContainerDetails {
   std::string reason, message, log_path;
 };
 
+// The streams that a command is to have.
+struct StreamSet {
+  bool in = false, out = false, err = false, tty = false;
+};
+
 struct ImageInfo {
   std::string id;
   std::vector<std::string> tags, digests;
@@ -181,10 +186,17 @@ class CriClient {
   absl::Status RemoveContainer(const std::string& id);
   absl::StatusOr<ContainerDetails> ContainerStatus(const std::string& id);
   absl::StatusOr<std::string> InspectContainer(const std::string& id);
+  // Those that a running container has. What the runtime does not tell is taken for: no stdin, no terminal.
+  absl::StatusOr<StreamSet> ContainerStreams(const std::string& id);
   absl::StatusOr<std::vector<ContainerUsage>> ListStats();
   // `timeout_seconds` 0 is no limit. A command that fails is a result, not an error.
-  absl::StatusOr<ExecResult> Exec(const std::string& id, const std::vector<std::string>& command,
-                                  int64_t timeout_seconds);
+  absl::StatusOr<ExecResult> ExecSync(const std::string& id, const std::vector<std::string>& command,
+                                      int64_t timeout_seconds);
+  // URLs that are good once and soon; each is a secret.
+  absl::StatusOr<std::string> ExecUrl(const std::string& id, const std::vector<std::string>& command,
+                                      StreamSet streams);
+  absl::StatusOr<std::string> AttachUrl(const std::string& id, StreamSet streams);
+  absl::StatusOr<std::string> PortForwardUrl(const std::string& pod_id, const std::vector<uint16_t>& ports);
 
   // Of berth.v1 alone: Unimplemented with another runtime. `watch` is called from this thread; may be empty.
   absl::StatusOr<PushedImage> PushImage(const PushOptions& options, const std::optional<Credentials>& credentials,

@@ -4,6 +4,7 @@
 
 #include "cli/client/client_impl.h"
 #include "cli/client/cri_client.h"
+#include "runtime/base/json.h"
 
 namespace berth::cli {
 namespace {
@@ -25,6 +26,14 @@ ContainerState FromWire(cri::ContainerState state) {
 
 std::optional<uint64_t> FromWire(bool present, const cri::UInt64Value& value) {
   return present ? std::optional<uint64_t>(value.value()) : std::nullopt;
+}
+
+template <typename Request>
+void SetStreams(StreamSet streams, Request* request) {
+  request->set_stdin(streams.in);
+  request->set_stdout(streams.out);
+  request->set_stderr(streams.err);
+  request->set_tty(streams.tty);
 }
 
 }  // namespace
@@ -170,6 +179,24 @@ absl::StatusOr<std::string> CriClient::InspectContainer(const std::string& id) {
   return InspectJson(response.status(), response.info());
 }
 
+absl::StatusOr<StreamSet> CriClient::ContainerStreams(const std::string& id) {
+  cri::ContainerStatusRequest request;
+  request.set_container_id(id);
+  request.set_verbose(true);
+  cri::ContainerStatusResponse response;
+  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::ContainerStatus, request, &response));
+  StreamSet streams{.out = true, .err = true};
+  // CRI's status does not have it; the verbose information of the common runtimes does.
+  auto info = response.info().find("info");
+  auto json = ParseJson(info == response.info().end() ? "" : info->second);
+  if (!json.ok() || !json->is_object() || !json->contains("config") || !(*json)["config"].is_object()) return streams;
+  const Json& config = (*json)["config"];
+  streams.in = BoolField(config, "stdin").value_or(false);
+  streams.tty = BoolField(config, "tty").value_or(false);
+  streams.err = !streams.tty;
+  return streams;
+}
+
 absl::StatusOr<std::vector<ContainerUsage>> CriClient::ListStats() {
   cri::ListContainerStatsRequest request;
   cri::ListContainerStatsResponse response;
@@ -191,8 +218,8 @@ absl::StatusOr<std::vector<ContainerUsage>> CriClient::ListStats() {
   return all;
 }
 
-absl::StatusOr<ExecResult> CriClient::Exec(const std::string& id, const std::vector<std::string>& command,
-                                           int64_t timeout_seconds) {
+absl::StatusOr<ExecResult> CriClient::ExecSync(const std::string& id, const std::vector<std::string>& command,
+                                               int64_t timeout_seconds) {
   cri::ExecSyncRequest request;
   request.set_container_id(id);
   for (const std::string& arg : command) request.add_cmd(arg);
@@ -200,6 +227,35 @@ absl::StatusOr<ExecResult> CriClient::Exec(const std::string& id, const std::vec
   cri::ExecSyncResponse response;
   RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::ExecSync, request, &response, Bound::kAsLongAsItTakes));
   return ExecResult{std::move(*response.mutable_stdout()), std::move(*response.mutable_stderr()), response.exit_code()};
+}
+
+absl::StatusOr<std::string> CriClient::ExecUrl(const std::string& id, const std::vector<std::string>& command,
+                                               StreamSet streams) {
+  cri::ExecRequest request;
+  request.set_container_id(id);
+  for (const std::string& arg : command) request.add_cmd(arg);
+  SetStreams(streams, &request);
+  cri::ExecResponse response;
+  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::Exec, request, &response));
+  return response.url();
+}
+
+absl::StatusOr<std::string> CriClient::AttachUrl(const std::string& id, StreamSet streams) {
+  cri::AttachRequest request;
+  request.set_container_id(id);
+  SetStreams(streams, &request);
+  cri::AttachResponse response;
+  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::Attach, request, &response));
+  return response.url();
+}
+
+absl::StatusOr<std::string> CriClient::PortForwardUrl(const std::string& pod_id, const std::vector<uint16_t>& ports) {
+  cri::PortForwardRequest request;
+  request.set_pod_sandbox_id(pod_id);
+  for (uint16_t port : ports) request.add_port(port);
+  cri::PortForwardResponse response;
+  RETURN_IF_ERROR(impl_->Call(*impl_->runtime, &Runtime::PortForward, request, &response));
+  return response.url();
 }
 
 }  // namespace berth::cli

@@ -26,6 +26,8 @@ void AddPs(CLI::App& app, Action& action);
 void AddPods(CLI::App& app, Action& action);
 void AddLogs(CLI::App& app, Action& action);
 void AddExec(CLI::App& app, Action& action);
+void AddAttach(CLI::App& app, Action& action);
+void AddPortForward(CLI::App& app, Action& action);
 void AddStop(CLI::App& app, Action& action);
 void AddRm(CLI::App& app, Action& action);
 void AddInspect(CLI::App& app, Action& action);

@@ -47,6 +47,8 @@ std::vector<std::string> ValuesOf(const std::string& command, const std::string&
 std::vector<std::string> PositionalsOf(const std::string& command, size_t position, const NameLookup& names) {
   static const std::map<std::string, std::vector<std::string>> kKinds = {{"logs", {"container", "pod"}},
                                                                          {"exec", {"container", "pod"}},
+                                                                         {"attach", {"container", "pod"}},
+                                                                         {"port-forward", {"pod"}},
                                                                          {"stop", {"pod", "container"}},
                                                                          {"rm", {"pod", "container"}},
                                                                          {"pull", {"image"}},

@@ -33,11 +33,14 @@ class AppTest : public ::testing::Test {
   int Run(const std::vector<std::string>& arguments, const std::string& input = "") {
     std::istringstream in(input);
     std::ostringstream out, err;
-    Session session(Streams{in, out, err, err_is_terminal_, in_is_terminal_},
-                    [this](const char* variable) -> const char* {
-                      auto found = env_.find(variable);
-                      return found == env_.end() ? nullptr : found->second.c_str();
-                    });
+    Streams streams{in, out, err, err_is_terminal_, in_is_terminal_};
+    if (in_fd_ >= 0) streams.in_fd = in_fd_;
+    if (out_fd_ >= 0) streams.out_fd = out_fd_;
+    if (err_fd_ >= 0) streams.err_fd = err_fd_;
+    Session session(streams, [this](const char* variable) -> const char* {
+      auto found = env_.find(variable);
+      return found == env_.end() ? nullptr : found->second.c_str();
+    });
     session_ = &session;
     int code = RunBerth(arguments, session);
     session_ = nullptr;
@@ -66,6 +69,7 @@ class AppTest : public ::testing::Test {
   std::string directory_, out_, err_;
   std::map<std::string, std::string> env_;
   bool err_is_terminal_ = false, in_is_terminal_ = false;
+  int in_fd_ = -1, out_fd_ = -1, err_fd_ = -1;  // for what is streamed; -1: the program's own
   Session* session_ = nullptr;
 };
 

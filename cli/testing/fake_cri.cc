@@ -198,6 +198,9 @@ class Runtime final : public cri::RuntimeService::Service, Base {
     status->set_exit_code(found->second.exit_code);
     status->set_reason(found->second.exit_code == 0 ? "Completed" : "Error");
     status->set_log_path(found->second.config.log_path());
+    const auto& config = found->second.config;
+    (*out->mutable_info())["info"] = std::string(R"({"config":{"stdin":)") + (config.stdin() ? "true" : "false") +
+                                     R"(,"tty":)" + (config.tty() ? "true" : "false") + "}}";
     return grpc::Status::OK;
   }
 
@@ -221,6 +224,27 @@ class Runtime final : public cri::RuntimeService::Service, Base {
     LOCK_AND_CHECK("ExecSync");
     fake_->exec_request = *in;
     *out = fake_->exec_answer;
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Exec(ServerContext*, const cri::ExecRequest* in, cri::ExecResponse* out) override {
+    LOCK_AND_CHECK("Exec");
+    fake_->exec_stream = *in;
+    out->set_url(fake_->url);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status Attach(ServerContext*, const cri::AttachRequest* in, cri::AttachResponse* out) override {
+    LOCK_AND_CHECK("Attach");
+    fake_->attach_stream = *in;
+    out->set_url(fake_->url);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status PortForward(ServerContext*, const cri::PortForwardRequest* in, cri::PortForwardResponse* out) override {
+    LOCK_AND_CHECK("PortForward");
+    fake_->forward_request = *in;
+    out->set_url(fake_->url);
     return grpc::Status::OK;
   }
 };

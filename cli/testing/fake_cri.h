@@ -51,6 +51,11 @@ class FakeCri {
   ::runtime::v1::PodSandboxConfig last_pod;
   ::runtime::v1::ExecSyncRequest exec_request;
   ::runtime::v1::ExecSyncResponse exec_answer;
+  ::runtime::v1::ExecRequest exec_stream;
+  ::runtime::v1::AttachRequest attach_stream;
+  ::runtime::v1::PortForwardRequest forward_request;
+  std::string url =
+      "http://127.0.0.1:1/session/SECRET";  // of all streams; streaming.sock beside the socket is asked first
   ::runtime::v1::PullImageRequest pull_request;
   std::vector<std::pair<std::string, int64_t>> stops;  // containers' names and grace
 

@@ -44,11 +44,11 @@ struct Output {
   sys::UniqueFd pipe;
   std::string data;
 
-  // Takes what is there; closes the descriptor at the end of the stream. What is past the limit is read and dropped, so
-  // that the command does not block.
+  // Takes what is there, but no more than a few pipes hold: a writer may be faster than we are. Closes the descriptor at
+  // the end of the stream. What is past the limit is read and dropped, so that the command does not block.
   void Drain() {
     char buf[65536];
-    while (pipe) {
+    for (int round = 0; pipe && round < 16; ++round) {
       ssize_t n = read(pipe.get(), buf, sizeof buf);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return;
@@ -100,9 +100,6 @@ absl::StatusOr<ExecLaunch> Engine::PlanExec(absl::string_view id, const std::vec
   RETURN_IF_ERROR(planner_->AddSeccomp(pod, container, process, launch.fds));
   ASSIGN_OR_RETURN(int rdt_tasks, planner_->AddRdtTasks(container.rdt_class(), launch.fds), "resctrl");
   process.set_rdt_tasks_fd(rdt_tasks);
-  ASSIGN_OR_RETURN(cgroup::Cgroup cgroup, parts_.cgroups.Open(container.cgroup_path()));
-  cgroup.AddTo(&launch.fds.Get(), launch.plan.mutable_cgroup());
-  launch.fds.Keep(std::make_shared<cgroup::Cgroup>(std::move(cgroup)));
   launch.uid = spec::HostUid(pod.spec(), process.uid()).value_or(0);
   launch.gid = spec::HostGid(pod.spec(), process.gid()).value_or(0);
   return launch;

@@ -12,8 +12,13 @@ namespace {
 std::string VerboseInfo(const state::v1::Container& c) {
   Json steps = Json::array();
   for (const auto& s : c.steps()) steps.push_back({{"name", s.name()}, {"nanoseconds", s.nanoseconds()}});
-  return DumpJson(
-      {{"pid", c.pid()}, {"sandboxID", c.pod_id()}, {"cgroupPath", c.cgroup_path()}, {"startSteps", steps}});
+  // Under the names that containerd has for it: what a client has to know to attach.
+  Json config = {{"stdin", c.spec().stdin()}, {"stdin_once", c.spec().stdin_once()}, {"tty", c.spec().tty()}};
+  return DumpJson({{"pid", c.pid()},
+                   {"sandboxID", c.pod_id()},
+                   {"cgroupPath", c.cgroup_path()},
+                   {"config", config},
+                   {"startSteps", steps}});
 }
 
 }  // namespace

@@ -68,6 +68,12 @@ bool SocketStream::PeerGone() const {
   return fd_ < 0 || (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
 }
 
+void SocketStream::AwaitBroken(OnDone done) {
+  socket_.async_wait(Socket::wait_error, [done = std::move(done)](const boost::system::error_code& error) {
+    done(error ? StreamStatus(error, "wait") : absl::UnavailableError("the connection is broken"));
+  });
+}
+
 void SocketStream::Close() {
   fd_ = -1;
   boost::system::error_code ignored;

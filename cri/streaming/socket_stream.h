@@ -30,6 +30,7 @@ class SocketStream : public ByteStream {
   void AwaitWritable(OnDone done) override;
   void EndWrites() override;
   bool PeerGone() const override;
+  void AwaitBroken(OnDone done) override;
   void Close() override;
 
  private:

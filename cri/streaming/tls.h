@@ -63,6 +63,7 @@ class TlsStream : public ByteStream {
   void Read(char* buffer, size_t size, OnRead done) override;
   void Write(absl::string_view first, absl::string_view second, OnDone done) override;
   void AwaitWritable(OnDone done) override;
+  void AwaitBroken(OnDone done) override;
   void Close() override;
 
  private:

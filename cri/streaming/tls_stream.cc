@@ -113,6 +113,12 @@ void TlsStream::AwaitWritable(OnDone done) {
   asio::post(io_, [done = std::move(done)] { done(absl::UnimplementedError("nothing is spliced into TLS")); });
 }
 
+void TlsStream::AwaitBroken(OnDone done) {
+  socket_.async_wait(Socket::wait_error, [done = std::move(done)](const boost::system::error_code& error) {
+    done(error ? Closed() : absl::UnavailableError("the connection is broken"));
+  });
+}
+
 void TlsStream::Close() {
   if (!std::exchange(open_, false)) return;
   // Tells the peer that nothing was cut off, if that can be said now.

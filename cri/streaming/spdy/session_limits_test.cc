@@ -145,6 +145,8 @@ TEST_F(LimitsTest, FramesThatCannotBeReadEndTheSession) {
   }
   Restart({});
   EXPECT_THAT(Die({Data(0, "x")}), HasSubstr("stream 0"));
+  Restart({});
+  EXPECT_THAT(Die({OfStream(FrameType::kHeaders, 0)}), HasSubstr("stream 0")) << "which cannot be reset";
 }
 
 TEST_F(LimitsTest, FramesForStreamsThatAreNotThere) {
