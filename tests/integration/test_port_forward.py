@@ -357,7 +357,7 @@ def test_refused_requests(f):
     nobody = "f" * 64
     stopped = f.run_pod()
     f.crictl("stopp", stopped.id)
-    for code, part, pod, ports in (("NotFound", nobody, nobody, ()), ("FailedPrecondition", "", stopped.id, ()), ("InvalidArgument", "", "", ()),
+    for code, part, pod, ports in (("NotFound", nobody, nobody, ()), ("FailedPrecondition", "", stopped.id, ()), ("NotFound", "", "", ()),
                                    ("InvalidArgument", "port", f.pod.id, (70000,)), ("InvalidArgument", "port", f.pod.id, (0,))):
         urls.refused(code, part, call=lambda pod=pod, ports=ports: urls.forward_url(f, pod, *ports))
 
