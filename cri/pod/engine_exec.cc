@@ -16,7 +16,8 @@ namespace {
 
 using state::v1::Container;
 
-constexpr size_t kOutputLimit = 16 << 20;
+// Kubelets and crictl take messages of 16 MiB: both streams have to fit, and the fields around them.
+constexpr size_t kOutputLimit = (16 << 20) - 1024;
 // How much longer than its own timeout an exec is waited for: the shim kills it, this is for a shim that does not.
 constexpr absl::Duration kSlack = absl::Seconds(5);
 
@@ -40,12 +41,18 @@ struct Completion {
   std::optional<absl::StatusOr<client::ExecOutcome>> result ABSL_GUARDED_BY(mu);
 };
 
+// Standard error gets what standard output leaves of the limit, or half of it.
+void CutToLimit(std::string& out, std::string& err) {
+  err.resize(std::min(err.size(), std::max(kOutputLimit / 2, kOutputLimit - out.size())));
+  out.resize(std::min(out.size(), kOutputLimit - err.size()));
+}
+
 struct Output {
   sys::UniqueFd pipe;
   std::string data;
 
-  // Takes what is there, but no more than a few pipes hold: a writer may be faster than we are. Closes the descriptor at
-  // the end of the stream. What is past the limit is read and dropped, so that the command does not block.
+  // Takes what is there, but no more than a few pipes hold: a writer may be faster than we are. Closes the descriptor
+  // at the end of the stream. What is past the limit is read and dropped, so that the command does not block.
   void Drain() {
     char buf[65536];
     for (int round = 0; pipe && round < 16; ++round) {
@@ -134,6 +141,7 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id, const std::vec
   const client::ExecOutcome& outcome = **completion->result;
   if (outcome.timed_out)
     return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
+  CutToLimit(out.data, err.data);
   return ExecResult{std::move(out.data), std::move(err.data), outcome.exit_code};
 }
 
