@@ -85,10 +85,8 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
       return std::exchange(on_read_, nullptr)(ended ? absl::OkStatus() : piece.status(), 0);
     }
     if (piece->bytes.empty()) return ReadPiece();
-    const size_t taken = std::min(size_, piece->bytes.size());
-    std::copy_n(piece->bytes.data(), taken, buffer_);
-    received_.assign(piece->bytes.data() + taken, piece->bytes.size() - taken);
-    std::exchange(on_read_, nullptr)(absl::OkStatus(), taken);
+    received_.assign(piece->bytes.data(), piece->bytes.size());
+    Deliver();
   }
 
   void Deliver() {
@@ -104,7 +102,7 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
   char* buffer_ = nullptr;
   size_t size_ = 0;
   OnRead on_read_;
-  std::string received_;  // the rest of a piece that was longer than the buffer
+  std::string received_;  // of a piece, what nobody has read yet
   bool writing_ = false, closed_ = false;
 };
 
