@@ -72,7 +72,8 @@ class TerminalTest : public ::testing::Test {
     setsid();
     ioctl(terminal, TIOCSCTTY, 0);
     signal(SIGHUP, SIG_IGN);
-    pid_t program = fork();
+    static pid_t program;
+    program = fork();
     if (program == 0) {
       signal(SIGHUP, SIG_DFL);
       setpgid(0, 0);
@@ -87,6 +88,7 @@ class TerminalTest : public ::testing::Test {
       _exit(126);
     }
     if (write(report, &program, sizeof program) < 0) _exit(1);
+    signal(SIGHUP, [](int) { kill(program, SIGHUP); });  // as shells do
     int status;
     while (waitpid(program, &status, WUNTRACED | WCONTINUED) > 0) {
       if (write(report, &status, sizeof status) < 0) _exit(1);
@@ -213,7 +215,8 @@ TEST_F(TerminalTest, ServerThatGoesAwayLeavesTheTerminalAsBefore) {
   server_.reset();
   EXPECT_EQ(ExitCode(), 1);
   ExpectAsBefore();
-  EXPECT_THAT(Shown(), HasSubstr("\r\nberth: exec web: the streaming server ended"));
+  EXPECT_THAT(Shown(),
+              HasSubstr("berth: exec web: the streaming server ended the connection before the command's end\r\n"));
 }
 
 TEST_F(TerminalTest, DetachKeysLeaveAContainerRunning) {
