@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Checks docs/cri-fields.md: every field of the messages that say how a pod or a container is confined and limited has a row,
-and every test that a row names exists.
+"""Checks docs/cri-fields.md: every field of the messages that say how a pod or a container is confined and limited, and of those
+that run commands in it, has a row, and every test that a row names exists.
 
 fields_table.py TOP: prints each breach as FILE:LINE: why, then "N passed, N failed" (rows); exit status 1 when one does.
 """
@@ -11,7 +11,8 @@ import sys
 TABLE, PROTO = "docs/cri-fields.md", "proto/cri/v1/api.proto"
 MESSAGES = ("PodSandboxConfig", "LinuxPodSandboxConfig", "LinuxSandboxSecurityContext", "NamespaceOption", "UserNamespace",
             "ContainerConfig", "LinuxContainerSecurityContext", "Capability", "SecurityProfile", "SELinuxOption",
-            "LinuxContainerResources", "HugepageLimit", "Mount", "Device", "CDIDevice")
+            "LinuxContainerResources", "HugepageLimit", "Mount", "Device", "CDIDevice", "ExecSyncRequest", "ExecRequest",
+            "AttachRequest")
 # Another operating system's, or messages that only hold others which have rows of their own.
 WITHOUT_ROW = {"PodSandboxConfig.windows", "PodSandboxConfig.linux", "ContainerConfig.windows", "ContainerConfig.linux",
                "ContainerConfig.mounts", "ContainerConfig.devices", "LinuxPodSandboxConfig.security_context",

@@ -34,7 +34,7 @@ struct CallContext {
 };
 
 struct ExecResult {
-  std::string stdout_data, stderr_data;  // at most 16 MiB each, the rest is dropped
+  std::string stdout_data, stderr_data;  // together they fit into a message of 16 MiB; the rest is dropped
   int exit_code = 0;
 };
 

@@ -16,7 +16,8 @@ namespace {
 
 using state::v1::Container;
 
-constexpr size_t kOutputLimit = 16 << 20;
+// Kubelets and crictl take messages of 16 MiB: both streams have to fit, and the fields around them.
+constexpr size_t kOutputLimit = (16 << 20) - 1024;
 // How much longer than its own timeout an exec is waited for: the shim kills it, this is for a shim that does not.
 constexpr absl::Duration kSlack = absl::Seconds(5);
 
@@ -40,15 +41,21 @@ struct Completion {
   std::optional<absl::StatusOr<client::ExecOutcome>> result ABSL_GUARDED_BY(mu);
 };
 
+// Standard error gets what standard output leaves of the limit, or half of it.
+void CutToLimit(std::string& out, std::string& err) {
+  err.resize(std::min(err.size(), std::max(kOutputLimit / 2, kOutputLimit - out.size())));
+  out.resize(std::min(out.size(), kOutputLimit - err.size()));
+}
+
 struct Output {
   sys::UniqueFd pipe;
   std::string data;
 
-  // Takes what is there; closes the descriptor at the end of the stream. What is past the limit is read and dropped, so
-  // that the command does not block.
+  // Takes what is there, but no more than a few pipes hold: a writer may be faster than we are. Closes the descriptor
+  // at the end of the stream. What is past the limit is read and dropped, so that the command does not block.
   void Drain() {
     char buf[65536];
-    while (pipe) {
+    for (int round = 0; pipe && round < 16; ++round) {
       ssize_t n = read(pipe.get(), buf, sizeof buf);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) return;
@@ -100,9 +107,6 @@ absl::StatusOr<ExecLaunch> Engine::PlanExec(absl::string_view id, const std::vec
   RETURN_IF_ERROR(planner_->AddSeccomp(pod, container, process, launch.fds));
   ASSIGN_OR_RETURN(int rdt_tasks, planner_->AddRdtTasks(container.rdt_class(), launch.fds), "resctrl");
   process.set_rdt_tasks_fd(rdt_tasks);
-  ASSIGN_OR_RETURN(cgroup::Cgroup cgroup, parts_.cgroups.Open(container.cgroup_path()));
-  cgroup.AddTo(&launch.fds.Get(), launch.plan.mutable_cgroup());
-  launch.fds.Keep(std::make_shared<cgroup::Cgroup>(std::move(cgroup)));
   launch.uid = spec::HostUid(pod.spec(), process.uid()).value_or(0);
   launch.gid = spec::HostGid(pod.spec(), process.gid()).value_or(0);
   return launch;
@@ -137,6 +141,7 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id, const std::vec
   const client::ExecOutcome& outcome = **completion->result;
   if (outcome.timed_out)
     return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
+  CutToLimit(out.data, err.data);
   return ExecResult{std::move(out.data), std::move(err.data), outcome.exit_code};
 }
 

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "cri/streaming/handshake.h"
 #include "cri/streaming/request_head.h"
+#include "cri/streaming/websocket_sessions.h"
 
 namespace berth::streaming {
 namespace {
@@ -77,14 +78,9 @@ class HttpConnection : public std::enable_shared_from_this<HttpConnection> {
     Begin(std::get<Upgrade>(upgrade), *head, std::move(*request), received_.substr(size));
   }
 
-  void Begin(const Upgrade& upgrade, const RequestHead& /*head*/, Request request, std::string early) {
-    switch (upgrade.carrier) {
-      case Upgrade::Carrier::kSpdy:
-        return BeginSpdy(upgrade, std::move(request), std::move(early));
-      case Upgrade::Carrier::kWebSocket:
-      case Upgrade::Carrier::kTunnel:
-        return Close();
-    }
+  void Begin(const Upgrade& upgrade, const RequestHead& head, Request request, std::string early) {
+    if (upgrade.carrier == Upgrade::Carrier::kSpdy) return BeginSpdy(upgrade, std::move(request), std::move(early));
+    RunWebSocket(service_.context, request, upgrade, head, stream_, std::move(early));
   }
 
   void BeginSpdy(const Upgrade& upgrade, Request request, std::string early) {

@@ -1,10 +1,16 @@
 #include "cri/streaming/io_threads.h"
 
 #include <algorithm>
-#include <boost/asio/post.hpp>
+#include <chrono>
 #include <utility>
 
 namespace berth::streaming {
+namespace {
+
+// For sessions to end once their streams are closed. All of them do; a daemon that ends does not wait on a mistake.
+constexpr auto kGrace = std::chrono::seconds(5);
+
+}  // namespace
 
 void IoThreads::Lane::Track(const std::shared_ptr<ByteStream>& stream) {
   if (closing_) return stream->Close();
@@ -22,21 +28,24 @@ void IoThreads::Lane::CloseAll() {
   }
 }
 
+void IoThreads::Lane::Run() {
+  io.run();
+  io.restart();
+  CloseAll();
+  work_.reset();
+  io.run_for(kGrace);
+}
+
 IoThreads::IoThreads(int threads) {
   for (int i = 0; i < threads; ++i) {
     lanes_.push_back(std::make_unique<Lane>());
     Lane& lane = *lanes_.back();
-    lane.thread_ = std::thread([&lane] { lane.io.run(); });
+    lane.thread_ = std::thread([&lane] { lane.Run(); });
   }
 }
 
 IoThreads::~IoThreads() {
-  for (auto& lane : lanes_) {
-    boost::asio::post(lane->io, [&lane = *lane] {
-      lane.CloseAll();
-      lane.work_.reset();
-    });
-  }
+  for (auto& lane : lanes_) lane->io.stop();
   for (auto& lane : lanes_) lane->thread_.join();
 }
 

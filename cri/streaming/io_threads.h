@@ -23,6 +23,7 @@ class IoThreads {
 
    private:
     friend class IoThreads;
+    void Run();
     void CloseAll();
 
     std::vector<std::weak_ptr<ByteStream>> streams_;
@@ -33,7 +34,8 @@ class IoThreads {
   };
 
   explicit IoThreads(int threads);
-  // Closes every stream, and waits until all that ran on them has ended: what they wait for is called meanwhile.
+  // Closes every stream, and waits until all that ran on them has ended: what they wait for is called meanwhile. What
+  // does not end within some seconds is left as it is.
   ~IoThreads();
   IoThreads(const IoThreads&) = delete;
   IoThreads& operator=(const IoThreads&) = delete;

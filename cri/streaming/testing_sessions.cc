@@ -113,12 +113,19 @@ class EchoForwarder : public Forwarder, Counted {
     Note(absl::StrCat("forward ", port));
     if (port == 1) {
       auto text = std::make_shared<std::string>("port 1 is refused");
-      return error->Send(*text, [text, error](const absl::Status&) { error->End(); });
+      return error->Send(*text, [text, data, error](const absl::Status&) {
+        data->End();
+        error->End();
+      });
     }
-    auto pump = std::make_shared<Pump>(data, data, nullptr);
+    auto pump = std::make_shared<Pump>(data, data, [data, error](bool) {
+      data->End();
+      error->End();
+    });
     pump->Start();
     pumps_.push_back(pump);
   }
+  size_t open() const override { return pumps_.size(); }
   void Stop() override {
     for (auto& pump : std::exchange(pumps_, {})) pump->Stop();
   }
@@ -167,6 +174,62 @@ void RunSpdy(const SessionContext&, const Request&, const std::string& protocol,
              std::string early) {
   Note(absl::StrCat("spdy ", protocol));
   std::make_shared<Echo>(std::move(stream), std::move(early))->Start();
+}
+
+// What is typed is sent back on the output, what the terminal is resized to on the error output. Then the status.
+class EchoCommand : public std::enable_shared_from_this<EchoCommand>, Counted {
+ public:
+  EchoCommand(CommandChannels channels, std::shared_ptr<Connection> connection)
+      : channels_(std::move(channels)), connection_(std::move(connection)) {}
+
+  void Start() {
+    connection_->OnClosed([self = shared_from_this()] { self->Stop(); });
+    if (channels_.resize && channels_.err) Begin(channels_.resize, channels_.err, [](bool) {});
+    if (!channels_.in || !channels_.out) return Finish();
+    Begin(channels_.in, channels_.out, [weak = weak_from_this()](bool whole) {
+      Note(whole ? "input ended" : "input reset");
+      if (auto self = weak.lock(); self && whole) self->Finish();
+    });
+  }
+
+ private:
+  void Begin(std::shared_ptr<Channel> from, std::shared_ptr<Channel> to, std::function<void(bool)> ended) {
+    pumps_.push_back(std::make_shared<Pump>(std::move(from), std::move(to), std::move(ended)));
+    pumps_.back()->Start();
+  }
+  void Finish() {
+    status_ = channels_.format == StatusFormat::kJson ? "{\"status\":\"Success\"}" : "done";
+    channels_.error->Send(status_, [self = shared_from_this()](const absl::Status&) {
+      if (self->connection_) self->connection_->Close();
+    });
+  }
+  void Stop() {
+    Note("closed");
+    for (auto& pump : std::exchange(pumps_, {})) pump->Stop();
+    channels_ = {};
+    connection_ = nullptr;
+  }
+
+  CommandChannels channels_;
+  std::shared_ptr<Connection> connection_;
+  std::vector<std::shared_ptr<Pump>> pumps_;
+  std::string status_;
+};
+
+void RunCommand(const SessionContext&, boost::asio::io_context&, const Request& request, CommandChannels channels,
+                std::shared_ptr<Connection> connection) {
+  std::string what = std::holds_alternative<ExecRequest>(request) ? "exec" : "attach";
+  absl::StrAppend(&what, channels.format == StatusFormat::kJson ? " json" : " text");
+  for (const auto& [channel, name] : {std::pair(channels.in, " in"), std::pair(channels.out, " out"),
+                                      std::pair(channels.err, " err"), std::pair(channels.resize, " resize")}) {
+    if (channel) what += name;
+  }
+  Note(what);
+  std::make_shared<EchoCommand>(std::move(channels), std::move(connection))->Start();
+}
+
+std::shared_ptr<Forwarder> Forwarder::Create(const SessionContext&, boost::asio::io_context&, std::string) {
+  return std::make_shared<EchoForwarder>();
 }
 
 }  // namespace berth::streaming

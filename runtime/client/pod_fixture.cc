@@ -283,6 +283,13 @@ std::string PodFixture::Log(const std::string& id) {
   return out;
 }
 
+size_t PodFixture::DescriptorsOf(PodShim& pod) {
+  auto dir = sys::Open(absl::StrCat("/proc/", pod.pid(), "/fd"), O_RDONLY | O_DIRECTORY);
+  auto names = dir.ok() ? sys::ListDir(dir->get()) : dir.status();
+  EXPECT_TRUE(names.ok()) << names.status();
+  return names.ok() ? names->size() : 0;
+}
+
 bool PodFixture::AwaitLog(const std::string& id, const std::string& text) {
   return Until([&] { return absl::StrContains(Log(id), text); });
 }

@@ -56,6 +56,8 @@ class PodFixture : public testing::Test {
   shim::v1::ExecPlan ExecScript(const std::string& id, const std::string& script);
   // The text of a log's lines: "stdout F text\n", without times.
   std::string Log(const std::string& id);
+  // How many the shim has open.
+  size_t DescriptorsOf(PodShim& pod);
   // Waits until a log's text holds `text`.
   bool AwaitLog(const std::string& id, const std::string& text);
 

@@ -344,6 +344,20 @@ TEST_F(ShimAttachTest, AKilledShimEndsItOnce) {
   EXPECT_TRUE(AwaitGone(pod_id_));
 }
 
+TEST_F(ShimAttachTest, ManyClientsLeaveNoDescriptor) {
+  auto pod = LaunchPod();
+  Run(*pod, WithInput("cat"));
+  const size_t before = DescriptorsOf(*pod);
+  for (int i = 0; i < 300; ++i) {
+    Follower f;
+    ASSERT_TRUE(f.Attach(*pod, "c").ok());
+    if (i % 2 == 0) ASSERT_TRUE(pod->EndInput(f.attached_.id).ok());
+    ASSERT_TRUE(pod->Detach(f.attached_.id).ok());
+    ASSERT_TRUE(f.AwaitDone().ok());
+  }
+  EXPECT_EQ(DescriptorsOf(*pod), before);
+}
+
 TEST_F(ShimAttachTest, OnlyRunningContainersAndNotTooMany) {
   auto pod = LaunchPod();
   EXPECT_TRUE(absl::IsNotFound(Follower().Attach(*pod, "c")));

@@ -1,7 +1,6 @@
 // The low-level runtime end to end: zygote, shim and containers are real, the rootfs is a busybox. Needs root.
 #include "runtime/client/shim_client.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
@@ -319,18 +318,11 @@ TEST_F(ShimClientTest, AnExecsBackgroundChildDoesNotDelayItsEnd) {
 TEST_F(ShimClientTest, FiftyExecsLeaveNoDescriptorAndNoProcess) {
   auto pod = LaunchPod();
   Run(*pod, Script("c", "sleep 100"));
-  auto count = [&] {
-    size_t n = 0;
-    DIR* dir = opendir(absl::StrCat("/proc/", pod->pid(), "/fd").c_str());
-    while (dir != nullptr && readdir(dir) != nullptr) ++n;
-    if (dir != nullptr) closedir(dir);
-    return n;
-  };
   Exec(*pod, "c", "true");
-  const size_t before = count();
+  const size_t before = DescriptorsOf(*pod);
   EXPECT_GT(before, 5u);
   for (int i = 0; i < 50; ++i) ASSERT_EQ(Exec(*pod, "c", "true").code(), 0);
-  EXPECT_EQ(count(), before);
+  EXPECT_EQ(DescriptorsOf(*pod), before);
   auto children = sys::ReadFile(absl::StrCat("/proc/", pod->pid(), "/task/", pod->pid(), "/children"));
   EXPECT_EQ(std::count(children->begin(), children->end(), ' '), 1) << *children;
 }

@@ -110,6 +110,20 @@ TEST_F(ShimTerminalTest, ItIsHungUpWhenTheMasterCloses) {
   EXPECT_EQ(r.AwaitCode(), 3);
 }
 
+TEST_F(ShimTerminalTest, ManyLeaveNoDescriptorAndNoTerminal) {
+  auto pod = LaunchPod();
+  Run(*pod, Script("c", "sleep 100"));
+  const size_t before = DescriptorsOf(*pod);
+  for (int i = 0; i < 30; ++i) {
+    Running r;
+    ASSERT_TRUE(Start(*pod, r, i % 2 == 0 ? "true" : "read x").ok());
+    if (i % 2 == 1) r.exec.terminal.Reset();
+    r.AwaitCode();
+  }
+  EXPECT_EQ(DescriptorsOf(*pod), before);
+  EXPECT_EQ(Exec(*pod, "c", "ls /dev/pts").out, "ptmx\n");
+}
+
 TEST_F(ShimTerminalTest, InAUserNamespaceToo) {
   shim::v1::SandboxPlan sandbox = Sandbox();
   for (auto* mappings : {sandbox.mutable_uids(), sandbox.mutable_gids()}) {

@@ -133,12 +133,12 @@ absl::Status CriClient::ExecSync(const std::string& container, const std::vector
 }
 
 absl::StatusOr<std::string> CriClient::Exec(const std::string& container, const std::vector<std::string>& command,
-                                            bool in, bool out) {
+                                            bool in) {
   v1::ExecRequest request;
   request.set_container_id(container);
   request.mutable_cmd()->Add(command.begin(), command.end());
   request.set_stdin(in);
-  request.set_stdout(out);
+  request.set_stdout(true);
   v1::ExecResponse response;
   RETURN_IF_ERROR(Call(*runtime_, "Exec", &v1::RuntimeService::Stub::Exec, request, response));
   return response.url();

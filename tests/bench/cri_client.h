@@ -40,9 +40,8 @@ class CriClient {
   absl::StatusOr<std::map<std::string, absl::Duration>> StartSteps(const std::string& container);
   // Internal when the command ends with anything but 0.
   absl::Status ExecSync(const std::string& container, const std::vector<std::string>& command);
-  // The URL of a session: with standard input, output or both, and no terminal.
-  absl::StatusOr<std::string> Exec(const std::string& container, const std::vector<std::string>& command, bool in,
-                                   bool out);
+  // The URL of a session with standard output, standard input or not, and no terminal.
+  absl::StatusOr<std::string> Exec(const std::string& container, const std::vector<std::string>& command, bool in);
   absl::StatusOr<std::string> PortForward(const std::string& pod, uint16_t port);
   absl::Status StopContainer(const std::string& container, absl::Duration grace);
   absl::Status RemoveContainer(const std::string& container);

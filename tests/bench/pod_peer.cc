@@ -44,34 +44,35 @@ absl::StatusOr<sys::UniqueFd> ListenIn(pid_t pid) {
   return listener;
 }
 
-absl::StatusOr<uint64_t> SendZeroes(int fd, uint64_t bytes) {
+absl::Status SendZeroes(int fd, uint64_t bytes) {
   std::vector<char> zeroes(kPiece);
   for (uint64_t left = bytes; left > 0;) {
     ssize_t n = send(fd, zeroes.data(), std::min<uint64_t>(left, kPiece), MSG_NOSIGNAL);
     if (n < 0) return ErrnoError(errno, "send in the pod");
     left -= n;
   }
-  return bytes;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> ReadToEnd(int fd) {
+absl::Status ReceiveAll(int fd, uint64_t bytes) {
   std::vector<char> buffer(kPiece);
-  for (uint64_t read = 0;;) {
-    ssize_t n = recv(fd, buffer.data(), kPiece, 0);
+  for (uint64_t left = bytes; left > 0;) {
+    ssize_t n = recv(fd, buffer.data(), std::min<uint64_t>(left, kPiece), 0);
     if (n < 0) return ErrnoError(errno, "read in the pod");
-    if (n == 0) return read;
-    read += n;
+    if (n == 0) return absl::DataLossError(absl::StrCat(left, " of ", bytes, " bytes did not arrive in the pod"));
+    left -= n;
   }
+  return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> ServeOne(int listener, uint64_t bytes) {
+absl::StatusOr<sys::UniqueFd> Accept(int listener) {
   pollfd wait = {listener, POLLIN, 0};
   if (poll(&wait, 1, kPatienceMs) != 1) return absl::DeadlineExceededError("no connection came into the pod");
   sys::UniqueFd fd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
   if (!fd) return ErrnoError(errno, "accept");
   setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &kPatience, sizeof kPatience);
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
-  return bytes > 0 ? SendZeroes(fd.get(), bytes) : ReadToEnd(fd.get());
+  return fd;
 }
 
 }  // namespace
@@ -89,13 +90,19 @@ PodPeer::~PodPeer() {
   if (thread_.joinable()) thread_.join();
 }
 
-void PodPeer::Serve(uint64_t bytes) {
-  thread_ = std::thread([this, bytes] { moved_ = ServeOne(listener_.get(), bytes); });
+void PodPeer::Send(uint64_t bytes) { Serve(SendZeroes, bytes); }
+void PodPeer::Receive(uint64_t bytes) { Serve(ReceiveAll, bytes); }
+
+void PodPeer::Serve(absl::Status (*move)(int fd, uint64_t bytes), uint64_t bytes) {
+  thread_ = std::thread([this, move, bytes] {
+    auto fd = Accept(listener_.get());
+    result_ = fd.ok() ? move(fd->get(), bytes) : fd.status();
+  });
 }
 
-absl::StatusOr<uint64_t> PodPeer::Join() {
+absl::Status PodPeer::Join() {
   thread_.join();
-  return moved_;
+  return result_;
 }
 
 }  // namespace berth::bench

@@ -19,19 +19,21 @@ class PodPeer {
   ~PodPeer();  // waits for the connection that is served
 
   uint16_t port() const { return port_; }
-  // Takes one connection, on a thread of its own: sends `bytes` zeroes and the end, or with 0 reads up to the end and
-  // then ends it too. One at a time.
-  void Serve(uint64_t bytes);
-  // When that connection is over: how many bytes were read or sent. For two minutes at most.
-  absl::StatusOr<uint64_t> Join();
+  // Each takes one connection, on a thread of its own, and closes it when so many bytes were sent or have come. One at
+  // a time.
+  void Send(uint64_t bytes);
+  void Receive(uint64_t bytes);
+  // When that connection is over. For two minutes at most.
+  absl::Status Join();
 
  private:
   PodPeer(sys::UniqueFd listener, uint16_t port) : listener_(std::move(listener)), port_(port) {}
+  void Serve(absl::Status (*move)(int fd, uint64_t bytes), uint64_t bytes);
 
   sys::UniqueFd listener_;
   uint16_t port_;
   std::thread thread_;
-  absl::StatusOr<uint64_t> moved_ = 0;  // the thread's until it is joined
+  absl::Status result_;  // the thread's until it is joined
 };
 
 }  // namespace berth::bench

@@ -59,7 +59,7 @@ TEST_F(ReportTest, ARowHasBothSidesAndTheRatioOfTheMedians) {
 TEST_F(ReportTest, OfARateMoreIsBetter) {
   fast_.Add("exec_out", kRateUnit, 3000);
   slow_.Add("exec_out", kRateUnit, 1500);
-  EXPECT_THAT(FormatTable(Make()), HasSubstr("exec_out             MB/s       3000      3000      3000"
+  EXPECT_THAT(FormatTable(Make()), HasSubstr("exec_out             MB/s        3000      3000      3000"
                                              "        1500      1500      1500     2.00  2.00 to 2.00\n"));
 }
 

@@ -70,11 +70,11 @@ absl::StatusOr<std::unique_ptr<StreamClient>> StreamClient::Dial(const std::stri
   std::string request =
       absl::StrCat("POST ", place.path, " HTTP/1.1\r\nHost: ", place.address, ":", place.port,
                    "\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ", protocol, "\r\n\r\n");
-  RETURN_IF_ERROR(client->Upgrade(request, url));
+  RETURN_IF_ERROR(client->Upgrade(request));
   return client;
 }
 
-absl::Status StreamClient::Upgrade(const std::string& request, const std::string& url) {
+absl::Status StreamClient::Upgrade(const std::string& request) {
   if (send(fd_.get(), request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size())) {
     return ErrnoError(errno, "send the request");
   }
@@ -107,12 +107,20 @@ absl::Status StreamClient::Send(StreamId id, uint64_t bytes) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> StreamClient::Drain(StreamId id) {
+absl::Status StreamClient::Receive(StreamId id, uint64_t bytes) {
+  while (streams_[id].received < bytes) {
+    if (server_ended_ || streams_[id].ended) return Failed();
+    RETURN_IF_ERROR(Pump());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StreamClient::AwaitEnd(StreamId id) {
   while (!streams_[id].ended) {
     if (server_ended_) return Failed();
     RETURN_IF_ERROR(Pump());
   }
-  return streams_[id].received;
+  return absl::OkStatus();
 }
 
 absl::Status StreamClient::Failed() const {
@@ -188,7 +196,7 @@ void StreamClient::OnHeaders(StreamId id, const spdy::Headers&, bool fin) { stre
 void StreamClient::OnData(StreamId id, absl::string_view bytes, bool fin) {
   Stream& stream = streams_[id];
   stream.received += bytes.size();
-  if (stream.text.size() < kText) stream.text.append(bytes.substr(0, kText - stream.text.size()));
+  if (stream.text.size() < kText) absl::StrAppend(&stream.text, bytes.substr(0, kText - stream.text.size()));
   stream.ended |= fin;
   session_.Consumed(id, bytes.size());
 }

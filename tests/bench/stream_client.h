@@ -26,9 +26,10 @@ class StreamClient : private streaming::spdy::Events {
   absl::StatusOr<StreamId> Open(const streaming::spdy::Headers& headers, bool fin = false);
   // So many zeroes and the end of the stream; returns when the kernel has all of them.
   absl::Status Send(StreamId id, uint64_t bytes);
-  // Until the server has ended the stream: how many bytes it brought in all. What is sent on others meanwhile is taken,
-  // and counts there.
-  absl::StatusOr<uint64_t> Drain(StreamId id);
+  // Until the stream has brought so many bytes, and until the server has ended it. What comes on others meanwhile is
+  // taken, too. Unavailable when the connection ends before.
+  absl::Status Receive(StreamId id, uint64_t bytes);
+  absl::Status AwaitEnd(StreamId id);
   // The first bytes that it brought, at most 4096.
   const std::string& text(StreamId id) const { return streams_.at(id).text; }
 
@@ -40,7 +41,7 @@ class StreamClient : private streaming::spdy::Events {
   };
 
   explicit StreamClient(sys::UniqueFd fd);
-  absl::Status Upgrade(const std::string& request, const std::string& url);
+  absl::Status Upgrade(const std::string& request);
   absl::Status Pump();
   absl::Status Write();
   absl::Status Read();

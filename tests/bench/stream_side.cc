@@ -10,6 +10,9 @@ namespace {
 
 using StreamId = StreamClient::StreamId;
 
+// The shell keeps standard output open: containerd ends a command's input together with its output.
+constexpr char kTakeAll[] = "cat >/dev/null; exit $?";
+
 // What the runtime has used once all that was begun is done: all of the tree but the container.
 absl::StatusOr<absl::Duration> RuntimeCpu(const Side& side, const ProcessTree& container) {
   RETURN_IF_ERROR(side.tree->Settle());
@@ -24,17 +27,21 @@ struct Session {
 };
 
 absl::StatusOr<Session> OpenExec(const Side& side, const RunningPod& pod, const std::string& script, bool in) {
-  ASSIGN_OR_RETURN(std::string url, side.client->Exec(pod.container(), {"sh", "-c", script}, in, !in));
+  ASSIGN_OR_RETURN(std::string url, side.client->Exec(pod.container(), {"sh", "-c", script}, in));
   Session session;
   ASSIGN_OR_RETURN(session.client, StreamClient::Dial(url, "v4.channel.k8s.io"));
   ASSIGN_OR_RETURN(session.error, session.client->Open({{"streamtype", "error"}}));
-  ASSIGN_OR_RETURN(session.data, session.client->Open({{"streamtype", in ? "stdin" : "stdout"}}));
+  if (in) {
+    ASSIGN_OR_RETURN(session.data, session.client->Open({{"streamtype", "stdin"}}));
+  }
+  ASSIGN_OR_RETURN(StreamId out, session.client->Open({{"streamtype", "stdout"}}));
+  if (!in) session.data = out;
   return session;
 }
 
 // The command has ended, and well.
 absl::Status EndExec(Session& session) {
-  RETURN_IF_ERROR(session.client->Drain(session.error));
+  RETURN_IF_ERROR(session.client->AwaitEnd(session.error));
   const std::string& status = session.client->text(session.error);
   if (absl::StrContains(status, "Success")) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("the command failed: ", status));
@@ -51,12 +58,6 @@ absl::StatusOr<Session> OpenForward(const Side& side, const RunningPod& pod, uin
   return session;
 }
 
-absl::Status Whole(absl::StatusOr<uint64_t> moved, uint64_t bytes) {
-  if (!moved.ok()) return moved.status();
-  if (*moved == bytes) return absl::OkStatus();
-  return absl::DataLossError(absl::StrCat(*moved, " of ", bytes, " bytes arrived"));
-}
-
 class StreamRound {
  public:
   StreamRound(Side& side, const RunningPod& pod, uint64_t bytes) : side_(side), pod_(pod), bytes_(bytes) {}
@@ -66,13 +67,17 @@ class StreamRound {
       ASSIGN_OR_RETURN(container_, side_.tree->Below(pod_.container()));
     }
     RETURN_IF_ERROR(Time(
-        "exec_out", [&] { return OpenExec(side_, pod_, absl::StrCat("head -c ", bytes_, " /dev/zero"), false); },
+        "exec_out",
+        [&] {
+          return OpenExec(side_, pod_, absl::StrCat("dd if=/dev/zero bs=65536 count=", bytes_ / 65536, " 2>/dev/null"),
+                          false);
+        },
         [&](Session& s) {
-          RETURN_IF_ERROR(Whole(s.client->Drain(s.data), bytes_));
+          RETURN_IF_ERROR(s.client->Receive(s.data, bytes_));
           return EndExec(s);
         }));
     RETURN_IF_ERROR(Time(
-        "exec_in", [&] { return OpenExec(side_, pod_, "cat >/dev/null", true); },
+        "exec_in", [&] { return OpenExec(side_, pod_, kTakeAll, true); },
         [&](Session& s) {
           RETURN_IF_ERROR(s.client->Send(s.data, bytes_));
           return EndExec(s);
@@ -87,15 +92,15 @@ class StreamRound {
     if (processes.empty()) return absl::FailedPreconditionError("the container has no process");
     ASSIGN_OR_RETURN(auto peer, PodPeer::Listen(processes.front().pid));
     auto open = [&] { return OpenForward(side_, pod_, peer->port()); };
-    peer->Serve(bytes_);
+    peer->Send(bytes_);
     RETURN_IF_ERROR(Time("forward_out", open, [&](Session& s) {
-      RETURN_IF_ERROR(Whole(s.client->Drain(s.data), bytes_));
-      return Whole(peer->Join(), bytes_);
+      RETURN_IF_ERROR(s.client->Receive(s.data, bytes_));
+      return peer->Join();
     }));
-    peer->Serve(0);
+    peer->Receive(bytes_);
     return Time("forward_in", open, [&](Session& s) {
       RETURN_IF_ERROR(s.client->Send(s.data, bytes_));
-      return Whole(peer->Join(), bytes_);
+      return peer->Join();
     });
   }
 

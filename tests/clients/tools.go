@@ -1,7 +1,7 @@
 //go:build tools
 
 // Package clients pins the CRI clients that drive berth in tests: crictl and critest, both from cri-tools.
-// Nothing here is compiled; the imports keep what `make` builds in go.mod and go.sum.
+// Nothing in this file is compiled; the imports keep what `make` builds in go.mod and go.sum.
 package clients
 
 import (

@@ -132,6 +132,17 @@ def test_only_some_streams(f):
     equal(session.wait()[:3], (5, b"", b""))
 
 
+def test_command_reads_on_after_its_output_has_ended(f):
+    session = urls.sh(f, container(f), "exec >/dev/null 2>&1; cat >/tmp/read-on; exit 5", stdin=True)
+    data = os.urandom(1 << 20)
+    for i in range(4):
+        session.stdin.send(data[i << 18:(i + 1) << 18])
+        session.link.quiet(0.2)
+    session.stdin.end()
+    equal(session.wait().code, 5)
+    contains(container(f).exec("sha256sum", "/tmp/read-on"), hashlib.sha256(data).hexdigest())
+
+
 def test_command_does_not_read_its_input(f):
     session = urls.sh(f, container(f), "echo ready; exit 6", stdin=True)
     session.stdin.send(bytes(1 << 20))

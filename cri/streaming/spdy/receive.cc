@@ -89,7 +89,7 @@ absl::Status Session::State::OnSynStream(const SynStream& frame, uint8_t flags) 
   }
   last_seen = id;
   if (sent_goaway) return absl::OkStatus();
-  if (!fault && peer_streams >= limits.streams) fault = RstStatus::kRefusedStream;
+  if (peer_streams >= limits.streams) fault = RstStatus::kRefusedStream;
   if (fault) {
     SendReset(id, *fault);
     return absl::OkStatus();
@@ -109,6 +109,7 @@ absl::Status Session::State::OnStreamHeaders(FrameType type, const StreamHeaders
   const StreamId id = frame.stream;
   std::optional<RstStatus> fault;
   ASSIGN_OR_RETURN(const Headers headers, TakeHeaders(frame.headers, fault), "stream ", id);
+  if (id == 0) return absl::InvalidArgumentError("headers for stream 0");
   const auto found = streams.find(id);
   if (found == streams.end()) {
     Stray(id);
@@ -132,8 +133,7 @@ absl::Status Session::State::OnStreamHeaders(FrameType type, const StreamHeaders
   if (reply) {
     stream.replied = true;
     events.OnReply(id, headers, fin);
-    if (const auto still = streams.find(id); still != streams.end() && SendWindow(still->second) > 0)
-      events.OnWindow(id);
+    WindowHasGrown(id);
   } else {
     events.OnHeaders(id, headers, fin);
   }
@@ -179,7 +179,7 @@ absl::Status Session::State::ChangeInitialWindow(uint32_t size) {
     if (!found->second.sending.Grow(by)) {
       StreamError(id, RstStatus::kFlowControlError);
     } else if (by > 0) {
-      events.OnWindow(id);
+      WindowHasGrown(id);
     }
   }
   return absl::OkStatus();
@@ -212,10 +212,8 @@ absl::Status Session::State::OnWindowUpdate(const WindowUpdate& frame) {
     const bool blocked = sending.left() <= 0;
     if (frame.delta == 0) return absl::InvalidArgumentError("the session's window grows by nothing");
     if (!sending.Grow(frame.delta)) return absl::InvalidArgumentError("the session's window is too large");
-    if (!blocked || sending.left() <= 0) return absl::OkStatus();
-    for (const StreamId id : Ids()) {
-      const auto found = streams.find(id);
-      if (found != streams.end() && SendWindow(found->second) > 0) events.OnWindow(id);
+    if (blocked) {
+      for (const StreamId id : Ids()) WindowHasGrown(id);
     }
     return absl::OkStatus();
   }
@@ -226,9 +224,14 @@ absl::Status Session::State::OnWindowUpdate(const WindowUpdate& frame) {
   } else if (!found->second.sending.Grow(frame.delta)) {
     StreamError(frame.stream, RstStatus::kFlowControlError);
   } else {
-    events.OnWindow(frame.stream);
+    WindowHasGrown(frame.stream);
   }
   return absl::OkStatus();
+}
+
+void Session::State::WindowHasGrown(StreamId id) {
+  const auto found = streams.find(id);
+  if (found != streams.end() && SendWindow(found->second) > 0) events.OnWindow(id);
 }
 
 absl::Status Session::State::OnData(const FrameReader::Part& part) {

@@ -66,14 +66,14 @@ absl::Status Session::Receive(absl::string_view bytes) { return state_->Receive(
 bool Session::has_output() const { return !state_->output.empty() || !state_->due.empty() || state_->receiving.due(); }
 
 std::string Session::TakeOutput() {
+  std::string taken;  // in front: a GOAWAY is the last thing that a peer reads
   for (const StreamId id : std::exchange(state_->due, {})) {
-    AppendWindowUpdate(state_->output, {.stream = id, .delta = state_->streams.at(id).receiving.Update()});
+    AppendWindowUpdate(taken, {.stream = id, .delta = state_->streams.at(id).receiving.Update()});
   }
-  if (state_->receiving.due()) {
-    AppendWindowUpdate(state_->output, {.stream = 0, .delta = state_->receiving.Update()});
-  }
+  if (state_->receiving.due()) AppendWindowUpdate(taken, {.stream = 0, .delta = state_->receiving.Update()});
   state_->opening = 0;
-  return std::exchange(state_->output, {});
+  taken += std::exchange(state_->output, {});
+  return taken;
 }
 
 absl::StatusOr<StreamId> Session::Open(const Headers& headers, bool fin) {

@@ -29,7 +29,7 @@ class Events {
   virtual void OnData(StreamId id, absl::string_view bytes, bool fin) = 0;
   // By the peer, or by us because of what it did. The session knows nothing of the stream any more.
   virtual void OnReset(StreamId id, RstStatus status) = 0;
-  virtual void OnWindow(StreamId id) = 0;  // SendWindow has grown
+  virtual void OnWindow(StreamId id) = 0;  // SendWindow has grown, and is not 0
   virtual void OnPong(uint32_t id) = 0;
   // The peer opens no more streams and takes no more of ours. Those it has not taken are reset (kRefusedStream).
   virtual void OnGoAway(GoAwayStatus status) = 0;

@@ -104,6 +104,9 @@ TEST_F(FlowTest, SettingsBindToo) {
   Say(Update(1, 5));
   EXPECT_EQ(us.session.SendWindow(1), 5u);
   EXPECT_THAT(us.TakeLog(), ElementsAre("window 1"));
+  us.session.Data(1, 0, true);
+  Say(Update(1, 5));
+  EXPECT_THAT(us.TakeLog(), IsEmpty()) << "we have ended it";
 }
 
 TEST_F(FlowTest, ANewInitialWindowMovesThoseOfOpenStreams) {
@@ -164,13 +167,21 @@ TEST_F(FlowTest, OurWindowOpensWhenHalfOfItIsConsumed) {
   EXPECT_EQ(us.session.TakeOutput(), Update(1, 12800 * kKi) + Update(0, 12928 * kKi));
 }
 
+TEST_F(FlowTest, AGoAwayIsTheLastWord) {
+  ASSERT_TRUE(us.session.Receive(Data(1, 128 * kKi)).ok());
+  us.session.GoAway(GoAwayStatus::kOk);
+  std::string goaway;
+  AppendGoAway(goaway, {.last_good = 3, .status = GoAwayStatus::kOk});
+  EXPECT_EQ(us.session.TakeOutput(), Update(1, 128 * kKi) + goaway);
+}
+
 TEST_F(FlowTest, AStreamThatEndsGivesItsPartOfTheSessionsWindowBack) {
   us.consumes = false;
   Say(Settings(100) + Data(1, 256 * kKi) + Data(3, 256 * kKi));
   EXPECT_FALSE(us.session.has_output());
   us.session.Reset(1, RstStatus::kCancel);
   us.session.Consumed(1, 256 * kKi);
-  EXPECT_EQ(Say(Data(1, 256 * kKi)), Rst(1, RstStatus::kCancel) + Update(0, 512 * kKi)) << "so does what is dropped";
+  EXPECT_EQ(Say(Data(1, 256 * kKi)), Update(0, 512 * kKi) + Rst(1, RstStatus::kCancel)) << "so does what is dropped";
 }
 
 TEST_F(FlowTest, APeerThatKeepsWindowsIsHeldToOurs) {

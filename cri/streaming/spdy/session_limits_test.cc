@@ -145,6 +145,8 @@ TEST_F(LimitsTest, FramesThatCannotBeReadEndTheSession) {
   }
   Restart({});
   EXPECT_THAT(Die({Data(0, "x")}), HasSubstr("stream 0"));
+  Restart({});
+  EXPECT_THAT(Die({OfStream(FrameType::kHeaders, 0)}), HasSubstr("stream 0")) << "which cannot be reset";
 }
 
 TEST_F(LimitsTest, FramesForStreamsThatAreNotThere) {
@@ -225,6 +227,15 @@ TEST_F(LimitsOfClientTest, RepliesComeOnceAndFirst) {
   EXPECT_THAT(us->TakeLog(), ElementsAre("reset 1 1", "reset 3 1", "reply 5", "reset 5 8"));
   Say({Syn(2)});
   EXPECT_EQ(Say({OfStream(FrameType::kSynReply, 2)}), Rst(2, RstStatus::kProtocolError)) << "to a stream of its own";
+}
+
+TEST_F(LimitsOfClientTest, FramesForStreamsOfOursThatHaveEnded) {
+  ASSERT_EQ(us->session.Open({}, true).value(), 1u);
+  us->session.TakeOutput();
+  EXPECT_EQ(Say({OfStream(FrameType::kSynReply, 1, {}, kFin)}), "");
+  EXPECT_EQ(us->session.open_streams(), 0u);
+  EXPECT_EQ(Say({Data(1, "x")}), Rst(1, RstStatus::kStreamAlreadyClosed));
+  EXPECT_EQ(Say({Data(3, "x")}), Rst(3, RstStatus::kInvalidStream)) << "not opened yet";
 }
 
 TEST_F(LimitsOfClientTest, OpensNoMoreThanThePeerTakes) {

@@ -39,6 +39,8 @@ struct Session::State {
   void OnPing(uint32_t id);
   void OnGoAway(const GoAwayFrame& frame);
   absl::Status OnWindowUpdate(const WindowUpdate& frame);
+  // Tells of it, unless nothing can be sent all the same. The stream need not be there any more.
+  void WindowHasGrown(StreamId id);
   absl::Status OnData(const FrameReader::Part& part);
   // Whether `part` belongs to a stream; answers it if not, when it is the first of its frame.
   bool ForAStream(const FrameReader::Part& part);
