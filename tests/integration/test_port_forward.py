@@ -19,25 +19,15 @@ SLEEP = ["/bin/sleep", "1000"]
 STREAMS = ("spdy", "tunnel")
 
 
-def pid(f):
-    """A process in the network namespace of the pod that all cases share."""
-    if not getattr(f, "shared", None):
-        pod = f.pod
-        f.shared = pod.start(SLEEP)
-        f._undo.clear()  # it goes with the pod
-        f.rebase()
-    return f.shared.process()
-
-
 @contextlib.contextmanager
 def listener(f, address="127.0.0.1", **more):
-    with pod_net.listen(pid(f), address, **more) as sock:
+    with pod_net.listen(f.container.process(), address, **more) as sock:
         yield sock, sock.getsockname()[1]
 
 
 @contextlib.contextmanager
 def echo(f, address="127.0.0.1"):
-    server = pod_net.Echo(pod_net.listen(pid(f), address))
+    server = pod_net.Echo(pod_net.listen(f.container.process(), address))
     try:
         yield server
     finally:
