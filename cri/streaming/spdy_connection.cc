@@ -183,9 +183,9 @@ void SpdyConnection::Received(absl::string_view bytes) {
 // Nobody takes what the client sends, and nothing is read: that the client goes away is found by looking.
 void SpdyConnection::WatchPeer() {
   peer_watch_.expires_after(std::chrono::seconds(1));
-  peer_watch_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
-    auto self = weak.lock();
-    if (error || !self || self->ended_ || self->reading_) return;
+  // Without a read under way, nothing else may keep the connection.
+  peer_watch_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    if (error || self->ended_ || self->reading_) return;
     if (self->stream_->PeerGone()) return self->Ended();
     self->Read();
   });
