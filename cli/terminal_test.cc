@@ -36,7 +36,7 @@ class TerminalTest : public ::testing::Test {
     hooks.data = [this](Peer& peer, StreamId, const std::string& type, absl::string_view bytes, bool) {
       std::lock_guard<std::mutex> lock(mu_);
       (type == "resize" ? sizes_ : typed_).append(bytes.data(), bytes.size());
-      if (type == "stdin") peer.Send("stdout", absl::StrCat("<", bytes, ">\n"));
+      if (type == "stdin" && !bytes.empty()) peer.Send("stdout", absl::StrCat("<", bytes, ">\n"));
       if (absl::StrContains(bytes, "exit")) peer.Exit(5);
     };
     server_ = std::make_unique<FakeStreams>(socket.substr(0, socket.rfind('/')) + "/streaming.sock", hooks);
@@ -63,15 +63,17 @@ class TerminalTest : public ::testing::Test {
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
     leader_ = fork();
-    if (leader_ == 0) Lead(slave, report.get(), argv.data());
+    if (leader_ == 0) Lead(master, slave, report.get(), argv.data());
     ASSERT_EQ(read(reports_.get(), &program_, sizeof program_), ssize_t{sizeof program_});
   }
   // Between fork and exec.
-  [[noreturn]] static void Lead(int terminal, int report, char** argv) {
+  [[noreturn]] static void Lead(int master, int terminal, int report, char** argv) {
+    close(master);
     setsid();
     ioctl(terminal, TIOCSCTTY, 0);
     signal(SIGHUP, SIG_IGN);
-    pid_t program = fork();
+    static pid_t program;
+    program = fork();
     if (program == 0) {
       signal(SIGHUP, SIG_DFL);
       setpgid(0, 0);
@@ -86,6 +88,7 @@ class TerminalTest : public ::testing::Test {
       _exit(126);
     }
     if (write(report, &program, sizeof program) < 0) _exit(1);
+    signal(SIGHUP, [](int) { kill(program, SIGHUP); });  // as shells do
     int status;
     while (waitpid(program, &status, WUNTRACED | WCONTINUED) > 0) {
       if (write(report, &status, sizeof status) < 0) _exit(1);
@@ -212,7 +215,8 @@ TEST_F(TerminalTest, ServerThatGoesAwayLeavesTheTerminalAsBefore) {
   server_.reset();
   EXPECT_EQ(ExitCode(), 1);
   ExpectAsBefore();
-  EXPECT_THAT(Shown(), HasSubstr("\r\nberth: exec web: the streaming server ended"));
+  EXPECT_THAT(Shown(),
+              HasSubstr("berth: exec web: the streaming server ended the connection before the command's end\r\n"));
 }
 
 TEST_F(TerminalTest, DetachKeysLeaveAContainerRunning) {

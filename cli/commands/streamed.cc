@@ -87,8 +87,10 @@ absl::StatusOr<StreamedEnd> RunStreamed(Session& session, const Streamed& stream
     end = stream::RunRemoteCommand(*client, command, *signals, HandshakeDeadline(session));
   }
   if (ErrnoOf(end.status()) == EPIPE) return StreamedEnd{.cut = true, .exit_code = 128 + SIGPIPE};
-  if (absl::IsNotFound(end.status())) return StreamedEnd{.exit_code = 127, .failure{end.status().message()}};
-  if (absl::IsPermissionDenied(end.status())) return StreamedEnd{.exit_code = 126, .failure{end.status().message()}};
+  bool missing = absl::IsNotFound(end.status());
+  if (missing || absl::IsPermissionDenied(end.status())) {
+    return StreamedEnd{.exit_code = missing ? 127 : 126, .failure = std::string(end.status().message())};
+  }
   RETURN_IF_ERROR(end);
   switch (end->kind) {
     case stream::CommandEnd::kDetached:

@@ -89,9 +89,13 @@ SpdyClient::Stream* SpdyClient::Find(spdy::StreamId id) {
   return found == streams_.end() ? nullptr : &found->second;
 }
 
+bool SpdyClient::MayRead(const Stream& stream) {
+  return !stream.source_ended && !stream.state.sent_all && stream.state.source_error.ok();
+}
+
 bool SpdyClient::Wants(spdy::StreamId id, const Stream& stream) const {
-  return stream.state.replied && !stream.source_ended && !stream.state.sent_all && stream.unsent.empty() &&
-         out_.size() - sent_ < kMaxOut && session_.SendWindow(id) > 0;
+  return stream.state.replied && MayRead(stream) && stream.unsent.empty() && out_.size() - sent_ < kMaxOut &&
+         session_.SendWindow(id) > 0;
 }
 
 void SpdyClient::CollectPolls(absl::Span<pollfd> also) {
@@ -104,8 +108,7 @@ void SpdyClient::CollectPolls(absl::Span<pollfd> also) {
     if (stream.waiting() > kWindow) polls_[0].events &= ~POLLIN;
     bool wants = Wants(id, stream);
     // Of a socket, errors are heard while nothing is to be read, too: the other side may be gone.
-    bool listens =
-        stream.source_kind == FdKind::kSocket && !stream.source_ended && !stream.state.sent_all && !stream.hung_up;
+    bool listens = stream.source_kind == FdKind::kSocket && MayRead(stream) && !stream.hung_up;
     if (stream.joint.source >= 0 && (wants || listens)) {
       stream.source_at = polls_.size();
       polls_.push_back({stream.joint.source, static_cast<short>(wants ? POLLIN : 0), 0});
@@ -119,7 +122,6 @@ void SpdyClient::ReadSource(spdy::StreamId id, Stream& stream, short events) {
     stream.hung_up = (events & POLLHUP) != 0;
     if ((events & POLLERR) == 0) return;
     stream.state.source_error = absl::AbortedError("the connection was reset");
-    stream.source_ended = true;
     return;
   }
   auto n = ReadReady(stream.joint.source, buffer_.data(), std::min(buffer_.size(), session_.SendWindow(id)));
@@ -128,8 +130,12 @@ void SpdyClient::ReadSource(spdy::StreamId id, Stream& stream, short events) {
     absl::StrAppend(&stream.unsent, stream.joint.filter ? stream.joint.filter(bytes) : bytes);
     return;
   }
-  if (!absl::IsOutOfRange(n.status())) stream.state.source_error = n.status();
-  stream.source_ended = true;
+  // A failure is not an end: what it is to the server is the owner's to say.
+  if (absl::IsOutOfRange(n.status())) {
+    stream.source_ended = true;
+  } else {
+    stream.state.source_error = n.status();
+  }
 }
 
 void SpdyClient::WriteSink(spdy::StreamId id, Stream& stream) {

@@ -88,7 +88,8 @@ class SpdyClient final : spdy::Events {
   void OnGoAway(spdy::GoAwayStatus) override { leaving_ = true; }
 
   Stream* Find(spdy::StreamId id);
-  bool Wants(spdy::StreamId id, const Stream& stream) const;
+  static bool MayRead(const Stream& stream);                  // there may be something in its source yet
+  bool Wants(spdy::StreamId id, const Stream& stream) const;  // and it can be sent now
   void CollectPolls(absl::Span<pollfd> also);
   void ReadSource(spdy::StreamId id, Stream& stream, short events);
   void WriteSink(spdy::StreamId id, Stream& stream);

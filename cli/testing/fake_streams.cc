@@ -176,7 +176,8 @@ FakeStreams::FakeStreams(const std::string& path, Hooks hooks) : hooks_(std::mov
 }
 
 FakeStreams::~FakeStreams() {
-  stop_write_.Reset();
+  // Not by closing it: a test may have forked.
+  if (write(stop_write_.get(), "x", 1) != 1) abort();
   thread_.join();
   unlink(path_.c_str());
 }

@@ -33,9 +33,6 @@ class ByteStream {
   virtual void EndWrites() {}
   // Whether the peer has closed, though what it sent before has not been read yet: for who does not read just now.
   virtual bool PeerGone() const { return false; }
-  // Calls `done` when the connection is broken (a reset, not an end), or closed by us: for whoever does not read for a
-  // while, and would not learn of it otherwise. Once. Never called by a stream that cannot tell.
-  virtual void AwaitBroken(OnDone /*done*/) {}
   // Ends both directions at once; what waits is called with Cancelled.
   virtual void Close() = 0;
 };

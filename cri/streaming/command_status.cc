@@ -8,6 +8,12 @@ namespace {
 
 std::string ExitMessage(int code) { return absl::StrCat("command terminated with non-zero exit code: ", code); }
 
+// What a client can tell a program that is not there, or that is none, by.
+int HttpCode(const absl::Status& status) {
+  if (absl::IsNotFound(status)) return 404;
+  return absl::IsPermissionDenied(status) ? 403 : 500;
+}
+
 Json StatusObject(const absl::StatusOr<CommandEnd>& end) {
   Json status = {{"metadata", Json::object()}, {"status", "Success"}};
   if (end.ok() && end->exit_code == 0) return status;
@@ -22,7 +28,7 @@ Json StatusObject(const absl::StatusOr<CommandEnd>& end) {
   status["message"] = message;
   status["reason"] = "InternalError";
   status["details"] = {{"causes", {{{"message", message}}}}};
-  status["code"] = 500;
+  status["code"] = HttpCode(end.status());
   return status;
 }
 

@@ -28,8 +28,18 @@ TEST(FormatCommandEnd, AnErrorIsTheServersOwn) {
       *ParseJson(FormatCommandEnd(absl::NotFoundError("exec: \"a\xff\": not found"), StatusFormat::kJson));
   EXPECT_EQ(status["status"], "Failure");
   EXPECT_EQ(status["reason"], "InternalError");
-  EXPECT_EQ(status["code"], 500);
+  EXPECT_EQ(status["code"], 404);
   EXPECT_EQ(status["message"], "exec: \"a\xEF\xBF\xBD\": not found");
+}
+
+// A client tells by it what a shell tells by 127 and 126.
+TEST(FormatCommandEnd, AnErrorHasTheHttpCodeOfItsKind) {
+  const auto code = [](const absl::Status& end) {
+    return (*ParseJson(FormatCommandEnd(end, StatusFormat::kJson)))["code"];
+  };
+  EXPECT_EQ(code(absl::NotFoundError("x")), 404);
+  EXPECT_EQ(code(absl::PermissionDeniedError("x")), 403);
+  EXPECT_EQ(code(absl::UnavailableError("x")), 500);
 }
 
 struct Case {

@@ -35,6 +35,11 @@ absl::StatusOr<Socket> AdoptSocket(asio::io_context& io, sys::UniqueFd fd) {
   return socket;
 }
 
+bool SocketGone(int socket) {
+  pollfd p = {socket, POLLRDHUP, 0};
+  return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 SocketStream::SocketStream(asio::io_context& io, Socket socket, std::shared_ptr<void> slot)
     : io_(io), slot_(std::move(slot)), socket_(std::move(socket)), fd_(socket_.native_handle()) {}
 
@@ -63,16 +68,7 @@ void SocketStream::EndWrites() {
   if (fd_ >= 0) shutdown(fd_, SHUT_WR);
 }
 
-bool SocketStream::PeerGone() const {
-  pollfd p = {fd_, POLLRDHUP, 0};
-  return fd_ < 0 || (poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
-}
-
-void SocketStream::AwaitBroken(OnDone done) {
-  socket_.async_wait(Socket::wait_error, [done = std::move(done)](const boost::system::error_code& error) {
-    done(error ? StreamStatus(error, "wait") : absl::UnavailableError("the connection is broken"));
-  });
-}
+bool SocketStream::PeerGone() const { return fd_ < 0 || SocketGone(fd_); }
 
 void SocketStream::Close() {
   fd_ = -1;

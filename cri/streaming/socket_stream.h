@@ -17,6 +17,9 @@ absl::Status StreamStatus(const boost::system::error_code& error, absl::string_v
 absl::StatusOr<boost::asio::generic::stream_protocol::socket> AdoptSocket(boost::asio::io_context& io,
                                                                           sys::UniqueFd fd);
 
+// Whether the peer has closed or broken the connection, whatever is left to read.
+bool SocketGone(int socket);
+
 class SocketStream : public ByteStream {
  public:
   // `slot` is released when the stream is: it counts connections.
@@ -30,7 +33,6 @@ class SocketStream : public ByteStream {
   void AwaitWritable(OnDone done) override;
   void EndWrites() override;
   bool PeerGone() const override;
-  void AwaitBroken(OnDone done) override;
   void Close() override;
 
  private:

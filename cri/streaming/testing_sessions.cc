@@ -125,6 +125,7 @@ class EchoForwarder : public Forwarder, Counted {
     pump->Start();
     pumps_.push_back(pump);
   }
+  size_t open() const override { return pumps_.size(); }
   void Stop() override {
     for (auto& pump : std::exchange(pumps_, {})) pump->Stop();
   }

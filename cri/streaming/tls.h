@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "cri/streaming/byte_stream.h"
+#include "cri/streaming/socket_stream.h"
 
 namespace berth::streaming {
 
@@ -63,7 +64,8 @@ class TlsStream : public ByteStream {
   void Read(char* buffer, size_t size, OnRead done) override;
   void Write(absl::string_view first, absl::string_view second, OnDone done) override;
   void AwaitWritable(OnDone done) override;
-  void AwaitBroken(OnDone done) override;
+  void EndWrites() override;
+  bool PeerGone() const override { return !open_ || SocketGone(fd_); }
   void Close() override;
 
  private:
@@ -71,6 +73,8 @@ class TlsStream : public ByteStream {
     void operator()(SSL* ssl) const { SSL_free(ssl); }
   };
 
+  // Tells the peer that nothing was cut off, if that can be said now.
+  void SayEnd();
   void TryHandshake(OnDone done);
   void TryRead(char* buffer, size_t size, OnRead done);
   void TryWrite(absl::string_view first, absl::string_view second, OnDone done);
@@ -83,6 +87,7 @@ class TlsStream : public ByteStream {
   boost::asio::generic::stream_protocol::socket socket_;
   std::unique_ptr<SSL, Free> ssl_;
   std::string joined_;  // the parts of a Write
+  const int fd_;
   bool open_ = true, broken_ = false, writing_ = false;
 };
 

@@ -1,10 +1,10 @@
 #include <openssl/err.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <utility>
 
-#include "cri/streaming/socket_stream.h"
 #include "cri/streaming/tls.h"
 
 namespace berth::streaming {
@@ -20,8 +20,12 @@ absl::Status Closed() { return absl::CancelledError("the connection was closed")
 
 TlsStream::TlsStream(asio::io_context& io, Socket socket, const std::shared_ptr<SSL_CTX>& context,
                      std::shared_ptr<void> slot)
-    : io_(io), slot_(std::move(slot)), socket_(std::move(socket)), ssl_(SSL_new(context.get())) {
-  if (!ssl_ || SSL_set_fd(ssl_.get(), socket_.native_handle()) != 1) std::abort();  // no memory
+    : io_(io),
+      slot_(std::move(slot)),
+      socket_(std::move(socket)),
+      ssl_(SSL_new(context.get())),
+      fd_(socket_.native_handle()) {
+  if (!ssl_ || SSL_set_fd(ssl_.get(), fd_) != 1) std::abort();  // no memory
   SSL_set_accept_state(ssl_.get());
 }
 
@@ -113,19 +117,22 @@ void TlsStream::AwaitWritable(OnDone done) {
   asio::post(io_, [done = std::move(done)] { done(absl::UnimplementedError("nothing is spliced into TLS")); });
 }
 
-void TlsStream::AwaitBroken(OnDone done) {
-  socket_.async_wait(Socket::wait_error, [done = std::move(done)](const boost::system::error_code& error) {
-    done(error ? Closed() : absl::UnavailableError("the connection is broken"));
-  });
+void TlsStream::SayEnd() {
+  if (broken_ || writing_ || !SSL_is_init_finished(ssl_.get())) return;
+  ERR_clear_error();
+  SSL_shutdown(ssl_.get());
+}
+
+void TlsStream::EndWrites() {
+  if (!open_) return;
+  SayEnd();
+  shutdown(fd_, SHUT_WR);
 }
 
 void TlsStream::Close() {
-  if (!std::exchange(open_, false)) return;
-  // Tells the peer that nothing was cut off, if that can be said now.
-  if (!broken_ && !writing_ && SSL_is_init_finished(ssl_.get())) {
-    ERR_clear_error();
-    SSL_shutdown(ssl_.get());
-  }
+  if (!open_) return;
+  SayEnd();
+  open_ = false;
   boost::system::error_code ignored;
   socket_.close(ignored);
 }

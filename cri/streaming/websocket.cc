@@ -36,13 +36,13 @@ class Layer {
   template <typename Buffers, typename Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {
     return asio::async_initiate<Token, void(error_code, size_t)>(
-        [this](auto handler, const Buffers& into) { StartRead(into, std::move(handler)); }, token, buffers);
+        [this](auto handler, const Buffers& into) { this->StartRead(into, std::move(handler)); }, token, buffers);
   }
 
   template <typename Buffers, typename Token>
   auto async_write_some(const Buffers& buffers, Token&& token) {
     return asio::async_initiate<Token, void(error_code, size_t)>(
-        [this](auto handler, const Buffers& from) { StartWrite(from, std::move(handler)); }, token, buffers);
+        [this](auto handler, const Buffers& from) { this->StartWrite(from, std::move(handler)); }, token, buffers);
   }
 
  private:
@@ -155,7 +155,7 @@ class BeastWebSocket : public WebSocket, public std::enable_shared_from_this<Bea
                         });
   }
 
-  void AwaitBroken(OnDone done) override { stream_->AwaitBroken(std::move(done)); }
+  bool PeerGone() const override { return stream_->PeerGone(); }
   void Abort() override { stream_->Close(); }
 
  private:

@@ -45,7 +45,7 @@ class WebSocket {
   // Says goodbye and waits for the client to do the same, for as long as it takes. What was being sent goes first.
   virtual void Close(Code code, OnDone done) = 0;
   // As of a ByteStream.
-  virtual void AwaitBroken(OnDone done) = 0;
+  virtual bool PeerGone() const = 0;
   // Ends both directions at once.
   virtual void Abort() = 0;
 };

@@ -7,6 +7,8 @@
 namespace berth::streaming {
 namespace {
 
+constexpr auto kWatch = std::chrono::seconds(1);
+
 absl::Status Gone() { return absl::UnavailableError("the client is gone"); }
 
 }  // namespace
@@ -55,6 +57,7 @@ class WebSocketChannels::One : public Channel {
 
   void Reset() override {
     input_open_ = false;
+    reset_ = true;
     Listen(nullptr);
     FailSend();
     End();
@@ -101,6 +104,7 @@ class WebSocketChannels::One : public Channel {
   void Landed(size_t bytes, const absl::Status& status) {
     in_flight_ = false;
     to_send_.remove_prefix(bytes);
+    if (reset_ && status.ok()) return Settle(Gone());
     if (!status.ok() || to_send_.empty()) Settle(status);
   }
 
@@ -111,7 +115,7 @@ class WebSocketChannels::One : public Channel {
     boost::asio::post(
         connection_.socket_->context(),
         [keep = connection_.shared_from_this(), status = std::move(status), done = std::exchange(done_, nullptr)] {
-          if (done) done(status);
+          if (done && !keep->finished_) done(status);
         });
   }
 
@@ -138,12 +142,16 @@ class WebSocketChannels::One : public Channel {
   size_t unconsumed_ = 0;  // with the backlog
   absl::string_view to_send_;
   Done done_;
-  bool in_flight_ = false, output_ended_ = false;
+  bool in_flight_ = false, output_ended_ = false, reset_ = false;
 };
 
 WebSocketChannels::WebSocketChannels(std::shared_ptr<WebSocket> socket, ChannelProtocol protocol,
                                      const std::vector<Input>& inputs)
-    : socket_(std::move(socket)), protocol_(protocol), decoder_(protocol, *this), timer_(socket_->context()) {
+    : socket_(std::move(socket)),
+      protocol_(protocol),
+      decoder_(protocol, *this),
+      timer_(socket_->context()),
+      watch_(socket_->context()) {
   for (size_t i = 0; i < inputs.size(); ++i) {
     channels_.push_back(std::make_unique<One>(*this, static_cast<uint8_t>(i), inputs[i]));
   }
@@ -160,7 +168,6 @@ std::shared_ptr<Channel> WebSocketChannels::channel(size_t number) {
 }
 
 void WebSocketChannels::Start() {
-  socket_->AwaitBroken([self = shared_from_this()](const absl::Status&) { self->Finish(); });
   Read();
   Pump();
 }
@@ -168,11 +175,22 @@ void WebSocketChannels::Start() {
 // --- what the client sends
 
 void WebSocketChannels::Read() {
-  if (reading_ || client_gone_ || unconsumed_ > kMaxUnconsumed) return;
+  if (reading_ || client_gone_) return;
+  if (unconsumed_ > kMaxUnconsumed) return WatchClient();
   reading_ = true;
   socket_->Read([self = shared_from_this()](const absl::StatusOr<WebSocket::Piece>& piece) {
     self->reading_ = false;
     self->OnPiece(piece);
+  });
+}
+
+// Nothing is read while the session takes nothing: that the client goes away is found by looking.
+void WebSocketChannels::WatchClient() {
+  watch_.expires_after(kWatch);
+  // Without a read under way, nothing else may keep the connection.
+  watch_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    if (error) return;
+    self->socket_->PeerGone() ? self->Finish() : self->Read();
   });
 }
 
@@ -182,7 +200,7 @@ void WebSocketChannels::OnPiece(const absl::StatusOr<WebSocket::Piece>& piece) {
     // After our goodbye it is the goodbye that ends the connection.
     return said_goodbye_ ? void() : Finish();
   }
-  last_activity_ = std::chrono::steady_clock::now();
+  if (on_active_) on_active_();
   if (closing_) return Read();
   const absl::Status status = decoder_.Feed(piece->bytes, piece->first, piece->last);
   if (!status.ok()) {
@@ -250,7 +268,7 @@ bool WebSocketChannels::SendNext() {
 
 void WebSocketChannels::OnSent(One* channel, size_t bytes, const absl::Status& status) {
   sending_ = false;
-  last_activity_ = std::chrono::steady_clock::now();
+  if (on_active_) on_active_();
   if (channel == nullptr) {
     announcements_.pop_front();
   } else {
@@ -291,8 +309,10 @@ void WebSocketChannels::Finish() {
   if (std::exchange(finished_, true)) return;
   client_gone_ = true;
   timer_.cancel();
+  watch_.cancel();
   socket_->Abort();
   for (auto& one : channels_) one->Break();
+  on_active_ = nullptr;
   if (auto closed = std::exchange(on_closed_, nullptr)) closed();
 }
 

@@ -37,8 +37,8 @@ class WebSocketChannels : public Connection,
   void Start();
   // Closes the connection when all its channels have been ended or reset.
   void CloseAtEnd() { close_at_end_ = true; }
-  // When a byte last went either way.
-  std::chrono::steady_clock::time_point last_activity() const { return last_activity_; }
+  // Called when something has come or gone. Let go of when the connection ends.
+  void OnActive(std::function<void()> active) { on_active_ = std::move(active); }
 
   void Close() override;
   void OnClosed(std::function<void()> closed) override { on_closed_ = std::move(closed); }
@@ -51,6 +51,7 @@ class WebSocketChannels : public Connection,
   void OnCloseSignal(uint8_t channel) override;
 
   void Read();
+  void WatchClient();
   void OnPiece(const absl::StatusOr<WebSocket::Piece>& piece);
   void OnGoodbye();
   void Release(size_t bytes);
@@ -71,8 +72,8 @@ class WebSocketChannels : public Connection,
   ChannelDecoder decoder_;
   std::vector<std::unique_ptr<One>> channels_;
   boost::asio::steady_timer timer_;  // of a goodbye
-  std::function<void()> on_closed_;
-  std::chrono::steady_clock::time_point last_activity_ = std::chrono::steady_clock::now();
+  boost::asio::steady_timer watch_;  // while nothing is read
+  std::function<void()> on_closed_, on_active_;
 
   size_t unconsumed_ = 0;
   bool reading_ = false;

@@ -1,11 +1,12 @@
 #include "cri/streaming/websocket_sessions.h"
 
-#include <boost/asio/steady_timer.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/strip.h"
 #include "cri/streaming/channel_codec.h"
+#include "cri/streaming/idle_timer.h"
 #include "cri/streaming/websocket.h"
 #include "cri/streaming/websocket_channels.h"
 #include "cri/streaming/websocket_tunnel.h"
@@ -53,15 +54,17 @@ class ChannelForward : public std::enable_shared_from_this<ChannelForward> {
  public:
   ChannelForward(const SessionContext& context, const std::string& pod_id, boost::asio::io_context& io,
                  std::shared_ptr<WebSocketChannels> connection)
-      : idle_timeout_(absl::ToChronoNanoseconds(context.idle_timeout)),
-        forwarder_(Forwarder::Create(context, io, pod_id)),
-        connection_(std::move(connection)),
-        idle_(io) {}
+      : forwarder_(Forwarder::Create(context, io, pod_id)), connection_(std::move(connection)) {
+    idle_.emplace(io, context.idle_timeout, [&connection = *connection_] { connection.Close(); });
+  }
 
   void Start(const std::vector<uint16_t>& ports) {
     connection_->OnClosed([self = shared_from_this()] {
       self->forwarder_->Stop();
-      self->idle_.cancel();
+      self->idle_.reset();
+    });
+    connection_->OnActive([self = shared_from_this()] {
+      if (self->idle_) self->idle_->Touch();
     });
     connection_->CloseAtEnd();
     for (size_t i = 0; i < ports.size(); ++i) {
@@ -73,25 +76,12 @@ class ChannelForward : public std::enable_shared_from_this<ChannelForward> {
       forwarder_->Forward(ports[i], connection_->channel(2 * i), connection_->channel(2 * i + 1));
     }
     connection_->Start();
-    AwaitIdle();
   }
 
  private:
-  void AwaitIdle() {
-    idle_.expires_at(connection_->last_activity() + idle_timeout_);
-    idle_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
-      if (error) return;
-      if (self->connection_->last_activity() + self->idle_timeout_ <= std::chrono::steady_clock::now()) {
-        return self->connection_->Close();
-      }
-      self->AwaitIdle();
-    });
-  }
-
-  const std::chrono::nanoseconds idle_timeout_;
   const std::shared_ptr<Forwarder> forwarder_;
   const std::shared_ptr<WebSocketChannels> connection_;
-  boost::asio::steady_timer idle_;
+  std::optional<IdleTimer> idle_;
 };
 
 void RunChannelForward(const SessionContext& context, const PortForwardRequest& request,

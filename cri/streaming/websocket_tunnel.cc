@@ -42,7 +42,14 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
     Later([done = std::move(done)] { done(absl::UnimplementedError("nothing is spliced into a WebSocket")); });
   }
 
-  void AwaitBroken(OnDone done) override { socket_->AwaitBroken(std::move(done)); }
+  // A WebSocket ends both ways: what the client still sends is read and dropped, until it says goodbye, too.
+  void EndWrites() override {
+    if (closed_) return;
+    socket_->Close(WebSocket::Code::kNormal, [self = shared_from_this()](const absl::Status&) {
+      if (self->on_read_) std::exchange(self->on_read_, nullptr)(absl::OkStatus(), 0);
+    });
+  }
+  bool PeerGone() const override { return closed_ || socket_->PeerGone(); }
 
   // A client that gets no goodbye takes the end for a failure.
   void Close() override {
@@ -78,10 +85,8 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
       return std::exchange(on_read_, nullptr)(ended ? absl::OkStatus() : piece.status(), 0);
     }
     if (piece->bytes.empty()) return ReadPiece();
-    const size_t taken = std::min(size_, piece->bytes.size());
-    std::copy_n(piece->bytes.data(), taken, buffer_);
-    received_.assign(piece->bytes.data() + taken, piece->bytes.size() - taken);
-    std::exchange(on_read_, nullptr)(absl::OkStatus(), taken);
+    received_.assign(piece->bytes.data(), piece->bytes.size());
+    Deliver();
   }
 
   void Deliver() {
@@ -97,7 +102,7 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
   char* buffer_ = nullptr;
   size_t size_ = 0;
   OnRead on_read_;
-  std::string received_;  // the rest of a piece that was longer than the buffer
+  std::string received_;  // of a piece, what nobody has read yet
   bool writing_ = false, closed_ = false;
 };
 

@@ -52,7 +52,7 @@ class Fixture:
         need_root()
         self.daemon = self.new_daemon(settings) if settings else self.new_daemon()
         self.registry = None
-        self._undo, self._before, self._count, self._pod = [], None, 0, None
+        self._undo, self._before, self._count, self._pod, self._container = [], None, 0, None, None
         try:
             self.registry = Registry(f"{self.daemon.files}/registry", [*pulled, *pushed])
             self.daemon.start()
@@ -169,6 +169,17 @@ class Fixture:
             self._pod = self.run_pod(keep=True)
             self.rebase()
         return self._pod
+
+    @property
+    def container(self):
+        """One that sleeps, in the shared pod, for all cases that need nothing special; it goes with the pod."""
+        if not self._container:
+            pod = self.pod
+            assert not self._undo, "the shared container comes first"
+            self._container = pod.start(["/bin/sleep", "100000"])
+            self._undo.clear()
+            self.rebase()
+        return self._container
 
 
 class Pod:

@@ -17,16 +17,6 @@ WEB = [("websocket", (p,)) for p in (V5, V4, V4_BASE64, V1, BASE64)] + [("websoc
 WITH_STATUS = [("spdy", (V4,)), ("websocket", (V5,)), ("websocket", (V4,)), ("websocket", (V4_BASE64,))]
 
 
-def container(f):
-    """One for all cases that need nothing special."""
-    if not getattr(f, "shared", None):
-        pod = f.pod
-        f.shared = pod.start(SLEEP)
-        f._undo.clear()  # it goes with the pod
-        f.rebase()
-    return f.shared
-
-
 def processes(f, name):
     return [pid for pid, comm in leaks.processes_in(f.daemon.cgroup_parent) if comm == name]
 
@@ -36,7 +26,7 @@ def none_left(f, name, seconds=15):
 
 
 def outcome(f, script, **more):
-    return urls.sh(f, container(f), script, **more).wait()
+    return urls.sh(f, f.container, script, **more).wait()
 
 
 def test_both_streams(f):
@@ -48,7 +38,7 @@ def test_both_streams(f):
 def test_server_takes_the_best_protocol(f):
     for over, offered, want in (("spdy", (V4, V3, V2, V1), V4), ("spdy", (V2, V1), V2), ("spdy", ("v9.channel.k8s.io", V3), V3),
                                 ("websocket", ("v9.channel.k8s.io", V4), V4)):
-        session = urls.sh(f, container(f), "exit 0", over=over, protocols=offered)
+        session = urls.sh(f, f.container, "exit 0", over=over, protocols=offered)
         equal(session.protocol, want, f"{over} {offered}")
         equal(session.wait().message, "")
 
@@ -70,21 +60,21 @@ def test_exit_code_in_words(f):
 
 def test_program_is_not_there(f):
     for over, protocols in WITH_STATUS:
-        got = urls.run(f, container(f), ["/no/such/program"], over=over, protocols=protocols).wait()
+        got = urls.run(f, f.container, ["/no/such/program"], over=over, protocols=protocols).wait()
         equal(got.code, None)
         contains(got.message, "/no/such/program")
         contains(got.message.lower(), "no such file")
 
 
 def test_program_is_none(f):
-    got = urls.run(f, container(f), ["/etc/passwd"]).wait()
+    got = urls.run(f, f.container, ["/etc/passwd"]).wait()
     equal(got.code, None)
     contains(got.message.lower(), "permission denied")
 
 
 def test_input_ends(f):
     for over, protocol in (("spdy", V4), ("spdy", V3), ("spdy", V2), ("websocket", V5)):
-        session = urls.run(f, container(f), ["cat"], stdin=True, over=over, protocols=(protocol,))
+        session = urls.run(f, f.container, ["cat"], stdin=True, over=over, protocols=(protocol,))
         session.stdin.send(b"first\n")
         session.expect("first\n")
         session.stdin.send(b"last, without a line's end")
@@ -95,7 +85,7 @@ def test_input_ends(f):
 
 def test_input_without_an_end(f):
     for over, protocols in WEB:
-        session = urls.run(f, container(f), ["head", "-c", "5"], stdin=True, over=over, protocols=protocols)
+        session = urls.run(f, f.container, ["head", "-c", "5"], stdin=True, over=over, protocols=protocols)
         session.stdin.send(b"12345")
         equal(session.wait().out, b"12345", f"{over} {protocols}")
 
@@ -103,7 +93,7 @@ def test_input_without_an_end(f):
 def test_input_ends_at_once(f):
     """The end comes with the stream, before the command runs."""
     for _ in range(10):
-        session = urls.run(f, container(f), ["wc", "-c"], stdin=True)
+        session = urls.run(f, f.container, ["wc", "-c"], stdin=True)
         session.stdin.end()
         equal(session.wait().out, b"0\n")
 
@@ -111,7 +101,7 @@ def test_input_ends_at_once(f):
 def test_much_in_both_directions(f):
     data = os.urandom(3 << 20)
     for over, protocols in SPDY + WEB:
-        session = urls.run(f, container(f), ["head", "-c", str(len(data))], stdin=True, over=over, protocols=protocols)
+        session = urls.run(f, f.container, ["head", "-c", str(len(data))], stdin=True, over=over, protocols=protocols)
         session.stdin.send(data)
         got = session.wait(60)
         equal(hashlib.sha256(got.out).hexdigest(), hashlib.sha256(data).hexdigest(), f"{over} {protocols}, {len(got.out)} bytes")
@@ -127,24 +117,24 @@ def test_output_up_to_the_last_byte(f):
 def test_only_some_streams(f):
     equal(outcome(f, "echo out; echo err >&2; exit 2", stdout=False)[:3], (2, b"", b"err\n"))
     equal(outcome(f, "echo out; echo err >&2; exit 2", stderr=False)[:3], (2, b"out\n", b""))
-    session = urls.sh(f, container(f), "read x; exit $x", stdin=True, stdout=False, stderr=False)
+    session = urls.sh(f, f.container, "read x; exit $x", stdin=True, stdout=False, stderr=False)
     session.stdin.send(b"5\n")
     equal(session.wait()[:3], (5, b"", b""))
 
 
 def test_command_reads_on_after_its_output_has_ended(f):
-    session = urls.sh(f, container(f), "exec >/dev/null 2>&1; cat >/tmp/read-on; exit 5", stdin=True)
+    session = urls.sh(f, f.container, "exec >/dev/null 2>&1; cat >/tmp/read-on; exit 5", stdin=True)
     data = os.urandom(1 << 20)
     for i in range(4):
         session.stdin.send(data[i << 18:(i + 1) << 18])
         session.link.quiet(0.2)
     session.stdin.end()
     equal(session.wait().code, 5)
-    contains(container(f).exec("sha256sum", "/tmp/read-on"), hashlib.sha256(data).hexdigest())
+    contains(f.container.exec("sha256sum", "/tmp/read-on"), hashlib.sha256(data).hexdigest())
 
 
 def test_command_does_not_read_its_input(f):
-    session = urls.sh(f, container(f), "echo ready; exit 6", stdin=True)
+    session = urls.sh(f, f.container, "echo ready; exit 6", stdin=True)
     session.stdin.send(bytes(1 << 20))
     equal(session.wait()[:2], (6, b"ready\n"))
 
@@ -162,7 +152,7 @@ def test_background_child_does_not_hold_the_session(f):
 
 def test_terminal(f):
     for over, protocol in (("spdy", V4), ("spdy", V3), ("websocket", V5), ("websocket", V4), ("websocket", V4_BASE64)):
-        session = urls.run(f, container(f), ["/bin/sh"], tty=True, stdin=True, over=over, protocols=(protocol,))
+        session = urls.run(f, f.container, ["/bin/sh"], tty=True, stdin=True, over=over, protocols=(protocol,))
         session.stdin.send(b"test -t 0 && test -t 1 && test -t 2 && echo all-are-terminal''s; tty\n")
         session.expect("all-are-terminals\r\n/dev/pts/")
         session.stdin.send(b"echo to-err-''too >&2; exit 9\n")
@@ -175,7 +165,7 @@ def test_terminal_has_the_size_that_the_client_tells(f):
     wait = "until [ \"$(stty size)\" = '%d %d' ]; do sleep 0.05; done; "
     for over, protocol in (("spdy", V4), ("spdy", V3), ("websocket", V5), ("websocket", V4), ("websocket", V4_BASE64)):
         script = "trap 'echo told' WINCH; " + wait % (40, 132) + "echo one; " + wait % (24, 80) + "echo two"
-        session = urls.sh(f, container(f), script, tty=True, stdin=True, over=over, protocols=(protocol,))
+        session = urls.sh(f, f.container, script, tty=True, stdin=True, over=over, protocols=(protocol,))
         session.size(132, 40)
         session.expect("one\r\n")
         session.size(80, 24)
@@ -184,7 +174,7 @@ def test_terminal_has_the_size_that_the_client_tells(f):
 
 
 def test_sizes_that_are_none(f):
-    session = urls.sh(f, container(f), "read x; stty size; read x", tty=True, stdin=True)
+    session = urls.sh(f, f.container, "read x; stty size; read x", tty=True, stdin=True)
     for text in (b"{}\n", b"[]\n", b"null\n", b'{"Width": -1, "Height": "x"}\n', b'{"Width": 70000, "Height": 5}\n', b"no json\n"):
         session.resize.send(text)
     session.link.quiet(0.2)
@@ -195,7 +185,7 @@ def test_sizes_that_are_none(f):
 
 
 def test_terminal_at_the_end_of_input(f):
-    session = urls.run(f, container(f), ["cat"], tty=True, stdin=True)
+    session = urls.run(f, f.container, ["cat"], tty=True, stdin=True)
     session.stdin.send(b"line\n")
     session.expect("line\r\nline\r\n")
     session.stdin.end()
@@ -203,7 +193,7 @@ def test_terminal_at_the_end_of_input(f):
 
 
 def test_interrupt_character(f):
-    session = urls.sh(f, container(f), "trap 'echo interrupted; exit 11' INT; echo ready; while :; do sleep 0.1; done", tty=True, stdin=True)
+    session = urls.sh(f, f.container, "trap 'echo interrupted; exit 11' INT; echo ready; while :; do sleep 0.1; done", tty=True, stdin=True)
     session.expect("ready\r\n")
     session.stdin.send(b"\x03")
     got = session.wait()
@@ -216,15 +206,15 @@ def test_client_that_is_gone_hangs_the_command_up(f):
         for tty in (False, True):
             for leave in ("close", "abort"):
                 mark = f"/tmp/hup-{over}-{tty}-{leave}"
-                session = urls.sh(f, container(f), f"trap 'echo x > {mark}; exit' HUP; echo ready; while :; do sleep 0.1; done",
+                session = urls.sh(f, f.container, f"exec 2>/dev/null; trap 'echo x > {mark}; exit' HUP; echo ready; while :; do sleep 0.1; done",
                                   tty=tty, stdin=True, over=over, protocols=(protocol,))
                 session.expect("ready")
                 getattr(session.link, leave)()
-                wait_for(f"the command was hung up: {mark}", lambda: container(f).exec("ls", "/tmp").find(mark[5:]) >= 0)
+                wait_for(f"the command was hung up: {mark}", lambda: f.container.exec("ls", "/tmp").find(mark[5:]) >= 0)
 
 
 def test_what_ignores_the_hang_up_is_killed(f):
-    session = urls.sh(f, container(f), "trap '' HUP; (trap '' HUP; exec sleep 1111) & echo ready; exec tail -f /dev/null", stdin=True)
+    session = urls.sh(f, f.container, "trap '' HUP; (trap '' HUP; exec sleep 1111) & echo ready; exec tail -f /dev/null", stdin=True)
     session.expect("ready")
     assert processes(f, "tail")
     session.link.abort()
@@ -233,7 +223,7 @@ def test_what_ignores_the_hang_up_is_killed(f):
 
 def test_command_that_nobody_listens_to(f):
     """The client reads nothing; the command ends, and the server does not keep the session for ever."""
-    session = urls.sh(f, container(f), "head -c 50000000 /dev/zero; exec tail -f /dev/null")
+    session = urls.sh(f, f.container, "head -c 50000000 /dev/zero; exec tail -f /dev/null")
     session.link.reading = False
     wait_for("the command runs", lambda: processes(f, "head") or processes(f, "tail"))
     session.link.abort()
@@ -248,7 +238,7 @@ def test_runs_as_the_container_does(f):
 
 
 def test_many_at_the_same_time(f):
-    sessions = [urls.sh(f, container(f), f"echo {i}; read x; echo $x; exit {i}", stdin=True, over=over, protocols=(protocol,))
+    sessions = [urls.sh(f, f.container, f"echo {i}; read x; echo $x; exit {i}", stdin=True, over=over, protocols=(protocol,))
                 for i, (over, protocol) in enumerate([("spdy", V4), ("websocket", V5)] * 25)]
     for i, session in enumerate(sessions):
         session.expect(f"{i}\n")
@@ -262,10 +252,10 @@ def test_refused_requests(f):
     nobody = "f" * 64
     ended, created = f.pod.start(["/bin/true"]), f.pod.create(SLEEP)
     ended.wait()
-    live = container(f).id
+    live = f.container.id
     for code, part, changes in (("NotFound", nobody, {"container": nobody}), ("FailedPrecondition", "", {"container": ended.id}),
                                 ("FailedPrecondition", "", {"container": created.id}), ("InvalidArgument", "cmd", {"argv": []}),
-                                ("InvalidArgument", "", {"stdout": False, "stderr": False}), ("InvalidArgument", "", {"container": ""})):
+                                ("InvalidArgument", "", {"stdout": False, "stderr": False}), ("NotFound", "", {"container": ""})):
         urls.refused(code, part, call=urls.exec_url, **{"f": f, "container": live, "argv": ["true"], **changes})
 
 

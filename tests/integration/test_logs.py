@@ -127,7 +127,7 @@ def test_reopened_without_a_rename(f):
 
 
 def test_deleted_log(f):
-    c = f.pod.start(ticker())
+    c = f.pod.start(ticker(), log_path="app/0.log")
     wait_for("some lines", lambda: len(c.log_lines()) > 3)
     os.unlink(c.log)
     equal(reopen(f, c)[0], "OK")
@@ -201,6 +201,12 @@ def test_full_disk_never_stops_the_container(f):
     assert kept > 100_000, kept
     # A line that was torn has a newline that is not its own.
     assert 200000 * 32 + 6 <= kept + lost <= 200000 * 32 + 6 + len(told), (kept, lost)
+    # crictl reads as the kubelet does; both programs show what was lost, and what came then.
+    shown = f.crictl.call("logs", c.id)
+    equal((shown.status, shown.out.splitlines()[-1]), (0, "again"), str(shown)[-500:])
+    equal([line for line in shown.err.splitlines() if line.startswith(LOST)], told)
+    shown = berth(f, "logs", c.id)
+    equal((shown.stdout.splitlines()[-1], shown.stderr.splitlines()), ("again", told))
 
 
 def test_rotation_of_a_full_disk_tells_of_the_loss(f):
@@ -258,14 +264,15 @@ def test_odd_things_in_the_logs_place_are_refused(f):
     wait_for("some lines", lambda: len(c.log_lines()) > 3)
     away = c.log + ".away"
     os.rename(c.log, away)
-    target = f"{f.daemon.files}/target"
-    for make in (lambda: os.mkfifo(c.log), lambda: os.symlink(target, c.log), lambda: os.mkdir(c.log)):
+    target = f"{c.log}.target"
+    for make in (lambda: os.mkfifo(c.log), lambda: os.symlink(os.path.basename(target), c.log),
+                 lambda: os.symlink(f"{f.daemon.files}/elsewhere", c.log), lambda: os.mkdir(c.log)):
         make()
         code, words = reopen(f, c)
         assert code in ("InvalidArgument", "FailedPrecondition"), f"{code}: {words}"
         contains(words, c.config["log_path"])
         (os.rmdir if os.path.isdir(c.log) else os.unlink)(c.log)
-    assert not os.path.exists(target)
+    assert not os.path.exists(target), "the link was followed"
     os.rename(away, c.log)
     before = len(c.log_lines())
     wait_for("the old file is written on", lambda: len(c.log_lines()) > before + 5)

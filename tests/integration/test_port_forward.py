@@ -19,25 +19,15 @@ SLEEP = ["/bin/sleep", "1000"]
 STREAMS = ("spdy", "tunnel")
 
 
-def pid(f):
-    """A process in the network namespace of the pod that all cases share."""
-    if not getattr(f, "shared", None):
-        pod = f.pod
-        f.shared = pod.start(SLEEP)
-        f._undo.clear()  # it goes with the pod
-        f.rebase()
-    return f.shared.process()
-
-
 @contextlib.contextmanager
 def listener(f, address="127.0.0.1", **more):
-    with pod_net.listen(pid(f), address, **more) as sock:
+    with pod_net.listen(f.container.process(), address, **more) as sock:
         yield sock, sock.getsockname()[1]
 
 
 @contextlib.contextmanager
 def echo(f, address="127.0.0.1"):
-    server = pod_net.Echo(pod_net.listen(pid(f), address))
+    server = pod_net.Echo(pod_net.listen(f.container.process(), address))
     try:
         yield server
     finally:
@@ -130,7 +120,9 @@ def test_what_was_sent_before_the_end_arrives(f):
             c = session.open(port)
             with pod_net.accept(sock) as peer:
                 peer.sendall(bytes(100000 + i))
-            equal(len(c.wait()[0]), 100000 + i)
+            c.link.until("the end of the data", lambda c=c: c.data.ended)
+            c.data.end()
+            equal((len(c.data.received), c.wait()[1]), (100000 + i, ""))
 
 
 def test_much_in_both_directions(f):
@@ -367,7 +359,7 @@ def test_refused_requests(f):
     nobody = "f" * 64
     stopped = f.run_pod()
     f.crictl("stopp", stopped.id)
-    for code, part, pod, ports in (("NotFound", nobody, nobody, ()), ("FailedPrecondition", "", stopped.id, ()), ("InvalidArgument", "", "", ()),
+    for code, part, pod, ports in (("NotFound", nobody, nobody, ()), ("FailedPrecondition", "", stopped.id, ()), ("NotFound", "", "", ()),
                                    ("InvalidArgument", "port", f.pod.id, (70000,)), ("InvalidArgument", "port", f.pod.id, (0,))):
         urls.refused(code, part, call=lambda pod=pod, ports=ports: urls.forward_url(f, pod, *ports))
 

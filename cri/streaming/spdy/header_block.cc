@@ -41,7 +41,6 @@ absl::StatusOr<Headers> ParseHeaders(absl::string_view block, size_t max_pairs) 
   if (block.size() < 4) return absl::DataLossError("a header block without a count");
   const uint32_t count = ReadU32(block.data());
   block.remove_prefix(4);
-  if (count > block.size() / 8) return absl::DataLossError("a header block with fewer pairs than it says");
   Headers headers;
   absl::flat_hash_set<absl::string_view> names;
   absl::Status fault;  // the first; what follows must still be as long as it says
@@ -82,7 +81,7 @@ std::string FormatHeaders(const Headers& headers) {
 
 struct HeaderInflater::Stream {
   z_stream z{};
-  bool good = inflateInit(&z) == Z_OK;
+  bool ready = inflateInit(&z) == Z_OK;
   ~Stream() { inflateEnd(&z); }
 };
 
@@ -91,8 +90,7 @@ HeaderInflater::~HeaderInflater() = default;
 
 absl::StatusOr<std::string> HeaderInflater::Inflate(absl::string_view compressed, size_t limit) {
   if (stream_ == nullptr) stream_ = std::make_unique<Stream>();
-  if (!stream_->good) return absl::DataLossError("header compression has failed before");
-  stream_->good = false;
+  if (!stream_->ready) return absl::DataLossError("zlib cannot begin");
   z_stream& z = stream_->z;
   z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(compressed.data()));
   z.avail_in = static_cast<uInt>(compressed.size());
@@ -114,7 +112,6 @@ absl::StatusOr<std::string> HeaderInflater::Inflate(absl::string_view compressed
     if (out.size() > limit)
       return absl::ResourceExhaustedError(absl::StrCat("a header block of over ", limit, " bytes"));
   } while (z.avail_in != 0 || z.avail_out == 0);
-  stream_->good = true;
   return out;
 }
 

@@ -25,7 +25,7 @@ class HeaderInflater {
   HeaderInflater& operator=(const HeaderInflater&) = delete;
 
   // The block, which has to be whole. DataLoss when it is not zlib's, or not with SPDY's dictionary; ResourceExhausted
-  // when it has more than `limit` bytes, no more of which were inflated. After an error nothing can be inflated.
+  // when it has more than `limit` bytes, no more of which were inflated. After an error it must not be called again.
   absl::StatusOr<std::string> Inflate(absl::string_view compressed, size_t limit);
 
  private:

@@ -89,7 +89,7 @@ absl::Status Session::State::OnSynStream(const SynStream& frame, uint8_t flags) 
   }
   last_seen = id;
   if (sent_goaway) return absl::OkStatus();
-  if (!fault && peer_streams >= limits.streams) fault = RstStatus::kRefusedStream;
+  if (peer_streams >= limits.streams) fault = RstStatus::kRefusedStream;
   if (fault) {
     SendReset(id, *fault);
     return absl::OkStatus();

@@ -104,6 +104,9 @@ TEST_F(FlowTest, SettingsBindToo) {
   Say(Update(1, 5));
   EXPECT_EQ(us.session.SendWindow(1), 5u);
   EXPECT_THAT(us.TakeLog(), ElementsAre("window 1"));
+  us.session.Data(1, 0, true);
+  Say(Update(1, 5));
+  EXPECT_THAT(us.TakeLog(), IsEmpty()) << "we have ended it";
 }
 
 TEST_F(FlowTest, ANewInitialWindowMovesThoseOfOpenStreams) {

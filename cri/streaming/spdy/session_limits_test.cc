@@ -229,6 +229,15 @@ TEST_F(LimitsOfClientTest, RepliesComeOnceAndFirst) {
   EXPECT_EQ(Say({OfStream(FrameType::kSynReply, 2)}), Rst(2, RstStatus::kProtocolError)) << "to a stream of its own";
 }
 
+TEST_F(LimitsOfClientTest, FramesForStreamsOfOursThatHaveEnded) {
+  ASSERT_EQ(us->session.Open({}, true).value(), 1u);
+  us->session.TakeOutput();
+  EXPECT_EQ(Say({OfStream(FrameType::kSynReply, 1, {}, kFin)}), "");
+  EXPECT_EQ(us->session.open_streams(), 0u);
+  EXPECT_EQ(Say({Data(1, "x")}), Rst(1, RstStatus::kStreamAlreadyClosed));
+  EXPECT_EQ(Say({Data(3, "x")}), Rst(3, RstStatus::kInvalidStream)) << "not opened yet";
+}
+
 TEST_F(LimitsOfClientTest, OpensNoMoreThanThePeerTakes) {
   std::string settings;
   AppendSettings(settings, {{.id = kMaxConcurrentStreams, .value = 1}, {.id = kMaxConcurrentStreams, .value = 9}});
