@@ -53,6 +53,16 @@ def test_output_goes_to_everybody_and_into_the_log(f):
     wait_for("both lines are in the log", lambda: len(c.log_lines()) == 2)
 
 
+def test_input_that_the_container_does_not_have(f):
+    for over, protocol in BOTH:
+        c = f.pod.start(["/bin/sh", "-c", "while sleep 1; do echo still here; done"])
+        session = urls.attach(f, c, over=over, protocols=(protocol,), stdin=True)
+        for _ in range(20):
+            session.stdin.send(b"x" * 65536)
+        session.expect("still here\n")
+        session.link.close()
+
+
 def test_input_from_several(f):
     c = reading(f, PARROT)
     first, second = listeners(f, c, 2)
