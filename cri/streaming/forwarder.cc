@@ -21,6 +21,9 @@
 namespace berth::streaming {
 namespace {
 
+// For a client to send more after the pod has ended its side. Whether the pod would still read it, or has closed,
+// nobody can tell before it is sent.
+constexpr absl::Duration kHalfClosed = absl::Seconds(10);
 // The first is tried first.
 constexpr int kFamilies[] = {AF_INET, AF_INET6};
 
@@ -70,7 +73,7 @@ class Link : public std::enable_shared_from_this<Link> {
 
   void Start() {
     idle_.emplace(io_, context_.idle_timeout, [weak = weak_from_this()] {
-      if (auto self = weak.lock()) self->Fail(absl::DeadlineExceededError("the connection was idle for too long"));
+      if (auto self = weak.lock()) self->Expired();
     });
     data_->Listen(&waiting_);
     OpenNext();
@@ -103,6 +106,7 @@ class Link : public std::enable_shared_from_this<Link> {
   void Connected();
   void NextFamily(const absl::Status& why);
   void OneWayEnded();
+  void Expired();
   void Fail(const absl::Status& why);
   void StopFlows();
   void Over();
@@ -185,6 +189,7 @@ void Link::Connected() {
     if (!status.ok()) return self->Stop();
     self->data_->End();
     self->pod_ended_ = true;
+    if (self->idle_) self->idle_->Shorten(kHalfClosed);
     if (self->pod_refuses_) return self->Stop();
     self->OneWayEnded();
   };
@@ -209,6 +214,13 @@ void Link::OneWayEnded() {
   StopFlows();
   error_->End();
   Over();
+}
+
+void Link::Expired() {
+  if (!pod_ended_) return Fail(absl::DeadlineExceededError("the connection was idle for too long"));
+  ways_ = 1;
+  OneWayEnded();
+  data_->Reset();
 }
 
 void Link::Fail(const absl::Status& why) {

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -23,6 +24,8 @@ class IoThreads {
 
    private:
     friend class IoThreads;
+    // Asio opens an io_context's descriptors with its first user: from the start, so that there are always as many.
+    boost::asio::steady_timer first_user_{io};
     void Run();
     void CloseAll();
 

@@ -1,6 +1,7 @@
 #include "cri/streaming/spdy_connection.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -160,6 +161,7 @@ void SpdyConnection::Read() {
   if (reading_ || ended_) return;
   if (kept_ > kMostKept) return WatchPeer();
   reading_ = true;
+  peer_watch_.cancel();
   stream_->Read(input_.get(), kReadSize, [self = shared_from_this()](absl::Status status, size_t bytes) {
     self->OnRead(std::move(status), bytes);
   });
@@ -168,7 +170,8 @@ void SpdyConnection::Read() {
 void SpdyConnection::OnRead(absl::Status status, size_t bytes) {
   reading_ = false;
   if (ended_) return;
-  if (!status.ok() || bytes == 0) return Ended();
+  if (!status.ok()) return Broken(status);
+  if (bytes == 0) return Ended();
   Received(absl::string_view(input_.get(), bytes));
   Read();
 }
@@ -176,16 +179,19 @@ void SpdyConnection::OnRead(absl::Status status, size_t bytes) {
 void SpdyConnection::Received(absl::string_view bytes) {
   if (ended_ || bytes.empty()) return;
   auto self = shared_from_this();
-  if (absl::Status status = session_.Receive(bytes); !status.ok()) return Close();
+  if (absl::Status status = session_.Receive(bytes); !status.ok()) {
+    spdlog::debug("streaming: the client breaks SPDY: {}", status.ToString());
+    return Close();
+  }
   Write();
 }
 
-// Nobody takes what the client sends, and nothing is read: that the client goes away is found by looking.
+// Nobody takes what the client sends, and nothing is read: that the client goes away is found by looking. The timer
+// keeps the connection, as a read would.
 void SpdyConnection::WatchPeer() {
   peer_watch_.expires_after(std::chrono::seconds(1));
-  peer_watch_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
-    auto self = weak.lock();
-    if (error || !self || self->ended_ || self->reading_) return;
+  peer_watch_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    if (error || self->ended_ || self->reading_) return;
     if (self->stream_->PeerGone()) return self->Ended();
     self->Read();
   });
@@ -340,7 +346,7 @@ void SpdyConnection::Splice() {
 void SpdyConnection::OnWritten(absl::Status status) {
   if (ended_) return;
   writing_.active = false;
-  if (!status.ok()) return Ended();
+  if (!status.ok()) return Broken(status);
   if (std::shared_ptr<Stream> stream = std::move(writing_.stream)) {
     stream->left_ -= writing_.bytes;
     if (stream->pipe_ < 0) stream->bytes_.remove_prefix(writing_.bytes);
@@ -368,6 +374,11 @@ void SpdyConnection::Close() {
     if (!error && self) self->Ended();
   });
   Write();
+}
+
+void SpdyConnection::Broken(const absl::Status& why) {
+  spdlog::debug("streaming: the connection has ended: {}", why.ToString());
+  Ended();
 }
 
 void SpdyConnection::Ended() {

@@ -59,6 +59,7 @@ class SpdyConnection final : public Connection,
   void Kept(size_t bytes);
   void Released(size_t bytes);
   void Later(std::function<void()> work);
+  void Broken(const absl::Status& why);
   void Ended();
   std::shared_ptr<Stream> Find(spdy::StreamId id) const;
 

@@ -187,9 +187,9 @@ void WebSocketChannels::Read() {
 // Nothing is read while the session takes nothing: that the client goes away is found by looking.
 void WebSocketChannels::WatchClient() {
   watch_.expires_after(kWatch);
-  watch_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
-    auto self = weak.lock();
-    if (error || !self) return;
+  // Without a read under way, nothing else may keep the connection.
+  watch_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
+    if (error) return;
     self->socket_->PeerGone() ? self->Finish() : self->Read();
   });
 }

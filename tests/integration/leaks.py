@@ -120,9 +120,9 @@ def _descriptors(daemon):
             continue
         if target.startswith((f"{daemon.root}/images/layers/", f"{daemon.root}/images/fixups/")):
             continue
-        # gRPC's own come and go with its threads and clients; compiled seccomp (memfd) and device programs, of both a bounded
+        # Those of gRPC and of the streaming server come and go with threads and clients; compiled seccomp (memfd) and device programs, of both a bounded
         # number, are kept for the next container.
-        if not target.startswith(("socket:", "anon_inode:[event", "anon_inode:bpf-prog", "/memfd:")):
+        if not target.startswith(("socket:", "anon_inode:[event", "anon_inode:[timerfd", "anon_inode:bpf-prog", "/memfd:")):
             yield f"descriptor of the daemon: {target.split('[')[0] if ':' in target else 'file'}"
 
 

@@ -185,7 +185,7 @@ def test_terminal(f):
         t.type("echo code $?\r")
         t.await_text("code 130")
         t.type("\x04")
-        equal(t.end(), 130)
+        equal(t.end(), 0)
 
 
 def test_terminal_ends_with_the_commands_code(f):

@@ -206,7 +206,7 @@ def test_client_that_is_gone_hangs_the_command_up(f):
         for tty in (False, True):
             for leave in ("close", "abort"):
                 mark = f"/tmp/hup-{over}-{tty}-{leave}"
-                session = urls.sh(f, f.container, f"trap 'echo x > {mark}; exit' HUP; echo ready; while :; do sleep 0.1; done",
+                session = urls.sh(f, f.container, f"exec 2>/dev/null; trap 'echo x > {mark}; exit' HUP; echo ready; while :; do sleep 0.1; done",
                                   tty=tty, stdin=True, over=over, protocols=(protocol,))
                 session.expect("ready")
                 getattr(session.link, leave)()
@@ -255,7 +255,7 @@ def test_refused_requests(f):
     live = f.container.id
     for code, part, changes in (("NotFound", nobody, {"container": nobody}), ("FailedPrecondition", "", {"container": ended.id}),
                                 ("FailedPrecondition", "", {"container": created.id}), ("InvalidArgument", "cmd", {"argv": []}),
-                                ("InvalidArgument", "", {"stdout": False, "stderr": False}), ("InvalidArgument", "", {"container": ""})):
+                                ("InvalidArgument", "", {"stdout": False, "stderr": False}), ("NotFound", "", {"container": ""})):
         urls.refused(code, part, call=urls.exec_url, **{"f": f, "container": live, "argv": ["true"], **changes})
 
 

@@ -120,7 +120,9 @@ def test_what_was_sent_before_the_end_arrives(f):
             c = session.open(port)
             with pod_net.accept(sock) as peer:
                 peer.sendall(bytes(100000 + i))
-            equal(len(c.wait()[0]), 100000 + i)
+            c.link.until("the end of the data", lambda c=c: c.data.ended)
+            c.data.end()
+            equal((len(c.data.received), c.wait()[1]), (100000 + i, ""))
 
 
 def test_much_in_both_directions(f):
@@ -357,7 +359,7 @@ def test_refused_requests(f):
     nobody = "f" * 64
     stopped = f.run_pod()
     f.crictl("stopp", stopped.id)
-    for code, part, pod, ports in (("NotFound", nobody, nobody, ()), ("FailedPrecondition", "", stopped.id, ()), ("InvalidArgument", "", "", ()),
+    for code, part, pod, ports in (("NotFound", nobody, nobody, ()), ("FailedPrecondition", "", stopped.id, ()), ("NotFound", "", "", ()),
                                    ("InvalidArgument", "port", f.pod.id, (70000,)), ("InvalidArgument", "port", f.pod.id, (0,))):
         urls.refused(code, part, call=lambda pod=pod, ports=ports: urls.forward_url(f, pod, *ports))
 

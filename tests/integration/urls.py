@@ -38,9 +38,15 @@ def forward_url(f, pod, *ports):
 
 
 def run(f, container, argv, protocols=(streams.V4,), over="spdy", tty=False, stdin=False, stdout=True, stderr=True):
-    """An exec's session."""
+    """An exec's session, closed at the end of the case."""
     wanted = {"tty": tty, "stdin": stdin, "stdout": stdout, "stderr": stderr}
-    return streams.Command(exec_url(f, container.id, argv, **wanted), protocols, over, **wanted)
+    return _opened(f, exec_url(f, container.id, argv, **wanted), protocols, over, wanted)
+
+
+def _opened(f, url, protocols, over, wanted):
+    session = streams.Command(url, protocols, over, **wanted)
+    f.cleanup(session.link.close)
+    return session
 
 
 def sh(f, container, script, *arguments, **more):
@@ -49,7 +55,7 @@ def sh(f, container, script, *arguments, **more):
 
 def attach(f, container, protocols=(streams.V4,), over="spdy", tty=False, stdin=False, stdout=True, stderr=True):
     wanted = {"tty": tty, "stdin": stdin, "stdout": stdout, "stderr": stderr}
-    return streams.Command(attach_url(f, container.id, **wanted), protocols, over, **wanted)
+    return _opened(f, attach_url(f, container.id, **wanted), protocols, over, wanted)
 
 
 def refused(code, *parts, call, **more):

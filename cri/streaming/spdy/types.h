@@ -30,14 +30,14 @@ enum class RstStatus : uint32_t {
 enum class GoAwayStatus : uint32_t { kOk = 0, kProtocolError = 1, kInternalError = 2 };
 
 struct Limits {
-  size_t streams = 1000;                  // of the peer's, open at once; more are refused
-  size_t futile_streams = 1000;           // that the peer opens and resets before it got anything; see the design
-  size_t header_block = 16 * 1024;        // bytes of one, decompressed
-  size_t headers = 64;                    // pairs in one
-  size_t control_frame = 32 * 1024;       // bytes of one
-  uint32_t window = 256 * 1024;           // that we give each stream
-  uint32_t session_window = 1024 * 1024;  // that we give all of them together; at least 64 KiB
-  size_t pending_control = 64 * 1024;     // bytes of answers to control frames that the peer does not read
+  size_t streams = 1000;              // of the peer's, open at once; more are refused
+  size_t futile_streams = 1000;       // that the peer opens and resets before it got anything; see the design
+  size_t header_block = 16 << 10;     // bytes of one, decompressed
+  size_t headers = 64;                // pairs in one
+  size_t control_frame = 32 << 10;    // bytes of one
+  uint32_t window = 256 << 10;        // that we give each stream
+  uint32_t session_window = 1 << 20;  // that we give all of them together; at least 64 KiB
+  size_t pending_control = 64 << 10;  // bytes of answers to control frames that the peer does not read
 };
 
 }  // namespace berth::streaming::spdy
