@@ -35,8 +35,8 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
    public:
     explicit Resize(CommandSession& session) : session_(session) {}
     void OnBytes(absl::string_view bytes) override {
-      session_.channels_.resize->Consumed(bytes.size());
       if (sizes_.Feed(bytes, session_.window_)) session_.ApplyWindow();
+      session_.channels_.resize->Consumed(bytes.size());
     }
     void OnEnd() override {}
     void OnReset() override {}

@@ -179,8 +179,10 @@ void WebSocketChannels::Read() {
   if (unconsumed_ > kMaxUnconsumed) return WatchClient();
   reading_ = true;
   socket_->Read([self = shared_from_this()](const absl::StatusOr<WebSocket::Piece>& piece) {
+    // Who consumes a part of the piece must not start the read that overwrites the rest.
+    const bool more = self->OnPiece(piece);
     self->reading_ = false;
-    self->OnPiece(piece);
+    if (more) self->Read();
   });
 }
 
@@ -194,21 +196,26 @@ void WebSocketChannels::WatchClient() {
   });
 }
 
-void WebSocketChannels::OnPiece(const absl::StatusOr<WebSocket::Piece>& piece) {
-  if (absl::IsOutOfRange(piece.status())) return OnGoodbye();
+bool WebSocketChannels::OnPiece(const absl::StatusOr<WebSocket::Piece>& piece) {
+  if (absl::IsOutOfRange(piece.status())) {
+    OnGoodbye();
+    return false;
+  }
   if (!piece.ok()) {
     // After our goodbye it is the goodbye that ends the connection.
-    return said_goodbye_ ? void() : Finish();
+    if (!said_goodbye_) Finish();
+    return false;
   }
   if (on_active_) on_active_();
-  if (closing_) return Read();
+  if (closing_) return true;
   const absl::Status status = decoder_.Feed(piece->bytes, piece->first, piece->last);
   if (!status.ok()) {
     for (auto& one : channels_) one->Break();
     closing_ = true;
-    return SayGoodbye(protocol_.base64 ? WebSocket::Code::kBadPayload : WebSocket::Code::kProtocolError);
+    SayGoodbye(protocol_.base64 ? WebSocket::Code::kBadPayload : WebSocket::Code::kProtocolError);
+    return false;
   }
-  Read();
+  return true;
 }
 
 void WebSocketChannels::OnData(uint8_t channel, absl::string_view bytes) {

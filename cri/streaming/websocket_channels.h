@@ -52,7 +52,7 @@ class WebSocketChannels : public Connection,
 
   void Read();
   void WatchClient();
-  void OnPiece(const absl::StatusOr<WebSocket::Piece>& piece);
+  bool OnPiece(const absl::StatusOr<WebSocket::Piece>& piece);  // whether to read on
   void OnGoodbye();
   void Release(size_t bytes);
   void OnChannelDone();

@@ -50,6 +50,10 @@ class Crictl:
         done.stdout, done.stderr = (s.decode("utf-8", "replace") for s in (done.stdout, done.stderr))
         return Result(argv, done)
 
+    def argv(self, *argv):
+        """For who starts it otherwise."""
+        return [str(self.program), "-c", self.config, *(str(a) for a in argv)]
+
     def __call__(self, *argv, **options):
         """The standard output of a call that must succeed."""
         result = self.call(*argv, **options)

@@ -1,13 +1,19 @@
 #!/usr/bin/env python3
 """The life of an image, a pod and a container as crictl shows it."""
+import re
+import socket
+import subprocess
 import sys
 import time
 
 import fixture
+import pod_net
 from suite import contains, equal, main, wait_for
+from terminal import Terminal
 
 LABELS = {"app": "shown", "tier": "test"}
 NANOS = 10**9
+TRANSPORTS = ("spdy", "websocket")
 
 
 def test_version(f):
@@ -147,6 +153,73 @@ def test_pod_with_containers_is_removed_by_force(f):
     equal(created.status()["state"], "CONTAINER_EXITED")
     f.crictl("rmp", pod.id)
     equal([x["id"] for x in f.crictl.json("ps", "-a")["containers"]], [])
+
+
+def at_terminal(f, *argv, **more):
+    terminal = Terminal(f.crictl.argv(*argv), **more)
+    f.cleanup(terminal.close)
+    return terminal
+
+
+def test_exec_at_a_terminal(f):
+    c = f.pod.start(["/bin/sleep", "1000"])
+    for transport in TRANSPORTS:
+        terminal = at_terminal(f, "exec", "-it", "--transport", transport, c.id, "/bin/sh", rows=33, columns=101)
+        terminal.expect("# ")
+        terminal.type("until [ \"$(stty size)\" = '33 101' ]; do sleep 0.1; done; echo the-size-''is-there\r")
+        terminal.expect("the-size-is-there")
+        terminal.size(40, 120)
+        terminal.type("until [ \"$(stty size)\" = '40 120' ]; do sleep 0.1; done; echo the-new-''size-is-there\r")
+        terminal.expect("the-new-size-is-there")
+        terminal.type("sleep 500\r")
+        time.sleep(0.3)
+        terminal.type("\x03")
+        terminal.type("echo sti''ll here\r")
+        terminal.expect("still here")
+        terminal.type("exit\r")
+        terminal.wait()
+
+
+def test_exec_in_a_pipe(f):
+    c = f.pod.start(["/bin/sleep", "1000"])
+    for transport in TRANSPORTS:
+        got = f.crictl.call("exec", "-i", "--transport", transport, c.id, "/bin/sh", "-c", "wc -c; echo to-err >&2", data=bytes(3 << 20))
+        equal((got.status, got.out.strip(), got.err), (0, str(3 << 20), "to-err\n"), transport)
+        got = f.crictl.call("exec", "--transport", transport, c.id, "/bin/sh", "-c", "echo out; exit 3")
+        equal(got.out, "out\n", transport)
+        assert got.status != 0 and "exit code 3" in got.err, str(got)
+        got = f.crictl.call("exec", "--transport", transport, c.id, "/no/such")
+        assert got.status != 0 and "/no/such" in got.err, str(got)
+
+
+def test_attach_at_a_terminal(f):
+    for transport in TRANSPORTS:
+        c = f.pod.start(["/bin/sh"], stdin=True, tty=True)
+        terminal = at_terminal(f, "attach", "-it", "--transport", transport, c.id)
+        terminal.type("echo atta''ched; exit 5\r")
+        terminal.expect("attached")
+        terminal.wait()
+        equal(c.wait()["exitCode"], 5)
+
+
+def test_port_forward(f):
+    c = f.pod.start(["/bin/sleep", "1000"])
+    server = pod_net.Echo(pod_net.listen(c.process()))
+    f.cleanup(server.close)
+    for transport in TRANSPORTS:
+        with subprocess.Popen(f.crictl.argv("port-forward", "--transport", transport, f.pod.id, f"0:{server.port}"), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True) as program:
+            try:
+                port = int(re.search(r"Forwarding from 127.0.0.1:(\d+) ->", program.stdout.readline()).group(1))
+                peers = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(10)]
+                for i, peer in enumerate(peers):
+                    peer.sendall(b"%d" % i * 100000)
+                    peer.shutdown(socket.SHUT_WR)
+                for i, peer in enumerate(peers):
+                    with peer:
+                        equal(pod_net.read_all(peer), b"%d" % i * 100000, transport)
+            finally:
+                program.terminate()
 
 
 if __name__ == "__main__":
