@@ -124,7 +124,7 @@ absl::Status CriClient::ExecSync(const std::string& container, const std::vector
   v1::ExecSyncRequest request;
   request.set_container_id(container);
   request.mutable_cmd()->Add(command.begin(), command.end());
-  request.set_timeout(30);
+  request.set_timeout(110);  // within kDeadline: many at the same time take long on some runtimes
   v1::ExecSyncResponse response;
   RETURN_IF_ERROR(Call(*runtime_, "ExecSync", &v1::RuntimeService::Stub::ExecSync, request, response));
   if (response.exit_code() == 0) return absl::OkStatus();

@@ -216,7 +216,7 @@ def test_client_that_is_gone_hangs_the_command_up(f):
 def test_what_ignores_the_hang_up_is_killed(f):
     session = urls.sh(f, f.container, "trap '' HUP; (trap '' HUP; exec sleep 1111) & echo ready; exec tail -f /dev/null", stdin=True)
     session.expect("ready")
-    assert processes(f, "tail")
+    wait_for("the command runs", lambda: processes(f, "tail"))
     session.link.abort()
     none_left(f, "tail")
 
