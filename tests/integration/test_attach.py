@@ -5,6 +5,7 @@ import sys
 import time
 
 import fixture
+import leaks
 import streams
 import urls
 from streams import V3, V4, V4_BASE64, V5
@@ -244,7 +245,7 @@ def test_daemon_is_killed_and_starts_again(f):
 
 
 def test_exec_goes_down_with_the_daemon(f):
-    """Nobody would take its output any more."""
+    """Nobody would take its output any more. One without a terminal writes nothing and would never learn of it."""
     c = reading(f, PARROT)
     session = urls.sh(f, c, "echo ready; exec tail -f /dev/null", stdin=True)
     session.expect("ready\n")
@@ -254,6 +255,7 @@ def test_exec_goes_down_with_the_daemon(f):
     f.daemon.start()
     f.rebase_descriptors()
     equal(c.status()["state"], "CONTAINER_RUNNING")
+    wait_for("the exec is gone", lambda: all(name != "tail" for _, name in leaks.processes_in(f.daemon.cgroup_parent)))
 
 
 def test_refused_requests(f):
