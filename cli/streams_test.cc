@@ -188,6 +188,34 @@ TEST_F(StreamsTest, ReaderThatTakesNothingStopsTheServer) {
   EXPECT_GE(left, size_t{7 << 20});
 }
 
+TEST_F(StreamsTest, OnlyServersWithWindowsGetUpdatesOfThem) {
+  constexpr size_t kFrame = 8;  // and one byte, below
+  for (bool windowless : {true, false}) {
+    std::atomic<size_t> before = 0, after = 0;
+    FakeStreams::Hooks hooks = When("stderr", [&](Connection& c) {
+      before = server_->spdy_received.load();
+      c.Send("stdout", std::string(200'000, 'x'));
+    });
+    hooks.data = [&](Connection& c, StreamId, const std::string&, absl::string_view bytes, bool) {
+      after = server_->spdy_received.load();
+      if (!bytes.empty()) c.Exit(0);
+    };
+    Serve(hooks);
+    server_->windowless = windowless;
+    Pipe in, out;
+    in_fd_ = in.read.get();
+    out_fd_ = out.write.get();
+    std::thread user([&] {
+      EXPECT_EQ(ReadAll(out.read.get(), 200'000).size(), 200'000u);
+      WriteAll(in.write.get(), "x");
+    });
+    EXPECT_EQ(Run({"exec", "-i", "web", "x"}), 0) << err_;
+    user.join();
+    server_.reset();
+    EXPECT_EQ(after - before == kFrame + 1, windowless) << after - before;
+  }
+}
+
 TEST_F(StreamsTest, StdinThatTheCommandDoesNotTakeIsLeftUnread) {
   FakeStreams::Hooks hooks;
   Serve(hooks);

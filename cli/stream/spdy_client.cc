@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -154,8 +155,15 @@ void SpdyClient::WriteSink(spdy::StreamId id, Stream& stream) {
       stream.written = 0;
     }
   }
-  if (done > 0) session_.Consumed(id, done);
+  if (done > 0) Took(id, stream, done);
   stream.state.received_all = stream.peer_ended && stream.waiting() == 0;
+}
+
+// A server that has windows shows it at once. The others (all that are written in Go) drop what they still have to send
+// when they close a connection on which something unread waits for them, and these updates would be that.
+void SpdyClient::Took(spdy::StreamId id, Stream& stream, size_t bytes) {
+  stream.owed += bytes;
+  if (session_.peer_keeps_windows()) session_.Consumed(id, std::exchange(stream.owed, 0));
 }
 
 void SpdyClient::Frame(spdy::StreamId id, Stream& stream) {
@@ -233,7 +241,7 @@ void SpdyClient::OnData(spdy::StreamId id, absl::string_view bytes, bool fin) {
   if (stream->joint.sink < 0) {
     absl::StrAppend(&stream->state.text, bytes.substr(0, kMaxText - stream->state.text.size()));
   }
-  session_.Consumed(id, bytes.size());
+  Took(id, *stream, bytes.size());
 }
 
 void SpdyClient::OnReset(spdy::StreamId id, spdy::RstStatus) {

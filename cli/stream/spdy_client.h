@@ -70,6 +70,7 @@ class SpdyClient final : spdy::Events {
     std::string unsent;         // read, but not framed yet
     std::string arrived;        // not written yet, from `written` on
     size_t written = 0;         // of `arrived`
+    size_t owed = 0;            // taken, and the server was not told
     bool source_ended = false;  // nothing comes behind `unsent`
     bool peer_ended = false;    // nothing comes behind `arrived`
     bool hung_up = false;       // the source, which says so again and again
@@ -93,6 +94,7 @@ class SpdyClient final : spdy::Events {
   void CollectPolls(absl::Span<pollfd> also);
   void ReadSource(spdy::StreamId id, Stream& stream, short events);
   void WriteSink(spdy::StreamId id, Stream& stream);
+  void Took(spdy::StreamId id, Stream& stream, size_t bytes);
   void Frame(spdy::StreamId id, Stream& stream);
   absl::Status ReadSocket();
   void WriteSocket();

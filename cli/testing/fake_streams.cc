@@ -134,11 +134,16 @@ bool FakeStreams::Connection::Read() {
     upgraded_ = true;
     bytes = request_.substr(end + 4);
   }
+  server_->spdy_received += bytes.size();
   return session_.Receive(bytes).ok();
 }
 
 bool FakeStreams::Connection::Write() {
-  if (upgraded_) absl::StrAppend(&out_, session_.TakeOutput());
+  if (upgraded_) {
+    std::string control = session_.TakeOutput();
+    bool greeting = !std::exchange(greeted_, true);
+    if (!greeting || !server_->windowless) out_ += control;
+  }
   bool all_framed = true;
   for (auto& [id, stream] : streams_) {
     size_t n = std::min({stream.queue.size(), session_.SendWindow(id), size_t{32 * 1024}});

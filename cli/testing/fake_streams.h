@@ -59,7 +59,7 @@ class FakeStreams {
 
     FakeStreams* server_;
     sys::UniqueFd socket_;
-    bool upgraded_ = false, closing_ = false;
+    bool upgraded_ = false, greeted_ = false, closing_ = false;
     std::string request_, out_;
     streaming::spdy::Session session_;
     std::map<StreamId, Stream> streams_;
@@ -80,6 +80,8 @@ class FakeStreams {
   std::atomic<bool> silent = false;            // takes connections and says nothing
   std::atomic<bool> refuse_streams = false;    // resets each
   std::atomic<bool> keep_window_shut = false;  // takes one window's worth of data, not more
+  std::atomic<bool> windowless = false;        // sends no SETTINGS, as if it knew no windows
+  std::atomic<size_t> spdy_received = 0;       // bytes of the protocol
   std::atomic<int> connections = 0;            // so far
   std::atomic<size_t> received = 0;            // bytes of data
   std::vector<std::string> requests;           // headers; to be looked at when no client is there

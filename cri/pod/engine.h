@@ -106,9 +106,10 @@ class Engine : public streaming::Backend {
   absl::Status StopContainer(absl::string_view id, absl::Duration grace);
   absl::Status RemoveContainer(absl::string_view id);
   absl::Status ReopenLog(absl::string_view id);
-  // `timeout` of zero = none. DeadlineExceeded when it passed; the whole tree of the command is killed then.
+  // `timeout` of zero = none. DeadlineExceeded when it passed, Cancelled when the caller went away; the whole tree of
+  // the command is killed then.
   absl::StatusOr<ExecResult> ExecSync(absl::string_view id, const std::vector<std::string>& argv,
-                                      absl::Duration timeout);
+                                      absl::Duration timeout, const CallContext& call);
 
   // What a URL is given for, checked, with whole ids. InvalidArgument: no stream, stderr with tty, no cmd, a tty that
   // the container's is not, a port that is none. FailedPrecondition: not running, not ready.

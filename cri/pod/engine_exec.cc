@@ -20,6 +20,8 @@ using state::v1::Container;
 constexpr size_t kOutputLimit = (16 << 20) - 1024;
 // How much longer than its own timeout an exec is waited for: the shim kills it, this is for a shim that does not.
 constexpr absl::Duration kSlack = absl::Seconds(5);
+// How soon an exec that nobody waits for any more is killed.
+constexpr int64_t kCallerCheckMs = 1000;
 
 // What the launcher's thread and the waiting one share; the last of them frees it.
 struct Completion {
@@ -40,6 +42,10 @@ struct Completion {
   absl::Mutex mu;
   std::optional<absl::StatusOr<client::ExecOutcome>> result ABSL_GUARDED_BY(mu);
 };
+
+absl::Status TimedOut(absl::Duration timeout) {
+  return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
+}
 
 // Standard error gets what standard output leaves of the limit, or half of it.
 void CutToLimit(std::string& out, std::string& err) {
@@ -68,18 +74,21 @@ struct Output {
   }
 };
 
+enum class Collected { kAll, kOutOfTime, kNobodyWaits };
+
 // Reads both streams until the command is done. A child that it left behind may hold the pipes open: what is in
 // them at that moment is taken, and nobody waits for more.
-bool Collect(Output& out, Output& err, Completion& completion, absl::Time deadline) {
+Collected Collect(Output& out, Output& err, Completion& completion, absl::Time deadline, const CallContext& call) {
   for (;;) {
     bool done = completion.Done();
     out.Drain();
     err.Drain();
-    if (done) return true;
+    if (done) return Collected::kAll;
     absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) return false;
+    if (left <= absl::ZeroDuration()) return Collected::kOutOfTime;
+    if (call.cancelled()) return Collected::kNobodyWaits;
     pollfd fds[3] = {{completion.event.get(), POLLIN, 0}, {out.pipe.get(), POLLIN, 0}, {err.pipe.get(), POLLIN, 0}};
-    int ms = static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 60000));
+    int ms = static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, kCallerCheckMs));
     poll(fds, 3, ms);  // descriptors of -1 are passed over
   }
 }
@@ -113,7 +122,7 @@ absl::StatusOr<ExecLaunch> Engine::PlanExec(absl::string_view id, const std::vec
 }
 
 absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id, const std::vector<std::string>& argv,
-                                            absl::Duration timeout) {
+                                            absl::Duration timeout, const CallContext& call) {
   if (argv.empty() || argv[0].empty()) return absl::InvalidArgumentError("cmd: is empty");
   ASSIGN_OR_RETURN(ExecLaunch launch, PlanExec(id, argv, false));
   ASSIGN_OR_RETURN(CommandPipe out_pipe, MakeCommandPipe(PipeFlow::kFromCommand, launch.uid, launch.gid));
@@ -132,15 +141,14 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id, const std::vec
   err_pipe.theirs.Reset();
   Output out{std::move(out_pipe.ours), ""}, err{std::move(err_pipe.ours), ""};
   absl::Time deadline = timeout > absl::ZeroDuration() ? absl::Now() + timeout + kSlack : absl::InfiniteFuture();
-  if (!Collect(out, err, *completion, deadline)) {
-    (void)launch.shim->KillExec(exec.id);
-    return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
-  }
+  const Collected collected = Collect(out, err, *completion, deadline, call);
+  if (collected != Collected::kAll) (void)launch.shim->KillExec(exec.id);
+  if (collected == Collected::kNobodyWaits) return absl::CancelledError("the caller is gone");
+  if (collected == Collected::kOutOfTime) return TimedOut(timeout);
   absl::MutexLock lock(&completion->mu);
   RETURN_IF_ERROR(*completion->result);
   const client::ExecOutcome& outcome = **completion->result;
-  if (outcome.timed_out)
-    return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
+  if (outcome.timed_out) return TimedOut(timeout);
   CutToLimit(out.data, err.data);
   return ExecResult{std::move(out.data), std::move(err.data), outcome.exit_code};
 }

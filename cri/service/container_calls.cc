@@ -84,11 +84,12 @@ absl::Status Calls::ReopenContainerLog(const pod::CallContext&, const v1::Reopen
   return engine_.ReopenLog(request.container_id());
 }
 
-absl::Status Calls::ExecSync(const pod::CallContext&, const v1::ExecSyncRequest& request, v1::ExecSyncResponse& out) {
+absl::Status Calls::ExecSync(const pod::CallContext& call, const v1::ExecSyncRequest& request,
+                             v1::ExecSyncResponse& out) {
   if (request.timeout() < 0) return absl::InvalidArgumentError("timeout: is negative");
   std::vector<std::string> argv(request.cmd().begin(), request.cmd().end());
   ASSIGN_OR_RETURN(pod::ExecResult result,
-                   engine_.ExecSync(request.container_id(), argv, absl::Seconds(request.timeout())));
+                   engine_.ExecSync(request.container_id(), argv, absl::Seconds(request.timeout()), call));
   out.set_stdout(std::move(result.stdout_data));
   out.set_stderr(std::move(result.stderr_data));
   out.set_exit_code(result.exit_code);

@@ -130,7 +130,9 @@ std::shared_ptr<Outflow> CommandSession::StartOutflow(const sys::UniqueFd& fd,
 void CommandSession::StartFlows() {
   out_ = StartOutflow(command_->out, channels_.out);
   err_ = StartOutflow(command_->err, channels_.err);
-  if (!command_->in || !channels_.in) return;
+  if (!channels_.in) return;
+  // A container without input: what the client types goes nowhere, and does not fill the connection.
+  if (!command_->in) return channels_.in->Listen(nullptr);
   std::weak_ptr<CommandSession> weak = weak_from_this();
   auto no_more = [weak] {
     auto self = weak.lock();

@@ -1,7 +1,6 @@
 #include "cri/streaming/io_threads.h"
 
 #include <algorithm>
-#include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <utility>
 
@@ -41,8 +40,6 @@ IoThreads::IoThreads(int threads) {
   for (int i = 0; i < threads; ++i) {
     lanes_.push_back(std::make_unique<Lane>());
     Lane& lane = *lanes_.back();
-    // Whoever counts descriptors finds those of the io_context now, not after the first connection.
-    const boost::asio::steady_timer makes_the_reactor(lane.io);
     lane.thread_ = std::thread([&lane] { lane.Run(); });
   }
 }

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -237,8 +238,8 @@ TEST_F(ServerTest, ACrowdIsClosed) {
 TEST_F(ServerTest, SurvivesALackOfDescriptors) {
   Start();
   const std::string path = Path();
-  sys::UniqueFd before = ConnectTcp(server_->port());
-  ASSERT_TRUE(SendAll(before.get(), "G"));
+  // UBSan looks once at the types that logging takes, and needs a pipe for it.
+  spdlog::warn("a warning of {} is to come", std::string("too few descriptors"));
   rlimit old;
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
   sys::UniqueFd waiting(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

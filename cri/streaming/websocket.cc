@@ -18,6 +18,9 @@ namespace {
 
 using boost::system::error_code;
 
+// Of what the client sends. It is never kept whole; whoever announces more than this does not mean it.
+constexpr size_t kMostMessage = size_t{1} << 30;
+
 error_code CodeOf(const absl::Status& status) {
   if (status.ok()) return {};
   return absl::IsCancelled(status) ? asio::error::operation_aborted : asio::error::connection_reset;
@@ -110,7 +113,7 @@ class BeastWebSocket : public WebSocket, public std::enable_shared_from_this<Bea
  public:
   BeastWebSocket(std::shared_ptr<ByteStream> stream, std::string early)
       : stream_(stream), socket_(std::move(stream), std::move(early)) {
-    socket_.read_message_max(0);
+    socket_.read_message_max(kMostMessage);
     socket_.auto_fragment(false);
   }
 

@@ -34,9 +34,9 @@ class Follower {
 
   absl::Status Attach(PodShim& pod, const std::string& id, bool input = true) {
     auto attached = pod.Attach(ContainerId(id), out_write_.get(), err_write_.get(), input,
-                               [this](absl::StatusOr<AttachOutcome> outcome) {
-                                 absl::MutexLock lock(&mutex_);
-                                 outcomes_.push_back(std::move(outcome));
+                               [told = told_](absl::StatusOr<AttachOutcome> outcome) {
+                                 absl::MutexLock lock(&told->mutex);
+                                 told->outcomes.push_back(std::move(outcome));
                                });
     out_write_.Reset();
     err_write_.Reset();
@@ -65,17 +65,17 @@ class Follower {
 
   // Whether it was told exactly once that the attachment has ended, and how.
   absl::StatusOr<AttachOutcome> AwaitDone() {
-    absl::MutexLock lock(&mutex_);
-    auto done = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !outcomes_.empty(); };
-    if (!mutex_.AwaitWithTimeout(absl::Condition(&done), absl::Seconds(10))) {
+    absl::MutexLock lock(&told_->mutex);
+    auto done = [told = told_.get()] { return !told->outcomes.empty(); };
+    if (!told_->mutex.AwaitWithTimeout(absl::Condition(&done), absl::Seconds(10))) {
       return absl::DeadlineExceededError("nobody told");
     }
-    EXPECT_EQ(outcomes_.size(), 1u);
-    return outcomes_[0];
+    EXPECT_EQ(told_->outcomes.size(), 1u);
+    return told_->outcomes[0];
   }
   bool IsDone() {
-    absl::MutexLock lock(&mutex_);
-    return !outcomes_.empty();
+    absl::MutexLock lock(&told_->mutex);
+    return !told_->outcomes.empty();
   }
 
   Attached attached_;
@@ -98,8 +98,12 @@ class Follower {
   }
 
   sys::UniqueFd out_, out_write_, err_, err_write_;
-  absl::Mutex mutex_;
-  std::vector<absl::StatusOr<AttachOutcome>> outcomes_ ABSL_GUARDED_BY(mutex_);
+  // The pod, which tells, may outlive the client.
+  struct Told {
+    absl::Mutex mutex;
+    std::vector<absl::StatusOr<AttachOutcome>> outcomes;
+  };
+  const std::shared_ptr<Told> told_ = std::make_shared<Told>();
 };
 
 class ShimAttachTest : public PodFixture {

@@ -5,6 +5,7 @@ import sys
 import time
 
 import fixture
+import leaks
 import streams
 import urls
 from streams import V3, V4, V4_BASE64, V5
@@ -51,6 +52,16 @@ def test_output_goes_to_everybody_and_into_the_log(f):
         equal((session.stdout.take(), session.stderr.take()), (b"to out\n", b"to err\n"))
         session.link.close()
     wait_for("both lines are in the log", lambda: len(c.log_lines()) == 2)
+
+
+def test_input_that_the_container_does_not_have(f):
+    for over, protocol in BOTH:
+        c = f.pod.start(["/bin/sh", "-c", "while sleep 1; do echo still here; done"])
+        session = urls.attach(f, c, over=over, protocols=(protocol,), stdin=True)
+        for _ in range(20):
+            session.stdin.send(b"x" * 65536)
+        session.expect("still here\n")
+        session.link.close()
 
 
 def test_input_from_several(f):
@@ -234,7 +245,7 @@ def test_daemon_is_killed_and_starts_again(f):
 
 
 def test_exec_goes_down_with_the_daemon(f):
-    """Nobody would take its output any more."""
+    """Nobody would take its output any more. One without a terminal writes nothing and would never learn of it."""
     c = reading(f, PARROT)
     session = urls.sh(f, c, "echo ready; exec tail -f /dev/null", stdin=True)
     session.expect("ready\n")
@@ -244,6 +255,7 @@ def test_exec_goes_down_with_the_daemon(f):
     f.daemon.start()
     f.rebase_descriptors()
     equal(c.status()["state"], "CONTAINER_RUNNING")
+    wait_for("the exec is gone", lambda: all(name != "tail" for _, name in leaks.processes_in(f.daemon.cgroup_parent)))
 
 
 def test_refused_requests(f):

@@ -100,6 +100,14 @@ def test_output_comes_apart_and_with_the_code(f):
     equal(berth(f, "exec", container(f).id, "sh", "-c", "kill -TERM $$")[0], 128 + 15)
 
 
+def test_without_the_daemons_socket_it_is_the_urls_host(f):
+    elsewhere = f"{f.daemon.files}/elsewhere"
+    os.mkdir(elsewhere)
+    os.symlink(f.daemon.socket, f"{elsewhere}/b.sock")
+    arguments = [str(BIN / "berth"), "--socket", f"{elsewhere}/b.sock", "exec", "-i", container(f).id, "cat"]
+    equal(subprocess.run(arguments, input=b"over TCP", capture_output=True, timeout=30, check=True).stdout, b"over TCP")
+
+
 def test_output_comes_as_it_is_written(f):
     script = "echo one; read -r line; echo two $line"
     with subprocess.Popen(command(f, "exec", "-i", container(f).id, "sh", "-c", script), stdin=subprocess.PIPE,

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """ExecSync where it is hard: much output, commands that do not end, children that outlive them."""
 import re
+import subprocess
 import sys
 import time
 
@@ -63,6 +64,14 @@ def test_timeout_kills_what_the_command_started(f):
     equal(outcome, ("DeadlineExceeded", "command timed out after 1s"))
     assert time.monotonic() - started < 10
     assert "sleep 77" not in processes(c), processes(c)
+
+
+def test_a_caller_that_goes_away_ends_its_command(f):
+    c = sleeper(f)
+    with subprocess.Popen([f.crictl.program, "-c", f.crictl.config, "exec", "-s", c.id, "/bin/sleep", "881"]) as caller:
+        wait_for("the command runs", lambda: "sleep 881" in processes(c))
+        caller.kill()
+    wait_for("it is killed", lambda: "sleep 881" not in processes(c))
 
 
 def test_a_child_in_the_background_holds_nothing_up(f):

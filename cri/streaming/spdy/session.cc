@@ -155,5 +155,6 @@ void Session::GoAway(GoAwayStatus status) {
 }
 
 size_t Session::open_streams() const { return state_->streams.size(); }
+bool Session::peer_keeps_windows() const { return state_->keeps_windows; }
 
 }  // namespace berth::streaming::spdy

@@ -76,6 +76,7 @@ class Session {
   void GoAway(GoAwayStatus status);
 
   size_t open_streams() const;
+  bool peer_keeps_windows() const;  // has shown it so far
 
  private:
   struct State;
