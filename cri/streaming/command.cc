@@ -8,6 +8,7 @@
 #include "cri/streaming/flow.h"
 #include "cri/streaming/idle_timer.h"
 #include "cri/streaming/mailbox.h"
+#include "cri/streaming/read_ahead.h"
 #include "cri/streaming/session.h"
 
 namespace berth::streaming {
@@ -48,7 +49,7 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
 
   void Started(absl::StatusOr<std::unique_ptr<Command>> command);
   void StartFlows();
-  std::shared_ptr<Outflow> StartOutflow(const sys::UniqueFd& fd, const std::shared_ptr<Channel>& channel);
+  std::shared_ptr<OutputFlow> StartOutflow(const sys::UniqueFd& fd, const std::shared_ptr<Channel>& channel);
   void ApplyWindow();
   void CommandEnded(absl::StatusOr<CommandEnd> end);
   void FlowEnded();
@@ -65,7 +66,7 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
   const std::shared_ptr<Mailbox> mailbox_;
   std::unique_ptr<Command> command_;
   std::shared_ptr<Inflow> in_;
-  std::shared_ptr<Outflow> out_, err_;
+  std::shared_ptr<OutputFlow> out_, err_;
   int flows_ = 0;  // of the command's output, that have not ended
   std::optional<absl::StatusOr<CommandEnd>> end_;
   std::optional<IdleTimer> idle_;
@@ -73,10 +74,12 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
   WindowSize window_;
   std::string status_;  // on its way to the client
   bool told_ = false;
+  bool attached_ = false;  // to a container that goes on without us
 };
 
 void CommandSession::Start(const Request& request) {
   std::weak_ptr<CommandSession> weak = weak_from_this();
+  attached_ = std::holds_alternative<AttachRequest>(request);
   // Holds the session for as long as the connection lasts.
   connection_->OnClosed([self = shared_from_this()] { self->Release(); });
   idle_.emplace(io_, context_.idle_timeout, [weak] {
@@ -113,8 +116,8 @@ void CommandSession::Started(absl::StatusOr<std::unique_ptr<Command>> command) {
   }
 }
 
-std::shared_ptr<Outflow> CommandSession::StartOutflow(const sys::UniqueFd& fd,
-                                                      const std::shared_ptr<Channel>& channel) {
+std::shared_ptr<OutputFlow> CommandSession::StartOutflow(const sys::UniqueFd& fd,
+                                                         const std::shared_ptr<Channel>& channel) {
   if (!fd || !channel) return nullptr;
   ++flows_;
   std::weak_ptr<CommandSession> weak = weak_from_this();
@@ -124,6 +127,8 @@ std::shared_ptr<Outflow> CommandSession::StartOutflow(const sys::UniqueFd& fd,
   auto active = [weak] {
     if (auto self = weak.lock(); self && self->idle_) self->idle_->Touch();
   };
+  // An attached container does not wait for its clients: what one does not take at once is kept for it.
+  if (attached_) return ReadAhead::Start(io_, fd.get(), channel, {ended, active}, context_.read_ahead);
   return Outflow::Start(io_, fd.get(), channel, {ended, active});
 }
 

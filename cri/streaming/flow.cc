@@ -1,6 +1,6 @@
 #include "cri/streaming/flow.h"
 
-#include <poll.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,9 +20,9 @@ constexpr size_t kReadSize = 64 * 1024;
 // Below this, copying costs less than the calls that splicing takes.
 constexpr int kLeastSplice = 16 * 1024;
 
-bool IsPipe(int fd) {
+mode_t TypeOf(int fd) {
   struct stat st;
-  return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+  return fstat(fd, &st) == 0 ? st.st_mode & S_IFMT : 0;
 }
 
 // Calls a callback that must not run twice.
@@ -40,11 +40,12 @@ void Notify(const std::function<void()>& callback) {
 }  // namespace
 
 Outflow::Outflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
-    : fd_(fd),
-      descriptor_(io, fd),
-      channel_(std::move(channel)),
-      callbacks_(std::move(callbacks)),
-      is_pipe_(channel_->can_send_from() && IsPipe(fd)) {}
+    : fd_(fd), descriptor_(io, fd), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {
+  if (!channel_->can_send_from()) return;
+  const mode_t type = TypeOf(fd);
+  if (type == S_IFIFO) source_ = Source::kPipe;
+  if (type == S_IFSOCK) source_ = Source::kSocket;
+}
 
 std::shared_ptr<Outflow> Outflow::Start(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
                                         Callbacks callbacks) {
@@ -77,14 +78,7 @@ void Outflow::Drain() {
 
 void Outflow::Move() {
   if (!descriptor_.is_open()) return;
-  if (is_pipe_) {
-    int waiting = 0;
-    if (ioctl(fd_, FIONREAD, &waiting) == 0 && waiting >= kLeastSplice) {
-      moving_ = true;
-      return channel_->SendFrom(fd_, std::min(static_cast<size_t>(waiting), Channel::kMaxSend),
-                                [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
-    }
-  }
+  if (source_ != Source::kCopied && Splice()) return;
   if (!buffer_) buffer_.reset(new char[kReadSize]);
   ssize_t n;
   while ((n = read(fd_, buffer_.get(), kReadSize)) < 0 && errno == EINTR) {
@@ -99,6 +93,34 @@ void Outflow::Move() {
   moving_ = true;
   channel_->Send(absl::string_view(buffer_.get(), static_cast<size_t>(n)),
                  [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
+}
+
+// False when there is too little, or it cannot be done: then it is copied.
+bool Outflow::Splice() {
+  int waiting = 0;
+  if (ioctl(fd_, FIONREAD, &waiting) != 0 || waiting < kLeastSplice) return false;
+  const size_t most = std::min(static_cast<size_t>(waiting), Channel::kMaxSend);
+  if (source_ == Source::kPipe) {
+    SpliceFrom(fd_, most);
+    return true;
+  }
+  if (!relay_in_) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) return false;
+    relay_out_.Reset(fds[0]);
+    relay_in_.Reset(fds[1]);
+    (void)fcntl(fds[1], F_SETPIPE_SZ, static_cast<int>(Channel::kMaxSend));  // as it is made it does as well
+  }
+  const ssize_t n = splice(fd_, nullptr, relay_in_.get(), nullptr, most, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  if (n <= 0) return false;
+  SpliceFrom(relay_out_.get(), static_cast<size_t>(n));
+  return true;
+}
+
+void Outflow::SpliceFrom(int pipe, size_t bytes) {
+  moving_ = true;
+  channel_->SendFrom(pipe, bytes,
+                     [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
 }
 
 void Outflow::OnSent(absl::Status status) {

@@ -9,30 +9,41 @@
 #include <string>
 
 #include "cri/streaming/channel.h"
+#include "runtime/sys/unique_fd.h"
 
 namespace berth::streaming {
 
-// From a pipe, a terminal or a socket to the client. Pipes are spliced where the channel can take it.
-class Outflow : public std::enable_shared_from_this<Outflow> {
+// What goes to the client.
+class OutputFlow {
  public:
   struct Callbacks {
     // Once: the descriptor has come to its end (OK), failed, or the channel has. Not after Stop.
     std::function<void(absl::Status)> ended;
     std::function<void()> active;  // something was sent
   };
+  virtual ~OutputFlow() = default;
+  // Sends what is there now and then ends, without waiting for the descriptor's end.
+  virtual void Drain() = 0;
+  // Lets go of the descriptor and calls nobody any more.
+  virtual void Stop() = 0;
+};
+
+// From a pipe, a terminal or a socket, no faster than the client takes it. Spliced where the channel can take it.
+class Outflow final : public OutputFlow, public std::enable_shared_from_this<Outflow> {
+ public:
   static std::shared_ptr<Outflow> Start(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
                                         Callbacks callbacks);
-  ~Outflow();
+  ~Outflow() override;
 
-  // Sends what is there now and then ends, without waiting for the descriptor's end.
-  void Drain();
-  // Lets go of the descriptor and calls nobody any more.
-  void Stop();
+  void Drain() override;
+  void Stop() override;
 
  private:
   Outflow(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks);
   void Await();
   void Move();
+  bool Splice();
+  void SpliceFrom(int pipe, size_t bytes);
   void Ended(absl::Status status);
   void OnSent(absl::Status status);
 
@@ -40,7 +51,8 @@ class Outflow : public std::enable_shared_from_this<Outflow> {
   boost::asio::posix::stream_descriptor descriptor_;
   const std::shared_ptr<Channel> channel_;
   Callbacks callbacks_;
-  bool is_pipe_ = false;
+  enum class Source { kCopied, kPipe, kSocket } source_ = Source::kCopied;
+  sys::UniqueFd relay_in_, relay_out_;  // of a socket: sockets are spliced by way of a pipe
   bool draining_ = false;
   bool moving_ = false;             // a Send is under way
   std::unique_ptr<char[]> buffer_;  // while there is something to move

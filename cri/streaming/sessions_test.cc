@@ -84,8 +84,10 @@ class Programs final : public Backend {
     if (request.argv[0] == "missing") return absl::NotFoundError("exec: \"missing\": not found");
     return std::make_unique<Program>(request, std::move(done), alive);
   }
-  absl::StatusOr<std::unique_ptr<Command>> Attach(const AttachRequest&, Done) override {
-    return absl::UnimplementedError("attach");
+  // The id is the script of the "container".
+  absl::StatusOr<std::unique_ptr<Command>> Attach(const AttachRequest& request, Done done) override {
+    const ExecRequest exec{"", {"sh", "-c", request.container_id}, false, request.in, request.out, request.err};
+    return std::make_unique<Program>(exec, std::move(done), alive);
   }
   absl::StatusOr<sys::UniqueFd> OpenSocket(const std::string& pod, int family) override {
     if (pod != "pod") return absl::NotFoundError("no such pod");
@@ -134,6 +136,11 @@ class Client final : private spdy::Events {
     Flush();
   }
   void Hold(spdy::StreamId id) { held_.insert(id); }  // takes nothing any more
+  void Unhold(spdy::StreamId id) {
+    held_.erase(id);
+    session_.Consumed(id, data[id].size());
+    Flush();
+  }
   void Leave() { fd_.Reset(); }
 
   std::map<spdy::StreamId, std::string> data;
@@ -297,6 +304,24 @@ TEST_F(SessionsTest, AStreamIsResetWhileItIsSent) {
   EXPECT_THAT(s.client.data[s.err], testing::EndsWith("\n100\n"));
 }
 
+// What an attached client does not take is taken off the container's pipe all the same, and kept for it.
+TEST_F(SessionsTest, AnAttachedContainerDoesNotWaitForItsClient) {
+  const std::string mark = testing::TempDir() + absl::StrCat("sessions_test.", getpid());
+  const std::string script = "seq 1 500000; touch " + mark + "; echo end";  // 3.4 MB
+  Client& client = Serve(AttachRequest{script, false, false, true, false}, kCommandProtocols[0]);
+  const spdy::StreamId error = client.Open({{"streamtype", "error"}}), out = client.Open({{"streamtype", "stdout"}});
+  client.Hold(out);
+  ASSERT_TRUE(client.Await([&] { return client.data[out].size() >= 64 * 1024; }));
+  for (int i = 0; i < 1000 && access(mark.c_str(), F_OK) != 0; ++i) usleep(10000);
+  EXPECT_EQ(access(mark.c_str(), F_OK), 0) << "the container waits";
+  unlink(mark.c_str());
+  client.Unhold(out);
+  ASSERT_TRUE(client.AwaitEnd(error));
+  std::string expected;
+  for (int i = 1; i <= 500000; ++i) absl::StrAppend(&expected, i, "\n");
+  EXPECT_TRUE(client.data[out] == expected + "end\n") << client.data[out].size();
+}
+
 TEST_F(SessionsTest, AClientThatLeavesEndsItsCommand) {
   ExecStreams s = Shell("echo begun; sleep 1000");
   ASSERT_TRUE(s.client.Await([&] { return s.client.data[s.out] == "begun\n"; }));
@@ -387,6 +412,25 @@ TEST_F(SessionsTest, ConnectionsAreForwardedWithTheirHalfClose) {
     ASSERT_TRUE(client.AwaitEnd(f.error));
     EXPECT_EQ(client.data[f.error], "");
   }
+}
+
+// Pages of the socket are spliced by way of a pipe.
+TEST_F(SessionsTest, MuchFromAPodIsWhole) {
+  std::string all;
+  for (int i = 1; i <= 2000000; ++i) absl::StrAppend(&all, i, "\n");
+  Listener listener([&](int fd) {
+    for (absl::string_view rest = all; !rest.empty();) {
+      const ssize_t n = write(fd, rest.data(), rest.size());
+      if (n <= 0) return;
+      rest.remove_prefix(static_cast<size_t>(n));
+    }
+  });
+  Client& client = Serve(PortForwardRequest{"pod", {}}, kForwardProtocol);
+  const Forwarded f = Connect(client, listener.port, 1);
+  ASSERT_TRUE(client.AwaitEnd(f.data));
+  EXPECT_TRUE(client.data[f.data] == all) << client.data[f.data].size();
+  client.Send(f.data, "", true);
+  ASSERT_TRUE(client.AwaitEnd(f.error));
 }
 
 TEST_F(SessionsTest, AServerThatEndsFirstCanStillBeWrittenTo) {
