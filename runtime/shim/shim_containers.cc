@@ -283,8 +283,7 @@ void Shim::Ended(PodContainer& c, const sys::ExitStatus& status) {
 
 void Shim::OnOutput(PodContainer& c, OutputStream& stream) {
   if (!stream.open()) return;
-  const int fd = stream.fd();
-  if (Pump(c, stream) == OutputStream::Result::kEnded) epoll_.Remove(fd);
+  Pump(c, stream);
   if (c.state == PodContainer::State::kEnding && !c.out.open() && !c.err.open()) Record(c);
 }
 
@@ -322,6 +321,8 @@ void Shim::Record(PodContainer& c) {
 
 void Shim::Forget(PodContainer& c) {
   unlinkat(state_dir_.get(), RecordName(c.id).c_str(), 0);
+  CloseOutput(c.out);
+  CloseOutput(c.err);
   const std::string id = c.id;
   containers_.erase(id);
 }
