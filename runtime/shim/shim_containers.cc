@@ -303,6 +303,7 @@ void Shim::Record(PodContainer& c) {
   c.state = PodContainer::State::kExited;
   if (c.remove_when_dead) {
     const PendingReply to = c.remove_reply;
+    EndAttachments(c, c.attachments.TakeAll());
     Forget(c);
     Answer(to, absl::OkStatus());
     return MaybeFinish();
