@@ -70,6 +70,7 @@ absl::StatusOr<int> Logs(const Options& options, Session& session) {
   log.timestamps = options.timestamps;
   log.prefix = options.all;
   log.json = session.json();
+  log.out_fd = session.io.out_fd;
   if (options.tail >= 0) log.tail = options.tail;
   RETURN_IF_ERROR(ParseTimeOption("--since", options.since, log.since));
   RETURN_IF_ERROR(ParseTimeOption("--until", options.until, log.until));

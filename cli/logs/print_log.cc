@@ -28,12 +28,14 @@ class DirectoryWatch {
     std::string directory = file.substr(0, file.rfind('/') + 1);
     if (fd_) inotify_add_watch(fd_.get(), directory.c_str(), IN_MODIFY | IN_CREATE | IN_MOVED_TO);
   }
-  void Wait() {
-    pollfd p = {fd_.get(), POLLIN, 0};
-    if (poll(&p, 1, 1000) <= 0) return;
+  // False when `out_fd` has no reader any more.
+  bool Wait(int out_fd) {
+    pollfd p[] = {{fd_.get(), POLLIN, 0}, {out_fd, 0, 0}};
+    if (poll(p, 2, 1000) <= 0) return true;
     char events[4096];
     while (read(fd_.get(), events, sizeof events) > 0) {
     }
+    return p[1].revents == 0;
   }
 
  private:
@@ -92,10 +94,11 @@ struct Log {
 bool IsMissing(const absl::Status& status) { return ErrnoOf(status) == ENOENT; }
 
 // Until all have ended. A log that fails is not read any further.
-void Follow(std::vector<std::unique_ptr<Log>>& logs, DirectoryWatch& watch, const std::function<bool()>& flush) {
+void Follow(std::vector<std::unique_ptr<Log>>& logs, DirectoryWatch& watch, int out_fd,
+            const std::function<bool()>& flush) {
   absl::Time asked = absl::InfinitePast();
   for (bool last_round = false; !last_round;) {
-    watch.Wait();
+    if (!watch.Wait(out_fd)) return;
     if (absl::Now() - asked >= absl::Seconds(1)) {
       // Asked before the files are read: what was written before the end is then read for sure.
       last_round = std::none_of(logs.begin(), logs.end(), [](const auto& log) { return log->source.still_running(); });
@@ -128,7 +131,7 @@ absl::Status PrintLogs(const std::vector<LogSource>& sources, const LogOptions& 
     if (!options.follow) log.reader.Finish();
     if (!flush()) return absl::OkStatus();
   }
-  if (options.follow) Follow(logs, watch, flush);
+  if (options.follow) Follow(logs, watch, options.out_fd, flush);
   absl::Status status;
   for (const auto& log : logs) {
     if (options.follow) log->reader.Finish();

@@ -19,6 +19,7 @@ struct LogOptions {
   bool follow = false;
   bool prefix = false;  // each line begins with [POD/CONTAINER]
   bool json = false;    // one object a line, all of them to stdout
+  int out_fd = -1;      // behind `out`: following ends when its reader does, though nothing is written
 };
 
 struct LogSource {

@@ -277,6 +277,27 @@ TEST_F(PrintLogTest, FollowingEndsThoughTheDirectoryIsNeverQuiet) {
   neighbour.join();
 }
 
+TEST_F(PrintLogTest, FollowingAQuietLogEndsWithItsReader) {
+  Append(Line("1"));
+  int pipe[2];
+  ASSERT_EQ(::pipe(pipe), 0);
+  std::atomic<bool> running = true;
+  LogOptions follow;
+  follow.follow = true;
+  follow.out_fd = pipe[1];
+  std::thread reader([&] {
+    usleep(100'000);
+    close(pipe[0]);
+    for (int i = 0; i < 1000 && running; ++i) usleep(10'000);
+    EXPECT_FALSE(running) << "it still follows";
+    running = false;
+  });
+  EXPECT_TRUE(Print(follow, [&] { return running.load(); }).ok());
+  running = false;
+  reader.join();
+  close(pipe[1]);
+}
+
 TEST_F(PrintLogTest, FollowingEndsWhenNobodyReads) {
   Append(Line("1"));
   LogOptions follow;

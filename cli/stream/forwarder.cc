@@ -14,8 +14,6 @@
 namespace berth::cli::stream {
 namespace {
 
-constexpr size_t kMaxConnections = 256;  // at once; more wait in the listeners' queues
-
 // The peer sees that the connection failed, not that it ended.
 void CloseWithReset(sys::UniqueFd& socket) {
   linger now = {1, 0};
@@ -29,7 +27,7 @@ absl::Status Forwarder::Run() {
   for (;;) {
     std::vector<pollfd> polls;
     // A session that is being ended takes none; there is a new one when what it still carries is through.
-    bool room = connections_.size() < kMaxConnections && (!session_ || !session_->leaving());
+    bool room = connections_.size() < most_ && (!session_ || !session_->leaving());
     for (const Listener& listener : listeners_) polls.push_back({room ? listener.socket.get() : -1, POLLIN, 0});
     if (session_) {
       RETURN_IF_ERROR(Serve(polls));
@@ -94,6 +92,11 @@ bool Forwarder::Continue(spdy::StreamId data_id, Connection& connection, std::st
 absl::Status Forwarder::Accept(const Listener& listener) {
   sys::UniqueFd socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket) {
+    bool full = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+    if (full && !connections_.empty()) {
+      most_ = connections_.size();
+      return absl::OkStatus();
+    }
     bool gone = errno == EAGAIN || errno == EINTR || errno == ECONNABORTED || errno == EPROTO;
     return gone ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("accept on ", listener.name));
   }

@@ -53,6 +53,7 @@ class Forwarder {
   std::unique_ptr<SpdyClient> session_;  // null while nobody needs one
   Hooks hooks_;
   Connections connections_;
+  size_t most_ = 256;  // connections at once: more wait in the listeners' queues. Fewer when descriptors run out
   uint64_t last_request_ = 0;
 };
 

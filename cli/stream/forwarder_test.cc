@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -83,14 +84,17 @@ class ForwarderTest : public ::testing::Test {
 
   sys::UniqueFd Dial() const {
     sys::UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!DialWith(fd.get())) fd.Reset();
+    return fd;
+  }
+  bool DialWith(int fd) const {
+    timeval patience = {20, 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     sockaddr_in address = {};
     address.sin_family = AF_INET;
     address.sin_port = htons(port_);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fd.Reset();
-    timeval patience = {20, 0};
-    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    return fd;
+    return connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
   }
   static void Write(const sys::UniqueFd& fd, absl::string_view bytes) {
     while (!bytes.empty()) {
@@ -201,6 +205,24 @@ TEST_F(ForwarderTest, ManyAtOnceAndOneThatIsCutDisturbsNone) {
   EXPECT_EQ(good, 40);
   Await([&] { return resets == 1; });
   EXPECT_EQ(server_->connections, 1);
+}
+
+TEST_F(ForwarderTest, ConnectionsBeyondTheDescriptorsWaitForTheirTurn) {
+  Start(Echo());
+  std::vector<sys::UniqueFd> clients;
+  for (int i = 0; i < 40; ++i) clients.emplace_back(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = static_cast<rlim_t>(clients.back().get()) + 6;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  for (sys::UniqueFd& client : clients) EXPECT_TRUE(DialWith(client.get()));
+  for (size_t i = 0; i < clients.size(); ++i) {
+    Write(clients[i], absl::StrCat("client ", i));
+    shutdown(clients[i].get(), SHUT_WR);
+    EXPECT_EQ(Read(clients[i]), absl::StrCat("client ", i));
+  }
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST_F(ForwarderTest, ReaderThatTakesNothingStopsNobodyElse) {

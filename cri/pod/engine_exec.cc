@@ -47,7 +47,8 @@ absl::Status TimedOut(absl::Duration timeout) {
   return absl::DeadlineExceededError(absl::StrCat("command timed out after ", absl::FormatDuration(timeout)));
 }
 
-// Standard error gets what standard output leaves of the limit, or half of it.
+// Standard error gets what standard output leaves of the limit, or half of it. As often as something was appended to
+// both: what was cut stays cut, since neither part of the other shrinks below its half.
 void CutToLimit(std::string& out, std::string& err) {
   err.resize(std::min(err.size(), std::max(kOutputLimit / 2, kOutputLimit - out.size())));
   out.resize(std::min(out.size(), kOutputLimit - err.size()));
@@ -83,6 +84,7 @@ Collected Collect(Output& out, Output& err, Completion& completion, absl::Time d
     bool done = completion.Done();
     out.Drain();
     err.Drain();
+    CutToLimit(out.data, err.data);
     if (done) return Collected::kAll;
     absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) return Collected::kOutOfTime;
@@ -149,7 +151,6 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id, const std::vec
   RETURN_IF_ERROR(*completion->result);
   const client::ExecOutcome& outcome = **completion->result;
   if (outcome.timed_out) return TimedOut(timeout);
-  CutToLimit(out.data, err.data);
   return ExecResult{std::move(out.data), std::move(err.data), outcome.exit_code};
 }
 

@@ -135,7 +135,7 @@ void PodFixture::TearDown() {
 void PodFixture::StartLauncher() {
   ShimLauncher::Options options;
   options.shim_binary = BERTH_SHIM_BINARY;
-  options.call_timeout = absl::Seconds(10);
+  options.call_timeout = call_timeout_;
   options.events.on_exit = [this](const PodId&, const shim::v1::ExitRecord& record) { OnExit(record); };
   options.events.on_shim_gone = [this](const PodId& id) {
     absl::MutexLock lock(&mutex_);

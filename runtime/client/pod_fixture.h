@@ -63,6 +63,7 @@ class PodFixture : public testing::Test {
 
   std::string dir_, rootfs_, logs_, state_dir_;
   PodId pod_id_;
+  absl::Duration call_timeout_ = absl::Seconds(10);  // of the next launcher
   std::unique_ptr<ShimLauncher> launcher_;
 
  private:

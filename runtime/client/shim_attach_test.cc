@@ -6,6 +6,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -118,6 +120,15 @@ class ShimAttachTest : public PodFixture {
     PlannedContainer c = WithInput(script, once);
     c.plan.mutable_process()->set_tty(true);
     return c;
+  }
+  // How many descriptors the shim waits for.
+  int WatchedBy(PodShim& pod) {
+    int count = 0;
+    for (const auto& info : std::filesystem::directory_iterator(absl::StrCat("/proc/", pod.pid(), "/fdinfo"))) {
+      std::ifstream lines(info.path());
+      for (std::string line; std::getline(lines, line);) count += absl::StartsWith(line, "tfd:") ? 1 : 0;
+    }
+    return count;
   }
 };
 
@@ -320,6 +331,33 @@ TEST_F(ShimAttachTest, ATerminalWithoutInputHasASizeAllTheSame) {
   EXPECT_EQ(f.ReadUntil("34\r\n"), "12 34\r\n");
 }
 
+// The terminal lives on in the client: while the shim watched what it has closed, it would be woken again and again.
+TEST_F(ShimAttachTest, ATerminalThatHasEndedIsNotWatchedThoughAClientHasIt) {
+  auto pod = LaunchPod();
+  const int before = WatchedBy(*pod);
+  Run(*pod, WithTerminal("read x; exec <&- >&- 2>&-; exec sleep 1000"));
+  Follower f;
+  ASSERT_TRUE(f.Attach(*pod, "c").ok());
+  EXPECT_EQ(WatchedBy(*pod), before + 2);  // the process and its terminal
+  f.Type("go\n");
+  for (int i = 0; i < 1000 && WatchedBy(*pod) != before + 1; ++i) usleep(10000);
+  EXPECT_EQ(WatchedBy(*pod), before + 1);
+  ASSERT_TRUE(pod->Signal(ContainerId("c"), SIGKILL, true).ok());
+  AwaitExit("c");
+  EXPECT_TRUE(f.AwaitDone().ok());
+  EXPECT_EQ(WatchedBy(*pod), before);
+
+  PlannedContainer ends = WithTerminal("read x");
+  ends.plan.set_container_id("ends");
+  Run(*pod, ends);
+  Follower last;
+  ASSERT_TRUE(last.Attach(*pod, "ends").ok());
+  last.Type("go\n");
+  AwaitExit("ends");
+  EXPECT_TRUE(last.AwaitDone().ok());
+  EXPECT_EQ(WatchedBy(*pod), before);
+}
+
 TEST_F(ShimAttachTest, ADaemonThatReturnsAttachesAgain) {
   auto pod = LaunchPod();
   Run(*pod, WithInput("while read x; do echo $x; done"));
@@ -355,7 +393,9 @@ TEST_F(ShimAttachTest, ManyClientsLeaveNoDescriptor) {
   for (int i = 0; i < 300; ++i) {
     Follower f;
     ASSERT_TRUE(f.Attach(*pod, "c").ok());
-    if (i % 2 == 0) ASSERT_TRUE(pod->EndInput(f.attached_.id).ok());
+    if (i % 2 == 0) {
+      ASSERT_TRUE(pod->EndInput(f.attached_.id).ok());
+    }
     ASSERT_TRUE(pod->Detach(f.attached_.id).ok());
     ASSERT_TRUE(f.AwaitDone().ok());
   }

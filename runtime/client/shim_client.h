@@ -51,7 +51,7 @@ struct AttachOutcome {
 
 // One pod's shim. Thread-safe; calls on it run in the order in which the shim receives them. Every call fails with
 // Unavailable when the shim is gone and DeadlineExceeded when it did not answer in time (the operation may then
-// still happen: ask State).
+// still happen: ask State; what an Exec or Attach starts then is ended).
 class PodShim {
  public:
   virtual ~PodShim() = default;
@@ -76,7 +76,8 @@ class PodShim {
   // when the call itself fails.
   virtual absl::StatusOr<StartedExec> Exec(const shim::v1::ExecPlan& plan, absl::Span<const int> fds,
                                            std::function<void(absl::StatusOr<ExecOutcome>)> done) = 0;
-  // SIGKILL to the whole tree. OK when it has ended already.
+  // This one and the next return when the shim has been told, before it has done it. SIGKILL to the whole tree. OK when
+  // it has ended already.
   virtual absl::Status KillExec(uint64_t exec_id) = 0;
   // SIGHUP to the whole tree, and SIGKILL if it has not ended `grace` later.
   virtual absl::Status HangUpExec(uint64_t exec_id, absl::Duration grace) = 0;
@@ -88,8 +89,9 @@ class PodShim {
   // pipes are closed before.
   virtual absl::StatusOr<Attached> Attach(const ContainerId& id, int stdout_pipe, int stderr_pipe, bool input,
                                           std::function<void(absl::StatusOr<AttachOutcome>)> done) = 0;
-  // The client has no more input: a container with `stdin_once` has none any more then. Attached::input is to be closed
-  // before. OK when the attachment has ended.
+  // This one and the next return when the shim has been told, before it has done it. The client has no more input: a
+  // container with `stdin_once` has none any more then. Attached::input is to be closed before. OK when the attachment
+  // has ended.
   virtual absl::Status EndInput(uint64_t attach_id) = 0;
   // Ends the attachment, and its input as above.
   virtual absl::Status Detach(uint64_t attach_id) = 0;

@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "absl/strings/match.h"
+#include "absl/synchronization/notification.h"
 #include "runtime/client/pod_fixture.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/pidfd.h"
@@ -302,6 +304,49 @@ TEST_F(ShimClientTest, AnExecCanBeKilled) {
   EXPECT_TRUE(mutex.AwaitWithTimeout(absl::Condition(&done), absl::Seconds(5)));
   EXPECT_THAT(codes, testing::ElementsAre(137));
   EXPECT_TRUE(pod->KillExec(id->id).ok());
+}
+
+// What ends things must not wait for a shim that hangs: others' hang-ups wait behind it.
+TEST_F(ShimClientTest, AShimThatHangsIsToldAllTheSame) {
+  auto pod = LaunchPod();
+  Run(*pod, Script("c", "sleep 100"));
+  absl::Notification ended;
+  auto exec = pod->Exec(ExecScript("c", "sleep 50"), {}, [&](absl::StatusOr<ExecOutcome>) { ended.Notify(); });
+  ASSERT_TRUE(exec.ok()) << exec.status();
+  ASSERT_EQ(kill(pod->pid(), SIGSTOP), 0);
+  EXPECT_TRUE(pod->HangUpExec(exec->id, absl::Seconds(60)).ok());
+  EXPECT_TRUE(pod->KillExec(exec->id).ok());
+  EXPECT_TRUE(pod->EndInput(12345).ok());
+  EXPECT_TRUE(pod->Detach(12345).ok());
+  EXPECT_FALSE(ended.HasBeenNotified());
+  ASSERT_EQ(kill(pod->pid(), SIGCONT), 0);
+  EXPECT_TRUE(ended.WaitForNotificationWithTimeout(absl::Seconds(10)));
+}
+
+TEST_F(ShimClientTest, WhatStartsAfterItsCallerGaveUpIsEnded) {
+  LaunchPod();
+  call_timeout_ = absl::Milliseconds(300);
+  StartLauncher();
+  auto pod = launcher_->Reconnect(pod_id_, state_dir_);
+  ASSERT_TRUE(pod.ok()) << pod.status();
+  Run(**pod, Script("c", "sleep 100"));
+  int pipe[2];
+  ASSERT_EQ(pipe2(pipe, O_CLOEXEC), 0);
+  sys::UniqueFd read_end(pipe[0]), write_end(pipe[1]);
+  auto nothing = [](const auto&) { ADD_FAILURE() << "told of what it does not know"; };
+  ASSERT_EQ(kill((*pod)->pid(), SIGSTOP), 0);
+  EXPECT_TRUE(absl::IsDeadlineExceeded((*pod)->Exec(ExecScript("c", "sleep 77"), {}, nothing).status()));
+  EXPECT_TRUE(absl::IsDeadlineExceeded((*pod)->Attach(ContainerId("c"), write_end.get(), -1, false, nothing).status()));
+  ASSERT_EQ(kill((*pod)->pid(), SIGCONT), 0);
+  write_end.Reset();
+  pollfd closed = {read_end.get(), 0, 0};
+  EXPECT_EQ(poll(&closed, 1, 10000), 1) << "the attachment goes on";
+  bool ended = false;
+  for (int i = 0; i < 100 && !ended; ++i) {
+    ended = !absl::StrContains(Exec(**pod, "c", "ps").out, "sleep 77");
+    if (!ended) usleep(50000);
+  }
+  EXPECT_TRUE(ended);
 }
 
 TEST_F(ShimClientTest, AnExecsBackgroundChildDoesNotDelayItsEnd) {

@@ -159,9 +159,12 @@ void ShimConnection::OnReadable() {
 void ShimConnection::OnAnswer(Answer answer) {
   const shim::v1::Reply& reply = answer.reply;
   if (reply.seq() != 0) {
-    absl::MutexLock lock(&mutex_);
+    absl::ReleasableMutexLock lock(&mutex_);
     auto it = pending_.find(reply.seq());
-    if (it == pending_.end()) return;  // nobody waits any more
+    if (it == pending_.end()) {
+      lock.Release();
+      return OnLateAnswer(reply);
+    }
     if (reply.code() == 0 && it->second.ended) {
       open_[reply.has_attach() ? reply.attach().attach_id() : reply.exec().exec_id()] = std::move(it->second.ended);
     }
@@ -171,6 +174,25 @@ void ShimConnection::OnAnswer(Answer answer) {
   if (reply.has_exited() && events_.on_exit) events_.on_exit(id_, reply.exited());
   if (reply.has_exec_done()) OnEnded(reply.exec_done().exec_id(), reply);
   if (reply.has_attach_done()) OnEnded(reply.attach_done().attach_id(), reply);
+}
+
+// Nobody waits for it any more: what was started is ended. An attempt only, since this thread must not wait.
+void ShimConnection::OnLateAnswer(const shim::v1::Reply& reply) {
+  shim::v1::Request request;
+  if (reply.has_exec()) {
+    request.mutable_kill_exec()->set_exec_id(reply.exec().exec_id());
+  } else if (reply.has_attach()) {
+    request.mutable_detach()->set_attach_id(reply.attach().attach_id());
+  } else {
+    return;
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    request.set_seq(next_seq_++);
+  }
+  if (!send_mutex_.TryLock()) return;
+  shim::SendMessage(socket_.get(), request.SerializeAsString(), {}, MSG_DONTWAIT).IgnoreError();
+  send_mutex_.Unlock();
 }
 
 void ShimConnection::OnEnded(uint64_t id, shim::v1::Reply event) {
@@ -232,6 +254,15 @@ absl::Status ShimConnection::Ask(shim::v1::Request request) {
   return Call(std::move(request), {}, call_timeout_).status();
 }
 
+absl::Status ShimConnection::Tell(shim::v1::Request request) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (closed_) return Gone();
+    request.set_seq(next_seq_++);
+  }
+  return Send(request, {}, absl::Now() + call_timeout_);
+}
+
 absl::StatusOr<shim::v1::CreateReply> ShimConnection::Create(const shim::v1::ContainerPlan& plan,
                                                              absl::Span<const int> fds) {
   shim::v1::Request request;
@@ -272,7 +303,7 @@ absl::StatusOr<StartedExec> ShimConnection::Exec(const shim::v1::ExecPlan& plan,
 absl::Status ShimConnection::KillExec(uint64_t exec_id) {
   shim::v1::Request request;
   request.mutable_kill_exec()->set_exec_id(exec_id);
-  return Ask(std::move(request));
+  return Tell(std::move(request));
 }
 
 absl::Status ShimConnection::HangUpExec(uint64_t exec_id, absl::Duration grace) {
@@ -280,7 +311,7 @@ absl::Status ShimConnection::HangUpExec(uint64_t exec_id, absl::Duration grace) 
   request.mutable_kill_exec()->set_exec_id(exec_id);
   request.mutable_kill_exec()->set_signal(SIGHUP);
   request.mutable_kill_exec()->set_kill_after_ns(static_cast<uint64_t>(absl::ToInt64Nanoseconds(grace)));
-  return Ask(std::move(request));
+  return Tell(std::move(request));
 }
 
 absl::StatusOr<Attached> ShimConnection::Attach(const ContainerId& id, int stdout_pipe, int stderr_pipe, bool input,
@@ -312,13 +343,13 @@ absl::Status ShimConnection::EndInput(uint64_t attach_id) {
   shim::v1::Request request;
   request.mutable_detach()->set_attach_id(attach_id);
   request.mutable_detach()->set_input_only(true);
-  return Ask(std::move(request));
+  return Tell(std::move(request));
 }
 
 absl::Status ShimConnection::Detach(uint64_t attach_id) {
   shim::v1::Request request;
   request.mutable_detach()->set_attach_id(attach_id);
-  return Ask(std::move(request));
+  return Tell(std::move(request));
 }
 
 absl::Status ShimConnection::ReopenLog(const ContainerId& id, int directory) {

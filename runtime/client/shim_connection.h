@@ -76,12 +76,15 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
                               Ended ended = nullptr) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
   // With the usual timeout, for the status alone.
   absl::Status Ask(shim::v1::Request request);
+  // Waits until it is sent, not for the answer.
+  absl::Status Tell(shim::v1::Request request) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
   absl::Status Send(const shim::v1::Request& request, absl::Span<const int> fds, absl::Time deadline)
       ABSL_LOCKS_EXCLUDED(send_mutex_);
 
   // On the reactor's thread.
   void OnReadable() ABSL_LOCKS_EXCLUDED(mutex_);
   void OnAnswer(Answer answer) ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnLateAnswer(const shim::v1::Reply& reply) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
   void OnEnded(uint64_t id, shim::v1::Reply event) ABSL_LOCKS_EXCLUDED(mutex_);
   void OnLost() ABSL_LOCKS_EXCLUDED(mutex_);
   // No more calls. Tells those who wait for the end of what nobody will hear of again.

@@ -23,7 +23,6 @@ OutputStream::Result OutputStream::Pump(container::LogFile& log, LogScratch& scr
   const int64_t now = WallClock();
   if (n <= 0) {  // a terminal ends with EIO
     log.Write(absl::string_view(scratch.lines, encoder_.Finish(now, scratch.lines)), now);
-    fd_.Reset();
     return Result::kEnded;
   }
   absl::string_view input(scratch.input, static_cast<size_t>(n));

@@ -26,9 +26,10 @@ class OutputStream {
   bool open() const { return fd_.valid(); }
 
   enum class Result { kMore, kEmpty, kEnded };
-  // One read, at most the scratch's size, and its lines to `log`. At the end the stream closes itself. `read` are the
-  // bytes as they came, in the scratch.
+  // One read, at most the scratch's size, and its lines to `log`; at the end of the stream what has no end. `read` are
+  // the bytes as they came, in the scratch.
   Result Pump(container::LogFile& log, LogScratch& scratch, absl::string_view* read);
+  void Close() { fd_.Reset(); }
 
  private:
   sys::UniqueFd fd_;

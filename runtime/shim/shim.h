@@ -111,6 +111,7 @@ class Shim {
   void EndAttachments(PodContainer& c, std::vector<Attachment> ended);
   void InputEnded(PodContainer& c);
   OutputStream::Result Pump(PodContainer& c, OutputStream& stream);
+  void CloseOutput(OutputStream& stream);
 
   // shim_shutdown.cc
   void BeginShutdown(PendingReply to);

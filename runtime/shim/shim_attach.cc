@@ -82,10 +82,17 @@ void Shim::InputEnded(PodContainer& c) {
 OutputStream::Result Shim::Pump(PodContainer& c, OutputStream& stream) {
   absl::string_view bytes;
   const OutputStream::Result result = stream.Pump(c.log, *scratch_, &bytes);
+  if (result == OutputStream::Result::kEnded) CloseOutput(stream);
   if (c.attachments.empty() || bytes.empty()) return result;
   const auto which = &stream == &c.out ? Attachments::Stream::kOut : Attachments::Stream::kErr;
   EndAttachments(c, c.attachments.Write(which, bytes));
   return result;
+}
+
+// A client may have the terminal, too: closing ours alone would not end the watch.
+void Shim::CloseOutput(OutputStream& stream) {
+  if (stream.open()) epoll_.Remove(stream.fd());
+  stream.Close();
 }
 
 }  // namespace berth::shim

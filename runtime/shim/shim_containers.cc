@@ -283,8 +283,7 @@ void Shim::Ended(PodContainer& c, const sys::ExitStatus& status) {
 
 void Shim::OnOutput(PodContainer& c, OutputStream& stream) {
   if (!stream.open()) return;
-  const int fd = stream.fd();
-  if (Pump(c, stream) == OutputStream::Result::kEnded) epoll_.Remove(fd);
+  Pump(c, stream);
   if (c.state == PodContainer::State::kEnding && !c.out.open() && !c.err.open()) Record(c);
 }
 
@@ -304,6 +303,7 @@ void Shim::Record(PodContainer& c) {
   c.state = PodContainer::State::kExited;
   if (c.remove_when_dead) {
     const PendingReply to = c.remove_reply;
+    EndAttachments(c, c.attachments.TakeAll());
     Forget(c);
     Answer(to, absl::OkStatus());
     return MaybeFinish();
@@ -322,6 +322,8 @@ void Shim::Record(PodContainer& c) {
 
 void Shim::Forget(PodContainer& c) {
   unlinkat(state_dir_.get(), RecordName(c.id).c_str(), 0);
+  CloseOutput(c.out);
+  CloseOutput(c.err);
   const std::string id = c.id;
   containers_.erase(id);
 }
