@@ -6,11 +6,17 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cri/streaming/channel.h"
+#include "runtime/base/status.h"
 
 namespace berth::streaming {
+
+// Has the descriptor's io_context watch `fd`, which stays its owner's. ResourceExhausted and the like, in the kernel's
+// words; never an exception, which would end the io_context's thread.
+absl::Status Watch(boost::asio::posix::stream_descriptor& descriptor, int fd);
 
 // From a pipe, a terminal or a socket to the client. Pipes are spliced where the channel can take it.
 class Outflow : public std::enable_shared_from_this<Outflow> {
@@ -20,11 +26,12 @@ class Outflow : public std::enable_shared_from_this<Outflow> {
     std::function<void(absl::Status)> ended;
     std::function<void()> active;  // something was sent
   };
-  static std::shared_ptr<Outflow> Start(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                        Callbacks callbacks);
+  // An error of Watch.
+  static absl::StatusOr<std::shared_ptr<Outflow>> Start(boost::asio::io_context& io, int fd,
+                                                        std::shared_ptr<Channel> channel, Callbacks callbacks);
   ~Outflow();
 
-  // Sends what is there now and then ends, without waiting for the descriptor's end.
+  // Sends what is there now and then ends, without waiting for the descriptor's end or for who writes on and on.
   void Drain();
   // Lets go of the descriptor and calls nobody any more.
   void Stop();
@@ -33,6 +40,7 @@ class Outflow : public std::enable_shared_from_this<Outflow> {
   Outflow(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks);
   void Await();
   void Move();
+  size_t LeftInside() const;
   void Ended(absl::Status status);
   void OnSent(absl::Status status);
 
@@ -42,6 +50,7 @@ class Outflow : public std::enable_shared_from_this<Outflow> {
   Callbacks callbacks_;
   bool is_pipe_ = false;
   bool draining_ = false;
+  std::optional<size_t> left_;      // to be sent yet, once it is drained
   bool moving_ = false;             // a Send is under way
   std::unique_ptr<char[]> buffer_;  // while there is something to move
 };
@@ -55,8 +64,9 @@ class Inflow : public Channel::Reader, public std::enable_shared_from_this<Inflo
     std::function<void()> refused;  // once: the descriptor takes no more (a closed pipe). What comes is dropped
     std::function<void()> active;
   };
-  static std::shared_ptr<Inflow> Create(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                        Callbacks callbacks);
+  // An error of Watch.
+  static absl::StatusOr<std::shared_ptr<Inflow>> Create(boost::asio::io_context& io, int fd,
+                                                        std::shared_ptr<Channel> channel, Callbacks callbacks);
   ~Inflow() override;
   // What has come already is taken inside the call, which may end the flow.
   void Start() { channel_->Listen(this); }
