@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <cstdint>
 #include <utility>
 
 namespace berth::streaming {
@@ -19,6 +20,8 @@ namespace asio = boost::asio;
 constexpr size_t kReadSize = 64 * 1024;
 // Below this, copying costs less than the calls that splicing takes.
 constexpr int kLeastSplice = 16 * 1024;
+// Of what a terminal holds, in its buffers and on the way into them, nobody tells how much it is.
+constexpr size_t kMostInside = 128 * 1024;
 
 mode_t TypeOf(int fd) {
   struct stat st;
@@ -39,17 +42,24 @@ void Notify(const std::function<void()>& callback) {
 
 }  // namespace
 
+absl::Status Watch(asio::posix::stream_descriptor& descriptor, int fd) {
+  boost::system::error_code error;
+  descriptor.assign(fd, error);
+  return error ? ErrnoError(error.value(), "watch a descriptor") : absl::OkStatus();
+}
+
 Outflow::Outflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
-    : fd_(fd), descriptor_(io, fd), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {
+    : fd_(fd), descriptor_(io), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {
   if (!channel_->can_send_from()) return;
   const mode_t type = TypeOf(fd);
   if (type == S_IFIFO) source_ = Source::kPipe;
   if (type == S_IFSOCK) source_ = Source::kSocket;
 }
 
-std::shared_ptr<Outflow> Outflow::Start(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                        Callbacks callbacks) {
+absl::StatusOr<std::shared_ptr<Outflow>> Outflow::Start(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
+                                                        Callbacks callbacks) {
   std::shared_ptr<Outflow> flow(new Outflow(io, fd, std::move(channel), std::move(callbacks)));
+  RETURN_IF_ERROR(Watch(flow->descriptor_, fd));
   flow->Await();
   return flow;
 }
@@ -76,12 +86,21 @@ void Outflow::Drain() {
   });
 }
 
+// At most: what others write from now on may be among it, but no more than this.
+size_t Outflow::LeftInside() const {
+  int waiting = 0;
+  if (source_ == Source::kPipe && ioctl(fd_, FIONREAD, &waiting) == 0) return static_cast<size_t>(waiting);
+  return kMostInside;
+}
+
 void Outflow::Move() {
   if (!descriptor_.is_open()) return;
+  if (draining_ && !left_) left_ = LeftInside();
+  if (left_ == 0) return Ended(absl::OkStatus());
   if (source_ != Source::kCopied && Splice()) return;
   if (!buffer_) buffer_.reset(new char[kReadSize]);
   ssize_t n;
-  while ((n = read(fd_, buffer_.get(), kReadSize)) < 0 && errno == EINTR) {
+  while ((n = read(fd_, buffer_.get(), std::min(kReadSize, Most()))) < 0 && errno == EINTR) {
   }
   if (n < 0 && errno == EAGAIN) {
     buffer_.reset();
@@ -90,16 +109,15 @@ void Outflow::Move() {
   // A terminal ends with EIO once nobody has it open.
   if (n == 0 || (n < 0 && errno == EIO)) return Ended(absl::OkStatus());
   if (n < 0) return Ended(ErrnoError(errno, "read"));
-  moving_ = true;
-  channel_->Send(absl::string_view(buffer_.get(), static_cast<size_t>(n)),
-                 [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
+  const absl::string_view bytes(buffer_.get(), static_cast<size_t>(n));
+  channel_->Send(bytes, Sending(bytes.size()));
 }
 
 // False when there is too little, or it cannot be done: then it is copied.
 bool Outflow::Splice() {
   int waiting = 0;
   if (ioctl(fd_, FIONREAD, &waiting) != 0 || waiting < kLeastSplice) return false;
-  const size_t most = std::min(static_cast<size_t>(waiting), Channel::kMaxSend);
+  const size_t most = std::min({static_cast<size_t>(waiting), Channel::kMaxSend, Most()});
   if (source_ == Source::kPipe) {
     SpliceFrom(fd_, most);
     return true;
@@ -117,10 +135,12 @@ bool Outflow::Splice() {
   return true;
 }
 
-void Outflow::SpliceFrom(int pipe, size_t bytes) {
+void Outflow::SpliceFrom(int pipe, size_t bytes) { channel_->SendFrom(pipe, bytes, Sending(bytes)); }
+
+Channel::Done Outflow::Sending(size_t bytes) {
   moving_ = true;
-  channel_->SendFrom(pipe, bytes,
-                     [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
+  if (left_) *left_ -= bytes;
+  return [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); };
 }
 
 void Outflow::OnSent(absl::Status status) {
@@ -137,11 +157,13 @@ void Outflow::Ended(absl::Status status) {
 }
 
 Inflow::Inflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
-    : fd_(fd), descriptor_(io, fd), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {}
+    : fd_(fd), descriptor_(io), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {}
 
-std::shared_ptr<Inflow> Inflow::Create(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                       Callbacks callbacks) {
-  return std::shared_ptr<Inflow>(new Inflow(io, fd, std::move(channel), std::move(callbacks)));
+absl::StatusOr<std::shared_ptr<Inflow>> Inflow::Create(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
+                                                       Callbacks callbacks) {
+  std::shared_ptr<Inflow> flow(new Inflow(io, fd, std::move(channel), std::move(callbacks)));
+  RETURN_IF_ERROR(Watch(flow->descriptor_, fd));
+  return flow;
 }
 
 Inflow::~Inflow() { Stop(); }

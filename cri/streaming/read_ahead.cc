@@ -13,9 +13,11 @@ constexpr size_t kPiece = 64 * 1024;
 
 }  // namespace
 
-std::shared_ptr<ReadAhead> ReadAhead::Start(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                            Callbacks callbacks, Room room) {
+absl::StatusOr<std::shared_ptr<ReadAhead>> ReadAhead::Start(boost::asio::io_context& io, int fd,
+                                                            std::shared_ptr<Channel> channel, Callbacks callbacks,
+                                                            Room room) {
   std::shared_ptr<ReadAhead> flow(new ReadAhead(io, fd, std::move(channel), std::move(callbacks), std::move(room)));
+  RETURN_IF_ERROR(Watch(flow->descriptor_, fd));
   flow->Await();
   return flow;
 }

@@ -23,8 +23,10 @@ class ReadAhead final : public OutputFlow, public std::enable_shared_from_this<R
   using Room = std::shared_ptr<std::atomic<int64_t>>;
   static constexpr size_t kMost = 8 << 20;
 
-  static std::shared_ptr<ReadAhead> Start(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                          Callbacks callbacks, Room room);
+  // An error of Watch.
+  static absl::StatusOr<std::shared_ptr<ReadAhead>> Start(boost::asio::io_context& io, int fd,
+                                                          std::shared_ptr<Channel> channel, Callbacks callbacks,
+                                                          Room room);
   ~ReadAhead() override;
 
   void Drain() override;
@@ -33,7 +35,7 @@ class ReadAhead final : public OutputFlow, public std::enable_shared_from_this<R
  private:
   ReadAhead(boost::asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks, Room room)
       : fd_(fd),
-        descriptor_(io, fd),
+        descriptor_(io),
         channel_(std::move(channel)),
         callbacks_(std::move(callbacks)),
         room_(std::move(room)) {}
