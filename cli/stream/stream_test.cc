@@ -99,7 +99,7 @@ TEST_F(UpgradeTest, HeaderWithoutEndIsBounded) {
     while (send(theirs_.get(), flood.data(), flood.size(), MSG_NOSIGNAL) > 0) {
     }
   });
-  EXPECT_EQ(Ask("HTTP/1.1 101 X\r\n").status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(Ask("").status().code(), absl::StatusCode::kInternal);
   ours_.Reset();
   writer.join();
 }

@@ -33,6 +33,8 @@ class ByteStream {
   virtual void EndWrites() {}
   // Whether the peer has closed, though what it sent before has not been read yet: for who does not read just now.
   virtual bool PeerGone() const { return false; }
+  // Bytes that were written and that the peer's machine has not taken; 0 once the stream is closed.
+  virtual size_t Unsent() const { return 0; }
   // Ends both directions at once; what waits is called with Cancelled.
   virtual void Close() = 0;
 };

@@ -54,7 +54,8 @@ class Channel {
 class Connection {
  public:
   virtual ~Connection() = default;
-  // Sends what was given to it and closes; a client that does not take it within `kLinger` loses it.
+  // Sends what was given to it and closes, kLingerSeconds after the client's machine has taken all of it if the client
+  // does not close sooner. What does not get as far as the kernel within that time is lost.
   virtual void Close() = 0;
   // Once, when the connection has ended for whatever reason, before anything that it held is released. Not inside a
   // call.

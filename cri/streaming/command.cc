@@ -8,13 +8,11 @@
 #include "cri/streaming/flow.h"
 #include "cri/streaming/idle_timer.h"
 #include "cri/streaming/mailbox.h"
+#include "cri/streaming/read_ahead.h"
 #include "cri/streaming/session.h"
 
 namespace berth::streaming {
 namespace {
-
-// For a client to take what a command wrote, once it has ended: so long without a byte of progress.
-constexpr absl::Duration kPatience = absl::Minutes(1);
 
 class CommandSession : public std::enable_shared_from_this<CommandSession> {
  public:
@@ -47,8 +45,9 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
   };
 
   void Started(absl::StatusOr<std::unique_ptr<Command>> command);
-  void StartFlows();
-  std::shared_ptr<Outflow> StartOutflow(const sys::UniqueFd& fd, const std::shared_ptr<Channel>& channel);
+  absl::Status StartFlows();
+  absl::StatusOr<std::shared_ptr<OutputFlow>> StartOutflow(const sys::UniqueFd& fd,
+                                                           const std::shared_ptr<Channel>& channel);
   void ApplyWindow();
   void CommandEnded(absl::StatusOr<CommandEnd> end);
   void FlowEnded();
@@ -65,7 +64,7 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
   const std::shared_ptr<Mailbox> mailbox_;
   std::unique_ptr<Command> command_;
   std::shared_ptr<Inflow> in_;
-  std::shared_ptr<Outflow> out_, err_;
+  std::shared_ptr<OutputFlow> out_, err_;
   int flows_ = 0;  // of the command's output, that have not ended
   std::optional<absl::StatusOr<CommandEnd>> end_;
   std::optional<IdleTimer> idle_;
@@ -73,10 +72,12 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
   WindowSize window_;
   std::string status_;  // on its way to the client
   bool told_ = false;
+  bool attached_ = false;  // to a container that goes on without us
 };
 
 void CommandSession::Start(const Request& request) {
   std::weak_ptr<CommandSession> weak = weak_from_this();
+  attached_ = std::holds_alternative<AttachRequest>(request);
   // Holds the session for as long as the connection lasts.
   connection_->OnClosed([self = shared_from_this()] { self->Release(); });
   idle_.emplace(io_, context_.idle_timeout, [weak] {
@@ -89,6 +90,7 @@ void CommandSession::Start(const Request& request) {
     });
   };
   auto start = [&backend = context_.backend, mailbox = mailbox_, weak, request, done = std::move(done)] {
+    if (weak.expired()) return;  // the client has gone, while this waited for its turn
     auto command = std::make_shared<absl::StatusOr<std::unique_ptr<Command>>>(
         std::holds_alternative<ExecRequest>(request) ? backend.Exec(std::get<ExecRequest>(request), done)
                                                      : backend.Attach(std::get<AttachRequest>(request), done));
@@ -104,7 +106,7 @@ void CommandSession::Started(absl::StatusOr<std::unique_ptr<Command>> command) {
   if (!command.ok()) return CommandEnded(command.status());
   if (told_) return;
   command_ = *std::move(command);
-  StartFlows();
+  if (absl::Status status = StartFlows(); !status.ok()) return Abort(status);
   ApplyWindow();
   if (end_) {
     if (out_) out_->Drain();
@@ -113,10 +115,9 @@ void CommandSession::Started(absl::StatusOr<std::unique_ptr<Command>> command) {
   }
 }
 
-std::shared_ptr<Outflow> CommandSession::StartOutflow(const sys::UniqueFd& fd,
-                                                      const std::shared_ptr<Channel>& channel) {
+absl::StatusOr<std::shared_ptr<OutputFlow>> CommandSession::StartOutflow(const sys::UniqueFd& fd,
+                                                                         const std::shared_ptr<Channel>& channel) {
   if (!fd || !channel) return nullptr;
-  ++flows_;
   std::weak_ptr<CommandSession> weak = weak_from_this();
   auto ended = [weak](absl::Status) {
     if (auto self = weak.lock()) self->FlowEnded();
@@ -124,15 +125,26 @@ std::shared_ptr<Outflow> CommandSession::StartOutflow(const sys::UniqueFd& fd,
   auto active = [weak] {
     if (auto self = weak.lock(); self && self->idle_) self->idle_->Touch();
   };
-  return Outflow::Start(io_, fd.get(), channel, {ended, active});
+  std::shared_ptr<OutputFlow> flow;
+  if (attached_) {
+    // A container does not wait for its clients: what one does not take at once is kept for it.
+    ASSIGN_OR_RETURN(flow, ReadAhead::Start(io_, fd.get(), channel, {ended, active}, context_.read_ahead));
+  } else {
+    ASSIGN_OR_RETURN(flow, Outflow::Start(io_, fd.get(), channel, {ended, active}));
+  }
+  ++flows_;
+  return flow;
 }
 
-void CommandSession::StartFlows() {
-  out_ = StartOutflow(command_->out, channels_.out);
-  err_ = StartOutflow(command_->err, channels_.err);
-  if (!channels_.in) return;
-  // A container without input: what the client types goes nowhere, and does not fill the connection.
-  if (!command_->in) return channels_.in->Listen(nullptr);
+absl::Status CommandSession::StartFlows() {
+  ASSIGN_OR_RETURN(out_, StartOutflow(command_->out, channels_.out));
+  ASSIGN_OR_RETURN(err_, StartOutflow(command_->err, channels_.err));
+  if (!channels_.in) return absl::OkStatus();
+  if (!command_->in) {
+    // A container without input: what the client types goes nowhere, and does not fill the connection.
+    channels_.in->Listen(nullptr);
+    return absl::OkStatus();
+  }
   std::weak_ptr<CommandSession> weak = weak_from_this();
   auto no_more = [weak] {
     auto self = weak.lock();
@@ -143,8 +155,9 @@ void CommandSession::StartFlows() {
   auto active = [weak] {
     if (auto self = weak.lock(); self && self->idle_) self->idle_->Touch();
   };
-  in_ = Inflow::Create(io_, command_->in.get(), channels_.in, {no_more, no_more, nullptr, active});
+  ASSIGN_OR_RETURN(in_, Inflow::Create(io_, command_->in.get(), channels_.in, {no_more, no_more, nullptr, active}));
   in_->Start();
+  return absl::OkStatus();
 }
 
 void CommandSession::ApplyWindow() {
@@ -154,11 +167,11 @@ void CommandSession::ApplyWindow() {
   (void)ioctl(command_->terminal.get(), TIOCSWINSZ, &size);
 }
 
-// What the command wrote is sent first. Others may hold its pipes open: nobody waits for them.
+// What the command wrote is sent first. Others may hold its pipes open: nobody waits for them. The client may take its
+// time, as one whose output is being paged through does.
 void CommandSession::CommandEnded(absl::StatusOr<CommandEnd> end) {
   if (end_ || told_) return;
   end_ = std::move(end);
-  if (idle_) idle_->Shorten(kPatience);
   if (out_) out_->Drain();
   if (err_) err_->Drain();
   Finish();

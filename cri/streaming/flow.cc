@@ -1,6 +1,6 @@
 #include "cri/streaming/flow.h"
 
-#include <poll.h>
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <cstdint>
 #include <utility>
 
 namespace berth::streaming {
@@ -19,10 +20,12 @@ namespace asio = boost::asio;
 constexpr size_t kReadSize = 64 * 1024;
 // Below this, copying costs less than the calls that splicing takes.
 constexpr int kLeastSplice = 16 * 1024;
+// Of what a terminal holds, in its buffers and on the way into them, nobody tells how much it is.
+constexpr size_t kMostInside = 128 * 1024;
 
-bool IsPipe(int fd) {
+mode_t TypeOf(int fd) {
   struct stat st;
-  return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+  return fstat(fd, &st) == 0 ? st.st_mode & S_IFMT : 0;
 }
 
 // Calls a callback that must not run twice.
@@ -39,16 +42,24 @@ void Notify(const std::function<void()>& callback) {
 
 }  // namespace
 
-Outflow::Outflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
-    : fd_(fd),
-      descriptor_(io, fd),
-      channel_(std::move(channel)),
-      callbacks_(std::move(callbacks)),
-      is_pipe_(channel_->can_send_from() && IsPipe(fd)) {}
+absl::Status Watch(asio::posix::stream_descriptor& descriptor, int fd) {
+  boost::system::error_code error;
+  descriptor.assign(fd, error);
+  return error ? ErrnoError(error.value(), "watch a descriptor") : absl::OkStatus();
+}
 
-std::shared_ptr<Outflow> Outflow::Start(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                        Callbacks callbacks) {
+Outflow::Outflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
+    : fd_(fd), descriptor_(io), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {
+  if (!channel_->can_send_from()) return;
+  const mode_t type = TypeOf(fd);
+  if (type == S_IFIFO) source_ = Source::kPipe;
+  if (type == S_IFSOCK) source_ = Source::kSocket;
+}
+
+absl::StatusOr<std::shared_ptr<Outflow>> Outflow::Start(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
+                                                        Callbacks callbacks) {
   std::shared_ptr<Outflow> flow(new Outflow(io, fd, std::move(channel), std::move(callbacks)));
+  RETURN_IF_ERROR(Watch(flow->descriptor_, fd));
   flow->Await();
   return flow;
 }
@@ -75,19 +86,21 @@ void Outflow::Drain() {
   });
 }
 
+// At most: what others write from now on may be among it, but no more than this.
+size_t Outflow::LeftInside() const {
+  int waiting = 0;
+  if (source_ == Source::kPipe && ioctl(fd_, FIONREAD, &waiting) == 0) return static_cast<size_t>(waiting);
+  return kMostInside;
+}
+
 void Outflow::Move() {
   if (!descriptor_.is_open()) return;
-  if (is_pipe_) {
-    int waiting = 0;
-    if (ioctl(fd_, FIONREAD, &waiting) == 0 && waiting >= kLeastSplice) {
-      moving_ = true;
-      return channel_->SendFrom(fd_, std::min(static_cast<size_t>(waiting), Channel::kMaxSend),
-                                [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
-    }
-  }
+  if (draining_ && !left_) left_ = LeftInside();
+  if (left_ == 0) return Ended(absl::OkStatus());
+  if (source_ != Source::kCopied && Splice()) return;
   if (!buffer_) buffer_.reset(new char[kReadSize]);
   ssize_t n;
-  while ((n = read(fd_, buffer_.get(), kReadSize)) < 0 && errno == EINTR) {
+  while ((n = read(fd_, buffer_.get(), std::min(kReadSize, Most()))) < 0 && errno == EINTR) {
   }
   if (n < 0 && errno == EAGAIN) {
     buffer_.reset();
@@ -96,9 +109,38 @@ void Outflow::Move() {
   // A terminal ends with EIO once nobody has it open.
   if (n == 0 || (n < 0 && errno == EIO)) return Ended(absl::OkStatus());
   if (n < 0) return Ended(ErrnoError(errno, "read"));
+  const absl::string_view bytes(buffer_.get(), static_cast<size_t>(n));
+  channel_->Send(bytes, Sending(bytes.size()));
+}
+
+// False when there is too little, or it cannot be done: then it is copied.
+bool Outflow::Splice() {
+  int waiting = 0;
+  if (ioctl(fd_, FIONREAD, &waiting) != 0 || waiting < kLeastSplice) return false;
+  const size_t most = std::min({static_cast<size_t>(waiting), Channel::kMaxSend, Most()});
+  if (source_ == Source::kPipe) {
+    SpliceFrom(fd_, most);
+    return true;
+  }
+  if (!relay_in_) {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) return false;
+    relay_out_.Reset(fds[0]);
+    relay_in_.Reset(fds[1]);
+    (void)fcntl(fds[1], F_SETPIPE_SZ, static_cast<int>(Channel::kMaxSend));  // as it is made it does as well
+  }
+  const ssize_t n = splice(fd_, nullptr, relay_in_.get(), nullptr, most, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  if (n <= 0) return false;
+  SpliceFrom(relay_out_.get(), static_cast<size_t>(n));
+  return true;
+}
+
+void Outflow::SpliceFrom(int pipe, size_t bytes) { channel_->SendFrom(pipe, bytes, Sending(bytes)); }
+
+Channel::Done Outflow::Sending(size_t bytes) {
   moving_ = true;
-  channel_->Send(absl::string_view(buffer_.get(), static_cast<size_t>(n)),
-                 [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); });
+  if (left_) *left_ -= bytes;
+  return [self = shared_from_this()](absl::Status status) { self->OnSent(std::move(status)); };
 }
 
 void Outflow::OnSent(absl::Status status) {
@@ -115,11 +157,13 @@ void Outflow::Ended(absl::Status status) {
 }
 
 Inflow::Inflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
-    : fd_(fd), descriptor_(io, fd), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {}
+    : fd_(fd), descriptor_(io), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {}
 
-std::shared_ptr<Inflow> Inflow::Create(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
-                                       Callbacks callbacks) {
-  return std::shared_ptr<Inflow>(new Inflow(io, fd, std::move(channel), std::move(callbacks)));
+absl::StatusOr<std::shared_ptr<Inflow>> Inflow::Create(asio::io_context& io, int fd, std::shared_ptr<Channel> channel,
+                                                       Callbacks callbacks) {
+  std::shared_ptr<Inflow> flow(new Inflow(io, fd, std::move(channel), std::move(callbacks)));
+  RETURN_IF_ERROR(Watch(flow->descriptor_, fd));
+  return flow;
 }
 
 Inflow::~Inflow() { Stop(); }

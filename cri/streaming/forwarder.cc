@@ -87,7 +87,7 @@ class Link : public std::enable_shared_from_this<Link> {
   }
 
  private:
-  // What the client sends before there is a connection waits in the channel's books, unread; a reset is to be heard.
+  // What the client sends before there is a connection waits here, not consumed; a reset is to be heard.
   class Waiting : public Channel::Reader {
    public:
     explicit Waiting(Link& link) : link_(link) {}
@@ -134,6 +134,7 @@ class Link : public std::enable_shared_from_this<Link> {
 void Link::OpenNext() {
   const int family = kFamilies[attempt_];
   auto open = [&backend = context_.backend, pod = pod_id_, family, mailbox = mailbox_, weak = weak_from_this()] {
+    if (weak.expired()) return;  // the client has gone, while this waited for its turn
     auto socket = std::make_shared<absl::StatusOr<sys::UniqueFd>>(backend.OpenSocket(pod, family));
     mailbox->Post([weak, socket, family] {
       if (auto self = weak.lock()) self->Opened(std::move(*socket), family);
@@ -147,11 +148,12 @@ void Link::Opened(absl::StatusOr<sys::UniqueFd> socket, int family) {
   if (!socket.ok()) return ErrnoOf(socket.status()) == 0 ? Fail(socket.status()) : NextFamily(socket.status());
   socket_ = *std::move(socket);
   if (absl::Status status = ConnectToLocalhost(socket_.get(), family, port_); !status.ok()) return NextFamily(status);
-  connecting_.emplace(io_, socket_.get());
+  connecting_.emplace(io_);
+  if (absl::Status status = Watch(*connecting_, socket_.get()); !status.ok()) return Fail(status);
   connecting_->async_wait(boost::asio::posix::stream_descriptor::wait_write,
                           [weak = weak_from_this()](const boost::system::error_code& error) {
                             auto self = weak.lock();
-                            if (!self || error) return;
+                            if (!self || error || !self->over_) return;
                             self->connecting_->release();
                             absl::Status status = ConnectResult(self->socket_.get());
                             if (status.ok()) return self->Connected();
@@ -200,8 +202,12 @@ void Link::Connected() {
     self->pod_refuses_ = true;
     if (self->pod_ended_) self->Stop();
   };
-  in_ = Inflow::Create(io_, socket_.get(), data_, {client_ended, abandoned, refused, active});
-  out_ = Outflow::Start(io_, reading_.get(), data_, {pod_ended, active});
+  auto in = Inflow::Create(io_, socket_.get(), data_, {client_ended, abandoned, refused, active});
+  if (!in.ok()) return Fail(in.status());
+  auto out = Outflow::Start(io_, reading_.get(), data_, {pod_ended, active});
+  if (!out.ok()) return Fail(out.status());
+  in_ = *std::move(in);
+  out_ = *std::move(out);
   const std::string early = std::exchange(waiting_.early_, {});
   const bool ended = waiting_.ended_;
   if (!early.empty()) in_->OnBytes(early);
@@ -234,6 +240,7 @@ void Link::Fail(const absl::Status& why) {
 
 void Link::StopFlows() {
   data_->Listen(nullptr);
+  if (!waiting_.early_.empty()) data_->Consumed(std::exchange(waiting_.early_, {}).size());
   if (in_) in_->Stop();
   if (out_) out_->Stop();
 }

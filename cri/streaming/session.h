@@ -2,6 +2,7 @@
 // Each keeps itself alive, runs on the io_context of its connection, and closes the connection at its end.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <functional>
 #include <memory>
@@ -22,6 +23,8 @@ struct SessionContext {
   std::function<absl::Status(std::function<void()>)> post;
   absl::Duration idle_timeout;      // without a byte in either direction
   absl::Duration creation_timeout;  // for a client to open the streams that it needs
+  // Bytes that attached clients together may lag behind their containers.
+  std::shared_ptr<std::atomic<int64_t>> read_ahead = std::make_shared<std::atomic<int64_t>>(int64_t{64} << 20);
 };
 
 // How a command's end is told on its error channel.

@@ -84,8 +84,10 @@ class Programs final : public Backend {
     if (request.argv[0] == "missing") return absl::NotFoundError("exec: \"missing\": not found");
     return std::make_unique<Program>(request, std::move(done), alive);
   }
-  absl::StatusOr<std::unique_ptr<Command>> Attach(const AttachRequest&, Done) override {
-    return absl::UnimplementedError("attach");
+  // The id is the script of the "container".
+  absl::StatusOr<std::unique_ptr<Command>> Attach(const AttachRequest& request, Done done) override {
+    const ExecRequest exec{"", {"sh", "-c", request.container_id}, false, request.in, request.out, request.err};
+    return std::make_unique<Program>(exec, std::move(done), alive);
   }
   absl::StatusOr<sys::UniqueFd> OpenSocket(const std::string& pod, int family) override {
     if (pod != "pod") return absl::NotFoundError("no such pod");
@@ -120,7 +122,8 @@ class Client final : private spdy::Events {
       pollfd p = {fd_.get(), POLLIN, 0};
       if (poll(&p, 1, 10000) != 1) return false;
       const ssize_t n = read(fd_.get(), buffer.data(), buffer.size());
-      if (n <= 0) return false;
+      closed = n <= 0;
+      if (closed) return false;
       if (!session_.Receive(absl::string_view(buffer.data(), static_cast<size_t>(n))).ok()) return false;
       Flush();
     }
@@ -134,10 +137,16 @@ class Client final : private spdy::Events {
     Flush();
   }
   void Hold(spdy::StreamId id) { held_.insert(id); }  // takes nothing any more
+  void Unhold(spdy::StreamId id) {
+    held_.erase(id);
+    session_.Consumed(id, data[id].size());
+    Flush();
+  }
   void Leave() { fd_.Reset(); }
 
   std::map<spdy::StreamId, std::string> data;
   std::set<spdy::StreamId> ended, reset;
+  bool closed = false;  // by the server
 
  private:
   void Write(absl::string_view bytes) {
@@ -280,6 +289,30 @@ TEST_F(SessionsTest, WhoeverHoldsThePipesIsNotWaitedFor) {
   EXPECT_EQ(s.client.data[s.out], "done\n");
 }
 
+TEST_F(SessionsTest, WhoeverWritesOnAndOnIsNotWaitedFor) {
+  ExecStreams s = Shell("yes & exit 3");
+  ASSERT_TRUE(s.client.AwaitEnd(s.error));
+  EXPECT_EQ(s.status()["details"]["causes"][0]["message"], "3");
+}
+
+// What a frame's header announced is gone when it is to be sent: that ends the session. It may happen that a frame was
+// complete when the command began to read, which is no fault; hence more than one try.
+TEST_F(SessionsTest, ACommandThatReadsItsOwnOutput) {
+  const std::string flag = testing::TempDir() + "/drained" + std::to_string(getpid());
+  bool broken = false;
+  for (int i = 0; i < 20 && !broken; ++i) {
+    ExecStreams s = Shell(
+        "dd if=/dev/zero bs=1M count=3 2>/dev/null & sleep 0.1; cat </proc/self/fd/1 >/dev/null & "
+        "wait %1; sleep 0.1; kill %2; touch " +
+        flag);
+    while (access(flag.c_str(), F_OK) != 0) usleep(10000);
+    unlink(flag.c_str());
+    broken = !s.client.AwaitEnd(s.error);
+    EXPECT_EQ(s.client.closed, broken);
+  }
+  EXPECT_TRUE(broken);
+}
+
 TEST_F(SessionsTest, InputThatNobodyReadsIsNoError) {
   ExecStreams s = Shell("exec <&-; sleep 0.3; echo done", true);
   s.client.Send(s.in, std::string(1 << 20, 'x'), true);
@@ -295,6 +328,33 @@ TEST_F(SessionsTest, AStreamIsResetWhileItIsSent) {
   s.client.Reset(s.out);
   ASSERT_TRUE(s.client.AwaitEnd(s.error));
   EXPECT_THAT(s.client.data[s.err], testing::EndsWith("\n100\n"));
+}
+
+// What an attached client does not take is taken off the container's pipe all the same, and kept for it.
+TEST_F(SessionsTest, AnAttachedContainerDoesNotWaitForItsClient) {
+  const std::string mark = testing::TempDir() + absl::StrCat("sessions_test.", getpid());
+  const std::string script = "seq 1 500000; touch " + mark + "; echo end";  // 3.4 MB
+  Client& client = Serve(AttachRequest{script, false, false, true, false}, kCommandProtocols[0]);
+  const spdy::StreamId error = client.Open({{"streamtype", "error"}}), out = client.Open({{"streamtype", "stdout"}});
+  client.Hold(out);
+  ASSERT_TRUE(client.Await([&] { return client.data[out].size() >= 64 * 1024; }));
+  for (int i = 0; i < 1000 && access(mark.c_str(), F_OK) != 0; ++i) usleep(10000);
+  EXPECT_EQ(access(mark.c_str(), F_OK), 0) << "the container waits";
+  unlink(mark.c_str());
+  client.Unhold(out);
+  ASSERT_TRUE(client.AwaitEnd(error));
+  std::string expected;
+  for (int i = 1; i <= 500000; ++i) absl::StrAppend(&expected, i, "\n");
+  EXPECT_TRUE(client.data[out] == expected + "end\n") << client.data[out].size();
+}
+
+// What waits for that frame's end is let go of, which the leak checker sees.
+TEST_F(SessionsTest, AStreamIsResetWhileItIsSentAndTheClientLeaves) {
+  ExecStreams s = Shell("cat /dev/zero");
+  ASSERT_TRUE(s.client.Await([&] { return !s.client.data[s.out].empty(); }));
+  usleep(100000);  // the socket is full by now
+  s.client.Reset(s.out);
+  s.client.Leave();
 }
 
 TEST_F(SessionsTest, AClientThatLeavesEndsItsCommand) {
@@ -389,6 +449,25 @@ TEST_F(SessionsTest, ConnectionsAreForwardedWithTheirHalfClose) {
   }
 }
 
+// Pages of the socket are spliced by way of a pipe.
+TEST_F(SessionsTest, MuchFromAPodIsWhole) {
+  std::string all;
+  for (int i = 1; i <= 2000000; ++i) absl::StrAppend(&all, i, "\n");
+  Listener listener([&](int fd) {
+    for (absl::string_view rest = all; !rest.empty();) {
+      const ssize_t n = write(fd, rest.data(), rest.size());
+      if (n <= 0) return;
+      rest.remove_prefix(static_cast<size_t>(n));
+    }
+  });
+  Client& client = Serve(PortForwardRequest{"pod", {}}, kForwardProtocol);
+  const Forwarded f = Connect(client, listener.port, 1);
+  ASSERT_TRUE(client.AwaitEnd(f.data));
+  EXPECT_TRUE(client.data[f.data] == all) << client.data[f.data].size();
+  client.Send(f.data, "", true);
+  ASSERT_TRUE(client.AwaitEnd(f.error));
+}
+
 TEST_F(SessionsTest, AServerThatEndsFirstCanStillBeWrittenTo) {
   std::string rest;
   {
@@ -430,6 +509,20 @@ TEST_F(SessionsTest, ARefusedPortIsToldAndTheSessionGoesOn) {
   const Forwarded good = Connect(client, listener.port, 2);
   client.Send(good.data, "x", true);
   ASSERT_TRUE(client.AwaitEnd(good.data));
+}
+
+// What was sent to connections that never came to be does not stay in the books, where it would stop the reading.
+TEST_F(SessionsTest, ManyRefusedConnectionsWithInput) {
+  uint16_t closed;
+  {
+    closed = Listener([](int) {}).port;
+  }
+  Client& client = Serve(PortForwardRequest{"pod", {}}, kForwardProtocol);
+  for (int i = 0; i < 40; ++i) {
+    const Forwarded bad = Connect(client, closed, i);
+    client.Send(bad.data, std::string(60 * 1024, 'x'), false);
+    ASSERT_TRUE(client.AwaitEnd(bad.error)) << i;
+  }
 }
 
 // One connection that is stuck does not hold up the others, for a client that keeps windows.

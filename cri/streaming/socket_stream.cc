@@ -1,6 +1,8 @@
 #include "cri/streaming/socket_stream.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -38,6 +40,11 @@ absl::StatusOr<Socket> AdoptSocket(asio::io_context& io, sys::UniqueFd fd) {
 bool SocketGone(int socket) {
   pollfd p = {socket, POLLRDHUP, 0};
   return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
+size_t SocketUnsent(int socket) {
+  int bytes = 0;
+  return ioctl(socket, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<size_t>(bytes) : 0;
 }
 
 SocketStream::SocketStream(asio::io_context& io, Socket socket, std::shared_ptr<void> slot)

@@ -19,6 +19,8 @@ absl::StatusOr<boost::asio::generic::stream_protocol::socket> AdoptSocket(boost:
 
 // Whether the peer has closed or broken the connection, whatever is left to read.
 bool SocketGone(int socket);
+// Bytes that the peer's machine has not taken.
+size_t SocketUnsent(int socket);
 
 class SocketStream : public ByteStream {
  public:
@@ -33,6 +35,7 @@ class SocketStream : public ByteStream {
   void AwaitWritable(OnDone done) override;
   void EndWrites() override;
   bool PeerGone() const override;
+  size_t Unsent() const override { return fd_ < 0 ? 0 : SocketUnsent(fd_); }
   void Close() override;
 
  private:

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -23,6 +24,11 @@ spdy::Limits ServerLimits() {
   spdy::Limits limits;
   limits.session_window = kSessionWindow;
   return limits;
+}
+
+bool IsEmpty(int pipe) {
+  int waiting = 0;
+  return ioctl(pipe, FIONREAD, &waiting) == 0 && waiting == 0;
 }
 
 }  // namespace
@@ -191,6 +197,7 @@ void SpdyConnection::Received(absl::string_view bytes) {
   auto self = shared_from_this();
   if (absl::Status status = session_.Receive(bytes); !status.ok()) {
     spdlog::debug("streaming: the client breaks SPDY: {}", status.ToString());
+    failed_ = true;
     return Close();
   }
   Write();
@@ -264,7 +271,7 @@ void SpdyConnection::Enqueue(const std::shared_ptr<Stream>& stream) {
 }
 
 void SpdyConnection::Write() {
-  if (writing_.active || ended_) return;
+  if (writing_.active || ended_ || done_writing_) return;
   if (session_.has_output()) return WriteControl();
   while (!ready_.empty()) {
     std::shared_ptr<Stream> stream = std::move(ready_.front());
@@ -285,8 +292,12 @@ void SpdyConnection::SayGoodbye() {
   for (const auto& [id, stream] : streams_) {
     if (stream->wants_to_write()) return;
   }
-  if (told_) return stream_->EndWrites();
+  if (told_) {
+    done_writing_ = true;  // also what would still be answered, such as a ping
+    return stream_->EndWrites();
+  }
   if (std::exchange(leaving_, true)) return;
+  if (!failed_) patience_.emplace();
   farewell_.expires_after(kFarewell);
   farewell_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
     auto self = weak.lock();
@@ -340,11 +351,14 @@ void SpdyConnection::Splice() {
     } else {
       n = splice(writing_.stream->pipe_, nullptr, socket, nullptr, writing_.left, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
       if (n > 0) writing_.left -= static_cast<size_t>(n);
-      // Others may not read from the pipe: that it ends here would leave the frame without its bytes.
-      if (n == 0) return OnWritten(absl::DataLossError("the pipe has ended within a frame"));
     }
-    if (n >= 0 || errno == EINTR) continue;
-    if (errno != EAGAIN) return OnWritten(ErrnoError(errno, "splice"));
+    if (n > 0 || (n < 0 && errno == EINTR)) continue;
+    if (n < 0 && errno != EAGAIN) return OnWritten(ErrnoError(errno, "splice"));
+    // A command can open its own standard output and read from it: what the frame's header announces is not there then,
+    // and the socket would be found writable again and again.
+    if (writing_.header_left == 0 && !writing_.stream->reset_ && IsEmpty(writing_.stream->pipe_)) {
+      return OnWritten(absl::DataLossError("somebody else has read from the pipe, within a frame"));
+    }
     return stream_->AwaitWritable([self = shared_from_this()](absl::Status status) {
       if (!status.ok()) return self->OnWritten(std::move(status));
       if (!self->ended_) self->Splice();
@@ -378,12 +392,18 @@ void SpdyConnection::Close() {
   if (std::exchange(closing_, true) || ended_) return;
   // The client closes when it has read all. To close first could cost it what it has not read yet: a TCP socket
   // with unread input is reset.
+  Linger();
+  Write();
+}
+
+void SpdyConnection::Linger() {
   linger_.expires_after(std::chrono::seconds(kLingerSeconds));
   linger_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
     auto self = weak.lock();
-    if (!error && self) self->Ended();
+    if (error || !self || self->ended_) return;
+    const bool waits = self->patience_ && self->patience_->Waits(self->stream_->Unsent());
+    waits ? self->Linger() : self->Ended();
   });
-  Write();
 }
 
 void SpdyConnection::Broken(const absl::Status& why) {
@@ -399,8 +419,9 @@ void SpdyConnection::Ended() {
   farewell_.cancel();
   peer_watch_.cancel();
   ready_.clear();
-  writing_.stream.reset();
   accept_ = nullptr;
+  // One that was reset while it was written is not among the others any more, and its Send has not been told of yet.
+  if (auto stream = std::exchange(writing_.stream, nullptr)) stream->FailSend(*this);
   for (auto& [id, stream] : std::exchange(streams_, {})) stream->BecomeReset(*this);
   if (auto closed = std::exchange(closed_, nullptr)) Later(std::move(closed));
 }

@@ -6,10 +6,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cri/streaming/byte_stream.h"
 #include "cri/streaming/channel.h"
+#include "cri/streaming/patience.h"
 #include "cri/streaming/spdy/session.h"
 
 namespace berth::streaming {
@@ -50,6 +52,7 @@ class SpdyConnection final : public Connection,
   // What is to be written next, if nothing is.
   void Write();
   void SayGoodbye();
+  void Linger();
   void WriteControl();
   void WriteData(std::shared_ptr<Stream> stream);
   void Splice();
@@ -83,6 +86,9 @@ class SpdyConnection final : public Connection,
   bool closing_ = false;  // Close was called
   bool leaving_ = false;  // all is sent
   bool told_ = false;     // by GOAWAY
+  bool done_writing_ = false;
+  bool failed_ = false;  // the client has broken the protocol
+  std::optional<Patience> patience_;
   bool ended_ = false;
 
   // The one write that is under way.

@@ -66,6 +66,7 @@ class TlsStream : public ByteStream {
   void AwaitWritable(OnDone done) override;
   void EndWrites() override;
   bool PeerGone() const override { return !open_ || SocketGone(fd_); }
+  size_t Unsent() const override { return open_ ? SocketUnsent(fd_) : 0; }
   void Close() override;
 
  private:

@@ -159,6 +159,7 @@ class BeastWebSocket : public WebSocket, public std::enable_shared_from_this<Bea
   }
 
   bool PeerGone() const override { return stream_->PeerGone(); }
+  size_t Unsent() const override { return stream_->Unsent(); }
   void Abort() override { stream_->Close(); }
 
  private:

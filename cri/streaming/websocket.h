@@ -46,6 +46,7 @@ class WebSocket {
   virtual void Close(Code code, OnDone done) = 0;
   // As of a ByteStream.
   virtual bool PeerGone() const = 0;
+  virtual size_t Unsent() const = 0;
   // Ends both directions at once.
   virtual void Abort() = 0;
 };

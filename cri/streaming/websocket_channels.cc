@@ -280,6 +280,7 @@ void WebSocketChannels::OnSent(One* channel, size_t bytes, const absl::Status& s
     announcements_.pop_front();
   } else {
     channel->Landed(status.ok() ? bytes : 0, status);
+    if (client_gone_) channel->FailSend();
   }
   if (client_gone_) return;
   if (!status.ok()) return Finish();
@@ -301,6 +302,7 @@ void WebSocketChannels::Close() {
 
 void WebSocketChannels::SayGoodbye(WebSocket::Code code) {
   if (std::exchange(said_goodbye_, true)) return;
+  if (code == WebSocket::Code::kNormal) patience_.emplace();
   After(std::chrono::seconds(kLingerSeconds));
   socket_->Close(code, [self = shared_from_this()](const absl::Status&) { self->Finish(); });
 }
@@ -308,7 +310,9 @@ void WebSocketChannels::SayGoodbye(WebSocket::Code code) {
 void WebSocketChannels::After(std::chrono::seconds time) {
   timer_.expires_after(time);
   timer_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
-    if (!error) self->Finish();
+    if (error) return;
+    const bool waits = self->patience_ && self->patience_->Waits(self->socket_->Unsent());
+    waits ? self->After(std::chrono::seconds(kLingerSeconds)) : self->Finish();
   });
 }
 

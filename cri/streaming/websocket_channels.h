@@ -6,12 +6,14 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 #include "cri/streaming/channel.h"
 #include "cri/streaming/channel_codec.h"
+#include "cri/streaming/patience.h"
 #include "cri/streaming/websocket.h"
 
 namespace berth::streaming {
@@ -71,8 +73,9 @@ class WebSocketChannels : public Connection,
   const ChannelProtocol protocol_;
   ChannelDecoder decoder_;
   std::vector<std::unique_ptr<One>> channels_;
-  boost::asio::steady_timer timer_;  // of a goodbye
-  boost::asio::steady_timer watch_;  // while nothing is read
+  boost::asio::steady_timer timer_;   // of a goodbye
+  boost::asio::steady_timer watch_;   // while nothing is read
+  std::optional<Patience> patience_;  // once all is sent
   std::function<void()> on_closed_, on_active_;
 
   size_t unconsumed_ = 0;

@@ -44,12 +44,13 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
 
   // A WebSocket ends both ways: what the client still sends is read and dropped, until it says goodbye, too.
   void EndWrites() override {
-    if (closed_) return;
+    if (closed_ || std::exchange(said_goodbye_, true)) return;
     socket_->Close(WebSocket::Code::kNormal, [self = shared_from_this()](const absl::Status&) {
       if (self->on_read_) std::exchange(self->on_read_, nullptr)(absl::OkStatus(), 0);
     });
   }
   bool PeerGone() const override { return closed_ || socket_->PeerGone(); }
+  size_t Unsent() const override { return socket_->Unsent(); }
 
   // A client that gets no goodbye takes the end for a failure.
   void Close() override {
@@ -57,7 +58,7 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
     if (on_read_) {
       Later([done = std::exchange(on_read_, nullptr)] { done(Closed(), 0); });
     }
-    if (writing_) return socket_->Abort();
+    if (writing_ || said_goodbye_) return socket_->Abort();
     goodbye_.expires_after(kGoodbye);
     goodbye_.async_wait([self = shared_from_this()](const boost::system::error_code& error) {
       if (!error) self->socket_->Abort();
@@ -103,7 +104,7 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
   size_t size_ = 0;
   OnRead on_read_;
   std::string received_;  // of a piece, what nobody has read yet
-  bool writing_ = false, closed_ = false;
+  bool writing_ = false, said_goodbye_ = false, closed_ = false;
 };
 
 }  // namespace

@@ -71,7 +71,8 @@ struct PodContainer {
 };
 
 struct ExecProcess {
-  uint64_t id = 0;  // and serial of its events
+  uint64_t id = 0;          // and serial of its events
+  uint64_t connection = 0;  // of the daemon that takes its output
   uint64_t container = 0;
   pid_t container_pid = 0;
   pid_t pid = 0;

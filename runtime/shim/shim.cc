@@ -153,6 +153,7 @@ void Shim::DropDaemon(uint64_t connection) {
   epoll_.Remove(it->second->fd());
   daemons_.erase(it);
   DetachAllOf(connection);
+  HangUpAllOf(connection);
 }
 
 void Shim::OnDaemon(uint64_t connection, uint32_t events) {

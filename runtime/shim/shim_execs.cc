@@ -10,6 +10,12 @@
 #include "runtime/shim/shim.h"
 
 namespace berth::shim {
+namespace {
+
+// For what was hung up to tidy up, before it is killed.
+constexpr uint64_t kHangUpNanoseconds = 5000000000u;
+
+}  // namespace
 
 absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<sys::UniqueFd> fds) {
   ASSIGN_OR_RETURN(PodContainer* const c, FindRunning(plan.container_id()));
@@ -30,6 +36,7 @@ absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<s
   exec->pid = spawned.pid;
   exec->pidfd = std::move(spawned.pidfd);
   exec->control = std::move(spawned.control);
+  exec->connection = to.connection;
   exec->reply = to;
   exec->oom_fd = c->cgroup.oom;
   exec->oom_kills_before = container::ReadOomKills(exec->oom_fd);
@@ -38,6 +45,15 @@ absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<s
   RETURN_IF_ERROR(epoll_.Add(exec->control.get(), EPOLLIN, Key(Source::kExecControl, exec->id)));
   execs_[exec->id] = std::move(exec);
   return absl::OkStatus();
+}
+
+// Nobody takes their output or hears of their end any more.
+void Shim::HangUpAllOf(uint64_t connection) {
+  for (const auto& [id, exec] : execs_) {
+    if (exec->connection != connection || exec->exit_status) continue;
+    container::SignalTree(start_.procfs.get(), exec->pid, SIGHUP);
+    exec->kill_at = StepTimer::Now() + kHangUpNanoseconds;
+  }
 }
 
 absl::Status Shim::KillExec(const v1::KillExec& request) {

@@ -12,7 +12,8 @@ namespace {
 
 constexpr absl::Duration kDeadline = absl::Minutes(2);
 constexpr absl::Duration kPullDeadline = absl::Minutes(10);
-constexpr int kMaxMessage = 16 << 20;  // as the kubelet has it
+constexpr absl::Duration kExecDeadline = absl::Minutes(10);  // a hundred at the same time take some runtimes long
+constexpr int kMaxMessage = 16 << 20;                        // as the kubelet has it
 
 // One unary call, with absl's status, whose codes are gRPC's number by number.
 template <typename Stub, typename Request, typename Response>
@@ -124,9 +125,8 @@ absl::Status CriClient::ExecSync(const std::string& container, const std::vector
   v1::ExecSyncRequest request;
   request.set_container_id(container);
   request.mutable_cmd()->Add(command.begin(), command.end());
-  request.set_timeout(30);
   v1::ExecSyncResponse response;
-  RETURN_IF_ERROR(Call(*runtime_, "ExecSync", &v1::RuntimeService::Stub::ExecSync, request, response));
+  RETURN_IF_ERROR(Call(*runtime_, "ExecSync", &v1::RuntimeService::Stub::ExecSync, request, response, kExecDeadline));
   if (response.exit_code() == 0) return absl::OkStatus();
   return absl::InternalError(absl::StrCat("ExecSync: '", command.front(), "' ended with ", response.exit_code(), ": ",
                                           response.stderr().substr(0, 200)));

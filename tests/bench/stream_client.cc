@@ -144,7 +144,7 @@ absl::Status StreamClient::Pump() {
 
 absl::Status StreamClient::Write() {
   static const std::string zeroes(kFrame, '\0');
-  for (;;) {
+  while (!server_takes_none_) {
     if (head_.empty() && payload_ == 0) {
       if (session_.has_output()) {
         head_ = session_.TakeOutput();
@@ -160,7 +160,7 @@ absl::Status StreamClient::Write() {
     iovec parts[2] = {{head_.data() + head_at_, head_.size() - head_at_}, {const_cast<char*>(zeroes.data()), payload_}};
     ssize_t n = writev(fd_.get(), parts, 2);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return absl::OkStatus();
-    if (n < 0) return ErrnoError(errno, "write to the server");
+    if (n < 0) return WriteFailed(errno);
     size_t of_head = std::min<size_t>(n, head_.size() - head_at_);
     head_at_ += of_head;
     payload_ -= n - of_head;
@@ -169,6 +169,17 @@ absl::Status StreamClient::Write() {
       head_at_ = 0;
     }
   }
+  return absl::OkStatus();
+}
+
+// A server that has told everything may be gone before it is told that windows are open: what it told is still to be
+// read.
+absl::Status StreamClient::WriteFailed(int error) {
+  if (unsent_ > 0 || payload_ > 0) return ErrnoError(error, "write to the server");
+  server_takes_none_ = true;
+  head_.clear();
+  head_at_ = 0;
+  return absl::OkStatus();
 }
 
 absl::Status StreamClient::Read() {

@@ -44,6 +44,7 @@ class StreamClient : private streaming::spdy::Events {
   absl::Status Upgrade(const std::string& request);
   absl::Status Pump();
   absl::Status Write();
+  absl::Status WriteFailed(int error);
   absl::Status Read();
   absl::Status Failed() const;
 
@@ -64,7 +65,7 @@ class StreamClient : private streaming::spdy::Events {
   std::string head_;     // control frames or a frame's header, not yet the kernel's from head_at_ on
   size_t head_at_ = 0;   // in head_
   size_t payload_ = 0;   // bytes of the frame behind head_, not yet the kernel's
-  bool server_ended_ = false;
+  bool server_ended_ = false, server_takes_none_ = false;
   std::unique_ptr<char[]> buffer_;
 };
 

@@ -1,5 +1,4 @@
 """A client's connection to a streaming server: HTTP up to the upgrade, then bytes that one thread pumps both ways."""
-import os
 import select
 import socket
 import ssl
@@ -148,7 +147,3 @@ def upgrade(url, method, headers, tls=None):
         sock.close()
         raise
     return answer, Link(sock), rest
-
-
-def random_key():
-    return os.urandom(16)

@@ -5,6 +5,7 @@ import sys
 import time
 
 import fixture
+import leaks
 import streams
 import urls
 from streams import V3, V4, V4_BASE64, V5
@@ -13,7 +14,7 @@ from suite import contains, equal, main, wait_for
 BOTH = (("spdy", V4), ("websocket", V5))
 # Writes what it reads, with a word that tells the two apart, until it reads an end.
 PARROT = ["/bin/sh", "-c", "while read -r line; do echo \"heard $line\"; done; echo no more"]
-PIECES = 200  # of 64 KiB, more than all the buffers on the way hold
+PIECES = 500  # of 64 KiB, more than all the buffers on the way hold
 
 
 def after_a_line(script):
@@ -171,7 +172,7 @@ def test_terminal_is_the_containers_choice(f):
 
 
 def test_slow_client_is_dropped_and_the_others_get_everything(f):
-    flood = f"i=0; while [ $i -lt {PIECES} ]; do head -c 65535 /dev/zero | tr '\\0' x; echo; i=$((i+1)); sleep 0.02; done; echo the end; exec sleep 1000"
+    flood = f"i=0; while [ $i -lt {PIECES} ]; do head -c 65535 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo the end; exec sleep 1000"
     c = reading(f, after_a_line(flood))
     slow, reader, web = urls.attach(f, c), urls.attach(f, c, stdin=True), urls.attach(f, c, over="websocket", protocols=(V5,))
     settle(slow, reader, web)
@@ -244,7 +245,7 @@ def test_daemon_is_killed_and_starts_again(f):
 
 
 def test_exec_goes_down_with_the_daemon(f):
-    """Nobody would take its output any more."""
+    """Nobody would take its output any more. One without a terminal writes nothing and would never learn of it."""
     c = reading(f, PARROT)
     session = urls.sh(f, c, "echo ready; exec tail -f /dev/null", stdin=True)
     session.expect("ready\n")
@@ -254,6 +255,7 @@ def test_exec_goes_down_with_the_daemon(f):
     f.daemon.start()
     f.rebase_descriptors()
     equal(c.status()["state"], "CONTAINER_RUNNING")
+    wait_for("the exec is gone", lambda: all(name != "tail" for _, name in leaks.processes_in(f.daemon.cgroup_parent)))
 
 
 def test_refused_requests(f):

@@ -10,6 +10,7 @@ import leaks
 import urls
 from streams import BASE64, V1, V2, V3, V4, V4_BASE64, V5
 from suite import contains, equal, main, wait_for
+from websocket import BINARY, frame
 
 SLEEP = ["/bin/sleep", "1000"]
 SPDY = [("spdy", (p,)) for p in (V4, V3, V2, V1)] + [("spdy", ())]
@@ -173,6 +174,15 @@ def test_terminal_has_the_size_that_the_client_tells(f):
         contains(session.wait().out, b"told\r\n")
 
 
+def test_messages_that_come_in_one_piece(f):
+    """What is consumed of the first does not cost the second."""
+    for columns in range(100, 120):
+        session = urls.sh(f, f.container, "read x; stty size; echo $x", tty=True, stdin=True, over="websocket", protocols=(V5,))
+        size = b'\x04{"Width":%d,"Height":20}' % columns
+        session.link.send(frame(BINARY, size) + frame(BINARY, b"\x00in one piece\n"))
+        contains(session.wait().out, b"20 %d\r\nin one piece\r\n" % columns)
+
+
 def test_sizes_that_are_none(f):
     session = urls.sh(f, f.container, "read x; stty size; read x", tty=True, stdin=True)
     for text in (b"{}\n", b"[]\n", b"null\n", b'{"Width": -1, "Height": "x"}\n', b'{"Width": 70000, "Height": 5}\n', b"no json\n"):
@@ -216,7 +226,7 @@ def test_client_that_is_gone_hangs_the_command_up(f):
 def test_what_ignores_the_hang_up_is_killed(f):
     session = urls.sh(f, f.container, "trap '' HUP; (trap '' HUP; exec sleep 1111) & echo ready; exec tail -f /dev/null", stdin=True)
     session.expect("ready")
-    assert processes(f, "tail")
+    wait_for("the command runs", lambda: processes(f, "tail"))
     session.link.abort()
     none_left(f, "tail")
 

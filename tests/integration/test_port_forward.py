@@ -9,11 +9,10 @@ import sys
 
 import fixture
 import pod_net
-import spdy
 import urls
 from fixture import NODE
 from streams import V4, V4_BASE64, ChannelForward, Forward
-from suite import contains, equal, main, wait_for
+from suite import contains, equal, main
 
 SLEEP = ["/bin/sleep", "1000"]
 STREAMS = ("spdy", "tunnel")

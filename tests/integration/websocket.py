@@ -4,7 +4,7 @@ import hashlib
 import os
 import struct
 
-from link import random_key, upgrade
+from link import upgrade
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 NORMAL = 1000
@@ -36,7 +36,7 @@ class WebSocket:
     """Answers pings and the server's close by itself. `on_message` gets (opcode, bytes) of each whole message."""
 
     def __init__(self, url, protocols, tls=None, more=()):
-        key = base64.b64encode(random_key()).decode()
+        key = base64.b64encode(os.urandom(16)).decode()
         headers = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", key)]
         if protocols:
             headers.append(("Sec-WebSocket-Protocol", ", ".join(protocols)))
