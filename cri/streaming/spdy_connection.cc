@@ -16,6 +16,16 @@ namespace {
 
 constexpr auto kFarewell = std::chrono::seconds(1);
 
+// The windows of 64 streams: a pod that serves one connection after the other does not read from the others, and what
+// they hold must not keep the one from being served. Memory is only taken by what nobody reads.
+constexpr uint32_t kSessionWindow = 16 * 1024 * 1024;
+
+spdy::Limits ServerLimits() {
+  spdy::Limits limits;
+  limits.session_window = kSessionWindow;
+  return limits;
+}
+
 bool IsEmpty(int pipe) {
   int waiting = 0;
   return ioctl(pipe, FIONREAD, &waiting) == 0 && waiting == 0;
@@ -147,7 +157,7 @@ std::shared_ptr<SpdyConnection> SpdyConnection::Start(std::shared_ptr<ByteStream
 SpdyConnection::SpdyConnection(std::shared_ptr<ByteStream> stream, Accept accept)
     : stream_(std::move(stream)),
       accept_(std::move(accept)),
-      session_(spdy::Session::Role::kServer, spdy::Limits(), *this),
+      session_(spdy::Session::Role::kServer, ServerLimits(), *this),
       linger_(stream_->context()),
       farewell_(stream_->context()),
       peer_watch_(stream_->context()) {}
@@ -165,7 +175,7 @@ std::shared_ptr<SpdyConnection::Stream> SpdyConnection::Find(spdy::StreamId id) 
 
 void SpdyConnection::Read() {
   if (reading_ || ended_) return;
-  if (kept_ > kMostKept) return WatchPeer();
+  if (full()) return WatchPeer();
   reading_ = true;
   peer_watch_.cancel();
   stream_->Read(input_.get(), kReadSize, [self = shared_from_this()](absl::Status status, size_t bytes) {
@@ -207,10 +217,10 @@ void SpdyConnection::WatchPeer() {
 void SpdyConnection::Kept(size_t bytes) { kept_ += bytes; }
 
 void SpdyConnection::Released(size_t bytes) {
-  const bool was_full = kept_ > kMostKept;
+  const bool was_full = full();
   kept_ -= std::min(bytes, kept_);
   if (session_.has_output()) Write();  // a window that opens
-  if (was_full && kept_ <= kMostKept) Later([self = shared_from_this()] { self->Read(); });
+  if (was_full && !full()) Later([self = shared_from_this()] { self->Read(); });
 }
 
 void SpdyConnection::OnStream(spdy::StreamId id, const spdy::Headers& headers, bool fin) {

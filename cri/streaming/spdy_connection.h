@@ -66,8 +66,9 @@ class SpdyConnection final : public Connection,
   void Ended();
   std::shared_ptr<Stream> Find(spdy::StreamId id) const;
 
-  // Bytes that clients have sent and nobody has passed on: past it we read no more.
+  // Bytes that clients have sent and nobody has passed on: past it we read no more, unless its windows hold the client.
   static constexpr size_t kMostKept = 1024 * 1024;
+  bool full() const { return kept_ > kMostKept && !session_.peer_keeps_windows(); }
   static constexpr size_t kReadSize = 128 * 1024;
   static constexpr size_t kMostFrame = 128 * 1024;
 

@@ -338,6 +338,32 @@ def test_forwarding_survives_the_daemon(f):
         equal(process.poll(), None)
 
 
+def test_uploads_that_wait_hold_up_none_that_is_served(f):
+    size, count, served = 16 << 20, 8, []
+    with contextlib.closing(pod_net.listen(container(f).process())) as listener:
+
+        def serve_one_after_the_other():
+            for _ in range(count):
+                sock, _ = listener.accept()
+                with sock:
+                    served.append(sum(len(block) for block in iter(lambda: sock.recv(1 << 20), b"")))
+
+        def upload():
+            with dial(listeners[0]) as sock:
+                sock.settimeout(60)
+                sock.sendall(bytes(size))
+                sock.shutdown(socket.SHUT_WR)
+                sock.recv(1)
+
+        with forward(f, f.pod.id, f":{listener.getsockname()[1]}") as (_, listeners):
+            threads = [threading.Thread(target=t, daemon=True) for t in [serve_one_after_the_other] + [upload] * count]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(60)
+    equal(served, [size] * count)
+
+
 def test_forwarding_ends_with_the_pod(f):
     pod = f.run_pod()
     with forward(f, pod.id, ":80") as (process, listeners):
