@@ -1,5 +1,6 @@
 #include "cri/pod/worker_pool.h"
 
+#include <system_error>
 #include <utility>
 
 namespace berth::pod {
@@ -22,7 +23,15 @@ absl::Status WorkerPool::Post(std::function<void()> work) {
         absl::StrCat("the daemon is busy: ", threads_.size(), " calls run and ", queue_.size(), " wait"));
   }
   queue_.push_back(std::move(work));
-  if (grow) threads_.emplace_back(&WorkerPool::Run, this);
+  if (!grow) return absl::OkStatus();
+  try {
+    threads_.emplace_back(&WorkerPool::Run, this);
+  } catch (const std::system_error& e) {
+    // Those that there are will come to it.
+    if (!threads_.empty()) return absl::OkStatus();
+    queue_.pop_back();
+    return absl::ResourceExhaustedError(absl::StrCat("no thread for the call: ", e.what()));
+  }
   return absl::OkStatus();
 }
 

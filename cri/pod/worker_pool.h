@@ -19,7 +19,8 @@ class WorkerPool {
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // ResourceExhausted when every thread is busy and the queue is full: the work will not run.
+  // ResourceExhausted when every thread is busy and the queue is full, or when there is no thread and none can be made:
+  // the work will not run.
   absl::Status Post(std::function<void()> work);
 
  private:

@@ -1,7 +1,10 @@
 #include "cri/streaming/io_threads.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <utility>
 
 namespace berth::streaming {
@@ -9,6 +12,19 @@ namespace {
 
 // For sessions to end once their streams are closed. All of them do; a daemon that ends does not wait on a mistake.
 constexpr auto kGrace = std::chrono::seconds(5);
+
+// Nothing here throws on purpose, but memory may be short, and libraries have their own mind: that is the end of one
+// session, not of all containers' daemon.
+template <typename Loop>
+void Survive(Loop loop) {
+  for (;;) {
+    try {
+      return loop();
+    } catch (const std::exception& e) {
+      spdlog::error("streaming: a session has ended by an exception: {}", e.what());
+    }
+  }
+}
 
 }  // namespace
 
@@ -29,11 +45,12 @@ void IoThreads::Lane::CloseAll() {
 }
 
 void IoThreads::Lane::Run() {
-  io.run();
+  Survive([this] { io.run(); });
   io.restart();
   CloseAll();
   work_.reset();
-  io.run_for(kGrace);
+  const auto end = std::chrono::steady_clock::now() + kGrace;
+  Survive([this, end] { io.run_until(end); });
 }
 
 IoThreads::IoThreads(int threads) {

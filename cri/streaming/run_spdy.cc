@@ -52,7 +52,8 @@ class CommandStreams : public std::enable_shared_from_this<CommandStreams> {
     deadline_.expires_after(absl::ToChronoMilliseconds(context_.creation_timeout));
     deadline_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
       auto self = weak.lock();
-      if (error || !self) return;
+      // The time may have come while the last stream did.
+      if (error || !self || self->wanted_.empty()) return;
       if (auto connection = self->connection_.lock()) connection->Close();
     });
   }

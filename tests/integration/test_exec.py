@@ -10,7 +10,7 @@ import leaks
 import urls
 from streams import BASE64, V1, V2, V3, V4, V4_BASE64, V5
 from suite import contains, equal, main, wait_for
-from websocket import BINARY, frame
+from websocket import BINARY, PING, frame
 
 SLEEP = ["/bin/sleep", "1000"]
 SPDY = [("spdy", (p,)) for p in (V4, V3, V2, V1)] + [("spdy", ())]
@@ -113,6 +113,30 @@ def test_output_up_to_the_last_byte(f):
     for i in range(20):
         got = outcome(f, f"head -c {60000 + i} /dev/zero; head -c {60000 + i} /dev/zero >&2; exit 4")
         equal((got.code, len(got.out), len(got.err)), (4, 60000 + i, 60000 + i))
+
+
+def test_client_that_takes_its_time_and_pings(f):
+    """As kubectl does behind `| less`: the command has ended, and most of what it wrote is with the server's kernel."""
+    for over, protocol in (("spdy", V4), ("websocket", V5)):
+        session = urls.sh(f, f.container, "head -c 1500000 /dev/zero; exit 8", over=over, protocols=(protocol,))
+        session.link.reading = False
+        for i in range(7):
+            session.connection.ping(2 * i + 1) if over == "spdy" else session.socket.send(b"", PING)
+            session.link.pump(0.5)
+            time.sleep(0.5)
+        session.link.reading = True
+        got = session.wait()
+        equal((got.code, len(got.out)), (8, 1500000))
+
+
+def test_command_reads_its_own_output(f):
+    """The server was to send what is not there any more: the session ends, and costs nothing else."""
+    script = "dd if=/dev/zero bs=1M count=20 2>/dev/null & sleep 0.5; cat </proc/self/fd/1 >/dev/null & wait %1; sleep 100"
+    session = urls.sh(f, f.container, script)
+    session.link.reading = False
+    time.sleep(2)
+    session.link.reading = True
+    wait_for("the end of the session", lambda: session.link.quiet(0.1) or session.link.ended)
 
 
 def test_only_some_streams(f):
