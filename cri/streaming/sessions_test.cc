@@ -105,9 +105,11 @@ class Client final : private spdy::Events {
     Flush();
     return id;
   }
+  // All of it, unless the server resets the stream.
   void Send(spdy::StreamId id, absl::string_view bytes, bool fin) {
     do {
-      ASSERT_TRUE(Await([&] { return bytes.empty() || session_.SendWindow(id) > 0; }));
+      ASSERT_TRUE(Await([&] { return bytes.empty() || session_.SendWindow(id) > 0 || reset.count(id) > 0; }));
+      if (reset.count(id) > 0) return;
       const size_t n = std::min(bytes.size(), session_.SendWindow(id));
       const auto header = session_.Data(id, n, fin && n == bytes.size());
       Write(std::string(header.data(), header.size()) + std::string(bytes.substr(0, n)));
