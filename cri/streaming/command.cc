@@ -106,8 +106,8 @@ void CommandSession::Started(absl::StatusOr<std::unique_ptr<Command>> command) {
   if (!command.ok()) return CommandEnded(command.status());
   if (told_) return;
   command_ = *std::move(command);
+  ApplyWindow();  // before the input that the client sent after it
   if (absl::Status status = StartFlows(); !status.ok()) return Abort(status);
-  ApplyWindow();
   if (end_) {
     if (out_) out_->Drain();
     if (err_) err_->Drain();
