@@ -24,7 +24,7 @@ struct SessionContext {
   absl::Duration idle_timeout;      // without a byte in either direction
   absl::Duration creation_timeout;  // for a client to open the streams that it needs
   // Bytes that attached clients together may lag behind their containers.
-  std::shared_ptr<std::atomic<int64_t>> read_ahead = std::make_shared<std::atomic<int64_t>>(int64_t{64} << 20);
+  std::shared_ptr<std::atomic<int64_t>> read_ahead = std::make_shared<std::atomic<int64_t>>(int64_t{32} << 20);
 };
 
 // How a command's end is told on its error channel.

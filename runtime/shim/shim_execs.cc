@@ -41,8 +41,12 @@ absl::Status Shim::Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<s
   exec->oom_fd = c->cgroup.oom;
   exec->oom_kills_before = container::ReadOomKills(exec->oom_fd);
   if (plan.timeout_ns() != 0) exec->deadline = StepTimer::Now() + plan.timeout_ns();
-  RETURN_IF_ERROR(epoll_.Add(exec->pidfd.get(), EPOLLIN, Key(Source::kExec, exec->id)));
-  RETURN_IF_ERROR(epoll_.Add(exec->control.get(), EPOLLIN, Key(Source::kExecControl, exec->id)));
+  absl::Status watched = epoll_.Add(exec->pidfd.get(), EPOLLIN, Key(Source::kExec, exec->id));
+  if (watched.ok()) watched = epoll_.Add(exec->control.get(), EPOLLIN, Key(Source::kExecControl, exec->id));
+  if (!watched.ok()) {
+    sys::SignalPidfd(exec->pidfd.get(), SIGKILL).IgnoreError();  // it is reaped as an orphan
+    return watched;
+  }
   execs_[exec->id] = std::move(exec);
   return absl::OkStatus();
 }

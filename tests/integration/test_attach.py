@@ -172,7 +172,7 @@ def test_terminal_is_the_containers_choice(f):
 
 
 def test_slow_client_is_dropped_and_the_others_get_everything(f):
-    flood = f"i=0; while [ $i -lt {PIECES} ]; do head -c 65535 /dev/zero | tr '\\0' x; echo; i=$((i+1)); done; echo the end; exec sleep 1000"
+    flood = f"i=0; while [ $i -lt {PIECES} ]; do head -c 65535 /dev/zero | tr '\\0' x; echo; i=$((i+1)); sleep 0.01; done; echo the end; exec sleep 1000"
     c = reading(f, after_a_line(flood))
     slow, reader, web = urls.attach(f, c), urls.attach(f, c, stdin=True), urls.attach(f, c, over="websocket", protocols=(V5,))
     settle(slow, reader, web)
