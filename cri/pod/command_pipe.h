@@ -17,7 +17,7 @@ enum class PipeFlow { kToCommand, kFromCommand };
 
 // Both ends close-on-exec, owned by `uid` and `gid` of the host: the command's user, who may open /dev/stdout anew.
 absl::StatusOr<CommandPipe> MakeCommandPipe(PipeFlow flow, uid_t uid, gid_t gid);
-// For a reader that is a client far away: holds 1 MiB, if the kernel gives so much.
+// For a client at the other side, whose bytes come and go in bursts: holds 1 MiB, if the kernel gives so much.
 void Enlarge(const CommandPipe& pipe);
 
 }  // namespace berth::pod

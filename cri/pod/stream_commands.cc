@@ -85,7 +85,7 @@ void AddTerm(shim::v1::Process& process) {
 absl::StatusOr<int> AddPipe(bool wanted, PipeFlow flow, ExecLaunch& launch, sys::UniqueFd& ours) {
   if (!wanted) return -1;
   ASSIGN_OR_RETURN(CommandPipe pipe, MakeCommandPipe(flow, launch.uid, launch.gid));
-  if (flow == PipeFlow::kFromCommand) Enlarge(pipe);
+  Enlarge(pipe);
   ours = std::move(pipe.ours);
   return launch.fds.Own(std::move(pipe.theirs));
 }

@@ -50,8 +50,9 @@ absl::Status Watch(asio::posix::stream_descriptor& descriptor, int fd) {
 
 Outflow::Outflow(asio::io_context& io, int fd, std::shared_ptr<Channel> channel, Callbacks callbacks)
     : fd_(fd), descriptor_(io), channel_(std::move(channel)), callbacks_(std::move(callbacks)) {
-  if (!channel_->can_send_from()) return;
   const mode_t type = TypeOf(fd);
+  is_pipe_ = type == S_IFIFO;
+  if (!channel_->can_send_from()) return;
   if (type == S_IFIFO) source_ = Source::kPipe;
   if (type == S_IFSOCK) source_ = Source::kSocket;
 }
@@ -89,7 +90,7 @@ void Outflow::Drain() {
 // At most: what others write from now on may be among it, but no more than this.
 size_t Outflow::LeftInside() const {
   int waiting = 0;
-  if (source_ == Source::kPipe && ioctl(fd_, FIONREAD, &waiting) == 0) return static_cast<size_t>(waiting);
+  if (is_pipe_ && ioctl(fd_, FIONREAD, &waiting) == 0) return static_cast<size_t>(waiting);
   return kMostInside;
 }
 

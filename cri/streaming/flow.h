@@ -61,7 +61,8 @@ class Outflow final : public OutputFlow, public std::enable_shared_from_this<Out
   boost::asio::posix::stream_descriptor descriptor_;
   const std::shared_ptr<Channel> channel_;
   Callbacks callbacks_;
-  enum class Source { kCopied, kPipe, kSocket } source_ = Source::kCopied;
+  bool is_pipe_ = false;
+  enum class Source { kCopied, kPipe, kSocket } source_ = Source::kCopied;  // what is spliced from
   sys::UniqueFd relay_in_, relay_out_;  // of a socket: sockets are spliced by way of a pipe
   bool draining_ = false;
   std::optional<size_t> left_;      // to be sent yet, once it is drained

@@ -69,7 +69,7 @@ class SpdyConnection final : public Connection,
   // Bytes that clients have sent and nobody has passed on: past it we read no more, unless its windows hold the client.
   static constexpr size_t kMostKept = 1024 * 1024;
   bool full() const { return kept_ > kMostKept && !session_.peer_keeps_windows(); }
-  static constexpr size_t kReadSize = 128 * 1024;
+  static constexpr size_t kReadSize = 256 * 1024;
   static constexpr size_t kMostFrame = 128 * 1024;
 
   const std::shared_ptr<ByteStream> stream_;
