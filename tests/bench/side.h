@@ -46,8 +46,8 @@ class RunningPod {
 // `count` times `true` in a container, one after the other; adds exec_sync, and with a tree exec_cpu (one exec's part).
 absl::Status RunExecs(Side& side, const std::string& container, int count);
 
-// `count` times `true` in a container, all at the same time, as probes that meet; adds concurrent_exec (each one's time),
-// concurrent_all (until the last has answered) and with a tree concurrent_cpu (one exec's part).
+// `count` times `true` in a container, all at the same time, as probes that meet; adds concurrent_exec (each one's
+// time), concurrent_all (until the last has answered) and with a tree concurrent_cpu (one exec's part).
 absl::Status RunConcurrentExecs(Side& side, const std::string& container, int count);
 
 // Starts `count` pods, adds pod_memory (one pod's part) and daemon_memory (all of what serves every pod), removes them.
