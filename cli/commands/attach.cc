@@ -5,7 +5,6 @@
 #include "absl/time/clock.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/streamed.h"
-#include "cli/resolve.h"
 #include "cli/stream/detach_keys.h"
 
 namespace berth::cli {
@@ -32,9 +31,7 @@ absl::StatusOr<int> Attach(const Options& options, Session& session) {
   auto keys = stream::ParseDetachKeys(options.detach_keys);
   if (!keys.ok()) return UsageError(absl::StrCat("--detach-keys: ", keys.status().message()));
   ASSIGN_OR_RETURN(CriClient * client, session.Client(), what);
-  ASSIGN_OR_RETURN(std::vector<PodInfo> pods, client->ListPods(), what);
-  ASSIGN_OR_RETURN(std::vector<ContainerInfo> containers, client->ListContainers(), what);
-  ASSIGN_OR_RETURN(ContainerInfo container, ResolveContainer(options.container, pods, containers), what);
+  ASSIGN_OR_RETURN(ContainerInfo container, FindContainer(*client, options.container), what);
   ASSIGN_OR_RETURN(StreamSet streams, client->ContainerStreams(container.id), what);
   if (options.no_stdin) streams.in = false;
   ASSIGN_OR_RETURN(std::string url, client->AttachUrl(container.id, streams), what);

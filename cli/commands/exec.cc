@@ -4,7 +4,6 @@
 #include "absl/strings/str_cat.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/streamed.h"
-#include "cli/resolve.h"
 #include "cli/text/human.h"
 #include "cli/text/table.h"
 
@@ -54,9 +53,7 @@ absl::StatusOr<int> Exec(const Options& options, Session& session) {
     return UsageError("exec: -it needs a terminal, and stdin is none; without -t what is piped in is passed on");
   }
   ASSIGN_OR_RETURN(CriClient * client, session.Client(), what);
-  ASSIGN_OR_RETURN(std::vector<PodInfo> pods, client->ListPods(), what);
-  ASSIGN_OR_RETURN(std::vector<ContainerInfo> containers, client->ListContainers(), what);
-  ASSIGN_OR_RETURN(ContainerInfo container, ResolveContainer(options.container, pods, containers), what);
+  ASSIGN_OR_RETURN(ContainerInfo container, FindContainer(*client, options.container), what);
   auto code = limit ? ExecWithLimit(*client, container.id, command, *limit, session)
                     : ExecStreamed(*client, container.id, command, options, session);
   RETURN_IF_ERROR(code, what);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "cli/resolve.h"
 #include "cli/stream/connect.h"
 #include "cli/stream/detach_keys.h"
 #include "cli/stream/remote_command.h"
@@ -49,6 +50,12 @@ class SignalsOf {
 };
 
 }  // namespace
+
+absl::StatusOr<ContainerInfo> FindContainer(CriClient& client, absl::string_view word) {
+  ASSIGN_OR_RETURN(std::vector<PodInfo> pods, client.ListPods());
+  ASSIGN_OR_RETURN(std::vector<ContainerInfo> containers, client.ListContainers());
+  return ResolveContainer(word, pods, containers);
+}
 
 absl::StatusOr<std::unique_ptr<stream::SpdyClient>> OpenStreams(Session& session, const std::string& text,
                                                                 absl::string_view protocol) {

@@ -8,6 +8,9 @@
 
 namespace berth::cli {
 
+// The container that a word of the command line means, of those that there are now.
+absl::StatusOr<ContainerInfo> FindContainer(CriClient& client, absl::string_view word);
+
 // Connects to the session behind a URL of the daemon's and agrees on `protocol`.
 absl::StatusOr<std::unique_ptr<stream::SpdyClient>> OpenStreams(Session& session, const std::string& url,
                                                                 absl::string_view protocol);

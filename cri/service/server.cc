@@ -1,17 +1,12 @@
 #include "cri/service/server.h"
 
 #include <grpcpp/grpcpp.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-#include <cerrno>
 
 #include "cri/service/admin_service.h"
 #include "cri/service/reactors.h"
 #include "cri/v1/api.grpc.pb.h"
-#include "runtime/sys/unique_fd.h"
+#include "runtime/sys/stream_listener.h"
 
 namespace berth::service {
 namespace {
@@ -125,29 +120,13 @@ class ImageService final : public v1::ImageService::CallbackService {
 #undef BERTH_NOT_YET
 #undef BERTH_STREAM_NOT_YET
 
-// A socket that nobody answers on is a former daemon's and goes; one that answers belongs to a living one.
-absl::Status ClearSocket(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path)
-    return absl::InvalidArgumentError(absl::StrCat("socket: '", path, "' is too long"));
-  path.copy(address.sun_path, path.size());
-  sys::UniqueFd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!probe) return ErrnoError(errno, "socket");
-  if (connect(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
-    return absl::UnavailableError(absl::StrCat("another daemon serves '", path, "'"));
-  }
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
-  return absl::OkStatus();
-}
-
 class GrpcServer final : public Server {
  public:
   GrpcServer(Calls& calls, AdminCalls& admin)
       : runtime_(calls, quick_, slow_), image_(calls, quick_, slow_), admin_(NewAdminService(admin, quick_, slow_)) {}
 
   absl::Status Listen(const std::string& socket) {
-    RETURN_IF_ERROR(ClearSocket(socket));
+    RETURN_IF_ERROR(sys::RemoveStaleSocket(socket), "socket");
     grpc::ServerBuilder builder;
     builder.AddListeningPort("unix://" + socket, grpc::InsecureServerCredentials());
     builder.SetMaxReceiveMessageSize(kMaxMessage);

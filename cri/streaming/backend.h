@@ -32,6 +32,16 @@ struct PortForwardRequest {
 };
 using Request = std::variant<ExecRequest, AttachRequest, PortForwardRequest>;
 
+// The streams that a command is asked for with. `request` is an ExecRequest or AttachRequest.
+struct StreamFlags {
+  bool tty = false, in = false, out = false, err = false;
+};
+inline StreamFlags StreamsOf(const Request& request) {
+  if (const auto* exec = std::get_if<ExecRequest>(&request)) return {exec->tty, exec->in, exec->out, exec->err};
+  const auto& attach = std::get<AttachRequest>(request);
+  return {attach.tty, attach.in, attach.out, attach.err};
+}
+
 // How a command ended. Of an attached container the code is 0: its status has the real one.
 struct CommandEnd {
   int exit_code = 0;  // 128 + signal for a signal

@@ -26,8 +26,8 @@ class ByteStream {
   virtual void Write(absl::string_view first, absl::string_view second, OnDone done) = 0;
   // The socket, if what is written to it is all that the peer gets (splice(2)); -1 otherwise.
   virtual int splice_target() const { return -1; }
-  // Calls `done` when splice_target() takes bytes. One at a time, and not beside a Write.
-  virtual void AwaitWritable(OnDone done) = 0;
+  // Only with a splice_target(): calls `done` when it takes bytes. One at a time, and not beside a Write.
+  virtual void AwaitWritable(OnDone /*done*/) {}
   // We write no more, and the peer is to read the end of the stream; what it sends can still be read. After the last
   // `done`.
   virtual void EndWrites() {}

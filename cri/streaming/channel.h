@@ -15,8 +15,8 @@ namespace berth::streaming {
 // does is to fail.
 class Channel {
  public:
-  // OK when the bytes are the kernel's, or an error when they never will be. Runs later, never inside the call; not any
-  // more once the connection has ended.
+  // OK when the bytes are the kernel's, or an error when they never will be. Runs later, never inside the call; perhaps
+  // not at all once the connection has ended.
   using Done = std::function<void(absl::Status)>;
 
   // What the client sends.

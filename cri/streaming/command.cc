@@ -50,7 +50,9 @@ class CommandSession : public std::enable_shared_from_this<CommandSession> {
                                                            const std::shared_ptr<Channel>& channel);
   void ApplyWindow();
   void CommandEnded(absl::StatusOr<CommandEnd> end);
+  void DrainFlows();
   void FlowEnded();
+  std::function<void()> WhenActive();
   void Abort(absl::Status why);
   void Tell(const absl::StatusOr<CommandEnd>& end);
   void Finish();
@@ -108,11 +110,13 @@ void CommandSession::Started(absl::StatusOr<std::unique_ptr<Command>> command) {
   command_ = *std::move(command);
   ApplyWindow();  // before the input that the client sent after it
   if (absl::Status status = StartFlows(); !status.ok()) return Abort(status);
-  if (end_) {
-    if (out_) out_->Drain();
-    if (err_) err_->Drain();
-    Finish();
-  }
+  if (end_) DrainFlows();
+}
+
+std::function<void()> CommandSession::WhenActive() {
+  return [weak = weak_from_this()] {
+    if (auto self = weak.lock(); self && self->idle_) self->idle_->Touch();
+  };
 }
 
 absl::StatusOr<std::shared_ptr<OutputFlow>> CommandSession::StartOutflow(const sys::UniqueFd& fd,
@@ -122,15 +126,12 @@ absl::StatusOr<std::shared_ptr<OutputFlow>> CommandSession::StartOutflow(const s
   auto ended = [weak](absl::Status) {
     if (auto self = weak.lock()) self->FlowEnded();
   };
-  auto active = [weak] {
-    if (auto self = weak.lock(); self && self->idle_) self->idle_->Touch();
-  };
   std::shared_ptr<OutputFlow> flow;
   if (attached_) {
     // A container does not wait for its clients: what one does not take at once is kept for it.
-    ASSIGN_OR_RETURN(flow, ReadAhead::Start(io_, fd.get(), channel, {ended, active}, context_.read_ahead));
+    ASSIGN_OR_RETURN(flow, ReadAhead::Start(io_, fd.get(), channel, {ended, WhenActive()}, context_.read_ahead));
   } else {
-    ASSIGN_OR_RETURN(flow, Outflow::Start(io_, fd.get(), channel, {ended, active}));
+    ASSIGN_OR_RETURN(flow, Outflow::Start(io_, fd.get(), channel, {ended, WhenActive()}));
   }
   ++flows_;
   return flow;
@@ -152,10 +153,8 @@ absl::Status CommandSession::StartFlows() {
     self->in_->Stop();
     self->command_->EndInput();
   };
-  auto active = [weak] {
-    if (auto self = weak.lock(); self && self->idle_) self->idle_->Touch();
-  };
-  ASSIGN_OR_RETURN(in_, Inflow::Create(io_, command_->in.get(), channels_.in, {no_more, no_more, nullptr, active}));
+  ASSIGN_OR_RETURN(in_,
+                   Inflow::Create(io_, command_->in.get(), channels_.in, {no_more, no_more, nullptr, WhenActive()}));
   in_->Start();
   return absl::OkStatus();
 }
@@ -172,6 +171,10 @@ void CommandSession::ApplyWindow() {
 void CommandSession::CommandEnded(absl::StatusOr<CommandEnd> end) {
   if (end_ || told_) return;
   end_ = std::move(end);
+  DrainFlows();
+}
+
+void CommandSession::DrainFlows() {
   if (out_) out_->Drain();
   if (err_) err_->Drain();
   Finish();

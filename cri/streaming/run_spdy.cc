@@ -1,9 +1,7 @@
 // Which streams a SPDY client opens, and what they are for.
-#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <map>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -34,17 +32,12 @@ class CommandStreams : public std::enable_shared_from_this<CommandStreams> {
     channels_.format = protocol == kCommandProtocols[0] ? StatusFormat::kJson : StatusFormat::kText;
     // Version 3 brought the terminal's size.
     const bool sizes = protocol == kCommandProtocols[0] || protocol == kCommandProtocols[1];
-    std::visit(
-        [&](const auto& command) {
-          if constexpr (!std::is_same_v<std::decay_t<decltype(command)>, PortForwardRequest>) {
-            Want("error", channels_.error);
-            if (command.in) Want("stdin", channels_.in);
-            if (command.out) Want("stdout", channels_.out);
-            if (command.err && !command.tty) Want("stderr", channels_.err);
-            if (command.tty && sizes) Want("resize", channels_.resize);
-          }
-        },
-        request_);
+    const StreamFlags streams = StreamsOf(request_);
+    Want("error", channels_.error);
+    if (streams.in) Want("stdin", channels_.in);
+    if (streams.out) Want("stdout", channels_.out);
+    if (streams.err && !streams.tty) Want("stderr", channels_.err);
+    if (streams.tty && sizes) Want("resize", channels_.resize);
   }
 
   void Use(std::shared_ptr<SpdyConnection> connection) {
@@ -118,9 +111,7 @@ class ForwardStreams : public std::enable_shared_from_this<ForwardStreams> {
     std::shared_ptr<Pair> whole = std::move(pair);
     pairs_.erase(key);
     whole->deadline.cancel();
-    // The connection's reply to this stream comes first.
-    boost::asio::post(
-        io_, [self = shared_from_this(), whole] { self->forwarder_->Forward(whole->port, whole->data, whole->error); });
+    forwarder_->Forward(whole->port, whole->data, whole->error);
     return true;
   }
 

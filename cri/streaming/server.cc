@@ -138,13 +138,13 @@ class HttpServer : public Server {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(Options options, SessionContext context) {
-  RETURN_IF_ERROR(CheckOptions(options), "streaming");
+  RETURN_IF_ERROR(CheckOptions(options));
   std::unique_ptr<TlsFiles> tls;
   if (!options.tls_cert.empty()) {
-    ASSIGN_OR_RETURN(tls, TlsFiles::Load({options.tls_cert, options.tls_key, options.tls_client_ca}), "streaming");
+    ASSIGN_OR_RETURN(tls, TlsFiles::Load({options.tls_cert, options.tls_key, options.tls_client_ca}));
   }
   auto server = std::make_unique<HttpServer>(options, std::move(context), std::move(tls));
-  RETURN_IF_ERROR(server->Listen(), "streaming");
+  RETURN_IF_ERROR(server->Listen());
   return server;
 }
 

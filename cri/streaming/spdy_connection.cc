@@ -214,8 +214,6 @@ void SpdyConnection::WatchPeer() {
   });
 }
 
-void SpdyConnection::Kept(size_t bytes) { kept_ += bytes; }
-
 void SpdyConnection::Released(size_t bytes) {
   const bool was_full = full();
   kept_ -= std::min(bytes, kept_);
@@ -240,7 +238,7 @@ void SpdyConnection::OnHeaders(spdy::StreamId id, const spdy::Headers&, bool fin
 void SpdyConnection::OnData(spdy::StreamId id, absl::string_view bytes, bool fin) {
   std::shared_ptr<Stream> stream = Find(id);
   if (!stream) return session_.Consumed(id, bytes.size());
-  Kept(bytes.size());
+  kept_ += bytes.size();
   if (!bytes.empty()) stream->Deliver(bytes);
   if (!fin) return;
   stream->PeerEnded();

@@ -20,7 +20,7 @@ class SpdyConnection final : public Connection,
                              private spdy::Events,
                              public std::enable_shared_from_this<SpdyConnection> {
  public:
-  // A stream that the client opened. The channel is answered (SYN_REPLY) when `accept` returns true, reset otherwise.
+  // A stream that the client opened, which has been answered (SYN_REPLY). False: it is reset.
   using Accept = std::function<bool(std::shared_ptr<Channel>, spdy::StreamId, const spdy::Headers&)>;
 
   // Begins to read, after `early`, which came with the handshake. `accept` is kept until the connection has ended.
@@ -57,9 +57,7 @@ class SpdyConnection final : public Connection,
   void WriteData(std::shared_ptr<Stream> stream);
   void Splice();
   void OnWritten(absl::Status status);
-  void FinishWrite(size_t bytes);
   void Enqueue(const std::shared_ptr<Stream>& stream);
-  void Kept(size_t bytes);
   void Released(size_t bytes);
   void Later(std::function<void()> work);
   void Broken(const absl::Status& why);

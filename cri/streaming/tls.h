@@ -63,7 +63,6 @@ class TlsStream : public ByteStream {
   boost::asio::io_context& context() override { return io_; }
   void Read(char* buffer, size_t size, OnRead done) override;
   void Write(absl::string_view first, absl::string_view second, OnDone done) override;
-  void AwaitWritable(OnDone done) override;
   void EndWrites() override;
   bool PeerGone() const override { return !open_ || SocketGone(fd_); }
   size_t Unsent() const override { return open_ ? SocketUnsent(fd_) : 0; }

@@ -113,10 +113,6 @@ void TlsStream::TryWrite(absl::string_view first, absl::string_view second, OnDo
   done(absl::OkStatus());
 }
 
-void TlsStream::AwaitWritable(OnDone done) {
-  asio::post(io_, [done = std::move(done)] { done(absl::UnimplementedError("nothing is spliced into TLS")); });
-}
-
 void TlsStream::SayEnd() {
   if (broken_ || writing_ || !SSL_is_init_finished(ssl_.get())) return;
   ERR_clear_error();

@@ -18,19 +18,9 @@ using Input = WebSocketChannels::Input;
 
 enum CommandChannel : size_t { kStdin, kStdout, kStderr, kError, kResize, kCommandChannels };
 
-struct Wanted {
-  bool in, out, err, tty;
-};
-
-Wanted WantedOf(const Request& request) {
-  if (const auto* exec = std::get_if<ExecRequest>(&request)) return {exec->in, exec->out, exec->err, exec->tty};
-  const auto& attach = std::get<AttachRequest>(request);
-  return {attach.in, attach.out, attach.err, attach.tty};
-}
-
 void RunChannelCommand(const SessionContext& context, const Request& request, ChannelProtocol protocol,
                        std::shared_ptr<WebSocket> socket) {
-  const Wanted wanted = WantedOf(request);
+  const StreamFlags wanted = StreamsOf(request);
   std::vector<Input> inputs(kCommandChannels, Input::kNone);
   if (wanted.in) inputs[kStdin] = Input::kData;
   if (wanted.tty) inputs[kResize] = Input::kControl;

@@ -38,10 +38,6 @@ class Tunnel : public ByteStream, public std::enable_shared_from_this<Tunnel> {
                   });
   }
 
-  void AwaitWritable(OnDone done) override {
-    Later([done = std::move(done)] { done(absl::UnimplementedError("nothing is spliced into a WebSocket")); });
-  }
-
   // A WebSocket ends both ways: what the client still sends is read and dropped, until it says goodbye, too.
   void EndWrites() override {
     if (closed_ || std::exchange(said_goodbye_, true)) return;

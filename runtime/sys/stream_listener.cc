@@ -47,20 +47,6 @@ absl::StatusOr<Address> ParseAddress(absl::string_view text, uint16_t port) {
   return address;
 }
 
-// Removes the socket of a server that is gone.
-absl::Status RemoveStale(const std::string& path) {
-  struct stat found;
-  if (lstat(path.c_str(), &found) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("stat '", path, "'"));
-  }
-  if (!S_ISSOCK(found.st_mode)) return absl::AlreadyExistsError(absl::StrCat("'", path, "' is not a socket"));
-  const auto peer = ConnectStream(path);
-  if (peer.ok()) return absl::UnavailableError(absl::StrCat("somebody else listens at '", path, "'"));
-  if (!absl::IsNotFound(peer.status())) return peer.status();
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
-  return absl::OkStatus();
-}
-
 absl::Status SetOption(int socket, int level, int option, int value, absl::string_view name) {
   if (setsockopt(socket, level, option, &value, sizeof value) != 0) return ErrnoError(errno, name);
   return absl::OkStatus();
@@ -96,15 +82,29 @@ absl::StatusOr<uint16_t> LocalPort(int socket) {
   return absl::InvalidArgumentError("not a TCP socket");
 }
 
+absl::Status RemoveStaleSocket(absl::string_view text) {
+  const std::string path(text);
+  if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("a socket's path has 1 to 107 bytes, not ", path.size()));
+  }
+  struct stat found;
+  if (lstat(path.c_str(), &found) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, absl::StrCat("stat '", path, "'"));
+  }
+  if (!S_ISSOCK(found.st_mode)) return absl::AlreadyExistsError(absl::StrCat("'", path, "' is not a socket"));
+  const auto peer = ConnectStream(path);
+  if (peer.ok()) return absl::UnavailableError(absl::StrCat("somebody else listens at '", path, "'"));
+  if (!absl::IsNotFound(peer.status())) return peer.status();
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<UniqueFd> ListenUnixStream(absl::string_view text) {
+  RETURN_IF_ERROR(RemoveStaleSocket(text));
   const std::string path(text);
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(absl::StrCat("a socket's path has 1 to 107 bytes, not ", path.size()));
-  }
   memcpy(address.sun_path, path.data(), path.size());
-  RETURN_IF_ERROR(RemoveStale(path));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return ErrnoError(errno, "socket");
   // bind(2) gives the file the mode of the socket's inode: there is no moment at which it has another one.

@@ -18,8 +18,12 @@ absl::StatusOr<bool> IsLoopback(absl::string_view address);
 absl::StatusOr<UniqueFd> ListenTcp(absl::string_view address, uint16_t port);
 absl::StatusOr<uint16_t> LocalPort(int socket);
 
-// Mode 0600 from the start. A socket that nobody listens at any more is replaced; Unavailable when somebody does,
-// AlreadyExists when the path is something else, InvalidArgument when it is too long for an address (107 bytes).
+// Removes a socket that nobody listens at any more, for who is about to listen there. OK when nothing is there;
+// Unavailable when somebody listens, AlreadyExists when the path is something else, InvalidArgument when it is too long
+// for an address (107 bytes).
+absl::Status RemoveStaleSocket(absl::string_view path);
+
+// Mode 0600 from the start. What RemoveStaleSocket removes is replaced; its errors.
 absl::StatusOr<UniqueFd> ListenUnixStream(absl::string_view path);
 
 // What is written leaves at once (TCP_NODELAY), and a peer that is silent for `idle` is asked whether it still lives:
