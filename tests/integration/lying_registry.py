@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import socket
 import ssl
 import tarfile
 import threading
@@ -258,6 +259,8 @@ class Server(http.server.ThreadingHTTPServer):
 class LyingRegistry:
     """On loopback, or another address of this host; over TLS with the files of a certificate and its key."""
 
+    _held = []  # sockets at the addresses of those that ended
+
     def __init__(self, tls=None, canary="/nowhere", address="127.0.0.1"):
         self.tls, self.canary, self.host = tls, canary, address
 
@@ -279,3 +282,8 @@ class LyingRegistry:
         self.server.release.set()
         self.server.shutdown()
         self.server.server_close()
+        # A daemon that was asked to wait shuns this address for minutes: bound as long as the program runs, it is nobody else's.
+        held = socket.socket()
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(self.server.server_address)
+        self._held.append(held)
