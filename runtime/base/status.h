@@ -9,6 +9,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#ifdef BERTH_FAULTS
+#include "runtime/base/fault.h"
+#endif
 
 namespace berth {
 
@@ -41,15 +44,29 @@ absl::Status AnnotateAll(const absl::Status& status, const Context&... context) 
 #define BERTH_CONCAT_(a, b) a##b
 #define BERTH_CONCAT(a, b) BERTH_CONCAT_(a, b)
 
+#ifdef BERTH_FAULTS
+// A place where a test may have the function fail instead of doing `text`.
+#define BERTH_STEP_(text, ...)                                                                        \
+  if (::berth::fault::control != nullptr) {                                                           \
+    static constexpr ::berth::fault::Site site_ = {::berth::fault::InTree(__FILE__), __LINE__, text}; \
+    if (auto fault_ = ::berth::fault::Pass(site_); !fault_.ok())                                      \
+      return ::berth::internal::AnnotateAll(fault_ __VA_OPT__(, ) __VA_ARGS__);                       \
+  }
+#else
+#define BERTH_STEP_(text, ...)
+#endif
+
 // RETURN_IF_ERROR(expr, context...): returns the error, with the context (StrCat pieces) in front of it.
 #define RETURN_IF_ERROR(expr, ...)                                                                            \
   do {                                                                                                        \
+    BERTH_STEP_(#expr __VA_OPT__(, ) __VA_ARGS__)                                                             \
     if (auto&& status_ = (expr); !status_.ok())                                                               \
       return ::berth::internal::AnnotateAll(::berth::internal::StatusOf(status_) __VA_OPT__(, ) __VA_ARGS__); \
   } while (0)
 
 // ASSIGN_OR_RETURN(auto value, expr, context...): the value, or returns the error with the context in front.
-#define ASSIGN_OR_RETURN(lhs, expr, ...) \
+#define ASSIGN_OR_RETURN(lhs, expr, ...)        \
+  BERTH_STEP_(#expr __VA_OPT__(, ) __VA_ARGS__) \
   ASSIGN_OR_RETURN_(BERTH_CONCAT(result_, __LINE__), lhs, expr __VA_OPT__(, ) __VA_ARGS__)
 #define ASSIGN_OR_RETURN_(result, lhs, expr, ...)                                                      \
   auto result = (expr);                                                                                \

@@ -72,7 +72,11 @@ absl::StatusOr<ZygoteProcess> SpawnZygote(int image) {
   const SpawnSetup setup(pair.second.get());
   char name[] = "berth-shim", command[] = "zygote";
   char* argv[] = {name, command, nullptr};
-  char* envp[] = {nullptr};
+  char* envp[] = {nullptr, nullptr};
+#ifdef BERTH_FAULTS
+  std::string faults = absl::StrCat("BERTH_FAULTS=", getenv("BERTH_FAULTS") ? getenv("BERTH_FAULTS") : "");
+  if (fault::control != nullptr) envp[0] = faults.data();
+#endif
   const int err = posix_spawn(&zygote.pid, absl::StrCat("/proc/self/fd/", image).c_str(), setup.actions(),
                               setup.attributes(), argv, envp);
   if (err != 0) return absl::UnavailableError(ErrnoError(err, "start the zygote").message());

@@ -1,0 +1,91 @@
+#include "cri/pod/janitor.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+
+namespace berth::pod {
+
+Janitor::Janitor(Options options) : options_(options), workers_(options.threads, 100000), thread_([this] { Loop(); }) {}
+
+Janitor::~Janitor() {
+  {
+    absl::MutexLock lock(&mu_);
+    ending_ = true;
+  }
+  thread_.join();
+}
+
+void Janitor::Owe(absl::string_view key, std::function<absl::Status()> chore, absl::Duration delay) {
+  absl::MutexLock lock(&mu_);
+  auto [it, is_new] = chores_.try_emplace(std::string(key));
+  if (is_new) {
+    it->second.run = std::move(chore);
+    it->second.wait = options_.first;
+  }
+  it->second.due = absl::Now() + delay;
+  changed_ = true;
+}
+
+void Janitor::Forget(absl::string_view key) {
+  absl::MutexLock lock(&mu_);
+  chores_.erase(std::string(key));
+}
+
+std::map<std::string, std::string> Janitor::Owed() const {
+  absl::MutexLock lock(&mu_);
+  std::map<std::string, std::string> out;
+  for (const auto& [key, chore] : chores_) out[key] = chore.error;
+  return out;
+}
+
+absl::Time Janitor::Next() const {
+  absl::Time next = absl::InfiniteFuture();
+  for (const auto& [key, chore] : chores_) {
+    if (!chore.at_work) next = std::min(next, chore.due);
+  }
+  return next;
+}
+
+void Janitor::Loop() {
+  absl::MutexLock lock(&mu_);
+  while (!ending_) {
+    changed_ = false;
+    auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return ending_ || changed_; };
+    mu_.AwaitWithDeadline(absl::Condition(&awake), Next());
+    if (ending_) return;
+    const absl::Time now = absl::Now();
+    for (auto& [key, chore] : chores_) {
+      if (chore.at_work || chore.due > now) continue;
+      absl::Status posted = workers_.Post([this, key = key, run = chore.run] { Run(key, run); });
+      chore.at_work = posted.ok();
+      if (!posted.ok()) chore.due = now + chore.wait;  // no thread to be had
+    }
+  }
+}
+
+void Janitor::Run(const std::string& key, const std::function<absl::Status()>& chore) {
+  const absl::Status done = chore();
+  absl::MutexLock lock(&mu_);
+  auto it = chores_.find(key);
+  if (it == chores_.end()) return;
+  if (done.ok() || absl::IsCancelled(done)) {
+    if (!it->second.error.empty()) spdlog::info("{}: done at last", key);
+    chores_.erase(it);
+    return;
+  }
+  Chore& c = it->second;
+  c.at_work = false;
+  if (std::string error(done.message()); c.error != error) {
+    c.error = std::move(error);
+    spdlog::warn("{}: {}; will be tried again", key, done.ToString());
+  }
+  c.due = absl::Now() + c.wait;
+  c.wait = std::min(c.wait * 2, options_.longest);
+  changed_ = true;
+}
+
+}  // namespace berth::pod
