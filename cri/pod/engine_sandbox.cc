@@ -13,6 +13,7 @@
 #include "cri/spec/shm_size.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
+#include "runtime/sys/boot_id.h"
 #include "runtime/sys/file.h"
 
 namespace berth::pod {
@@ -20,11 +21,6 @@ namespace {
 
 using state::v1::Pod;
 using state::v1::PodSpec;
-
-std::string BootId() {
-  auto id = sys::ReadFile("/proc/sys/kernel/random/boot_id");
-  return id.ok() ? id->substr(0, id->find('\n')) : "";
-}
 
 shim::v1::Namespace ShimNamespace(state::v1::NamespaceMode mode) {
   return mode == state::v1::NODE ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW;
@@ -116,9 +112,10 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   Pod pod;
   pod.set_id(RandomHexId());
   *pod.mutable_spec() = spec;
-  pod.set_state(Pod::NOT_READY);  // until all is there: a daemon that dies on the way leaves a pod that wants removal
+  pod.set_state(Pod::NOT_READY);
+  pod.set_unfinished(true);  // until all is there: a daemon that starts undoes what its predecessor did not finish
   pod.set_created_at(absl::ToUnixNanos(absl::Now()));
-  pod.set_boot_id(BootId());
+  ASSIGN_OR_RETURN(*pod.mutable_boot_id(), sys::BootId());
   ASSIGN_OR_RETURN(*pod.mutable_cgroup_path(), cgroup::PathOfPod(cgroup_driver(), spec.cgroup_parent(), pod.id()));
   const PodId id(pod.id());
   if (spec.namespaces().network() != state::v1::NODE) {
@@ -135,14 +132,18 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
     selinux.Release(*level);
     return known;
   }
+  ASSIGN_OR_RETURN(auto entry, registry_.Entry(id));
+  // A stop that comes meanwhile waits. One that was quicker has nothing to undo, and leaves nothing to be made.
+  absl::MutexLock lock(&entry->op);
+  RETURN_IF_ERROR(registry_.Pod(id).status(), "removed while it was made");
 
   Undo undo;
   undo.Add([&] {
-    absl::Status s = TearDownSandbox(pod);
-    if (s.ok()) s = registry_.ForgetPod(id);
-    if (s.ok()) selinux.Release(pod.selinux_level());
-    // The record stays, NotReady, so that the kubelet's StopPodSandbox tries again what is still owed.
-    if (!s.ok()) spdlog::error("pod {}: undoing a failed start: {}", id.str(), s.ToString());
+    // What cannot be undone now stays as a NotReady record, and is tried again.
+    if (absl::Status undone = UndoPodLocked(id); !undone.ok()) {
+      spdlog::error("pod {}: undoing a failed start: {}; will be tried again", id.str(), undone.ToString());
+      OweUndo(id, absl::Seconds(1));
+    }
   });
   if (!spec.log_directory().empty()) RETURN_IF_ERROR(sys::MakeDirs(spec.log_directory(), 0755), "log_directory");
   RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
@@ -154,6 +155,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
   RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
   pod.set_state(Pod::READY);
+  pod.set_unfinished(false);
   RETURN_IF_ERROR(registry_.UpdatePod(id, [&](Pod& record) { record = pod; }));
   undo.Commit();
   return id;
@@ -254,9 +256,13 @@ absl::Status Engine::RemovePod(absl::string_view id_text) {
   if (!pod.ok()) return absl::OkStatus();
   RETURN_IF_ERROR(StopPodLocked(*id));
   for (const state::v1::Container& c : registry_.ContainersOf(*id)) RETURN_IF_ERROR(RemoveContainerLocked(c));
-  RETURN_IF_ERROR(registry_.ForgetPod(*id));
-  parts_.confinement.selinux->Release(pod->selinux_level());
-  pod_names_.Release(NameOf(pod->spec()));
+  return ForgetPodLocked(*pod);
+}
+
+absl::Status Engine::ForgetPodLocked(const Pod& pod) {
+  RETURN_IF_ERROR(registry_.ForgetPod(PodId(pod.id())));
+  parts_.confinement.selinux->Release(pod.selinux_level());
+  pod_names_.ReleaseOf(NameOf(pod.spec()), pod.id());
   return absl::OkStatus();
 }
 
