@@ -4,6 +4,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "cri/network/cni_cache.h"
 #include "cri/network/cni_config.h"
 #include "cri/network/cni_request.h"
@@ -21,14 +23,24 @@ class CniNetwork : public PodNetwork {
   absl::StatusOr<PodAddresses> Attach(const PodRequest& request) override;
   // Goes through the chain to its end and returns the first plugin's error.
   absl::Status Detach(const PodRequest& request) override;
+  bool HasAttachment(const PodId& pod) override;
+  // DEL for each attachment on record whose pod is not alive. Then, from CNI 1.1.0 on and once in the life of this
+  // object, the plugins of the configuration in force are asked by GC to drop what is not of a living pod: Unavailable
+  // while pods are being attached, and those that come while they are asked wait.
+  absl::Status CollectGarbage(const AlivePods& alive) override;
   // The configuration is usable and its plugins' programs are there; from CNI 1.1.0 on they are asked by STATUS too.
   absl::Status Ready() override;
   std::string Describe() override;
 
  private:
   absl::StatusOr<std::string> FindPlugin(absl::string_view type);
+  // One that does not end within `patience` is killed with all that it started.
   absl::StatusOr<std::string> Run(const CniConfig& config, const CniPlugin& plugin, const PluginCall& call,
-                                  const Json& capabilities, const Json& result);
+                                  const Json& capabilities, const Json& result, absl::Duration patience);
+  // A call that is about no pod: STATUS, GC.
+  absl::Status Ask(const CniConfig& config, const CniPlugin& plugin, const char* command);
+  absl::Status AskToCollect(const AlivePods& alive);
+  absl::StatusOr<PodAddresses> AttachAlone(const PodRequest& request);
   absl::Status Add(CniAttachment& attachment, absl::string_view netns);
   absl::Status Del(const CniAttachment& attachment, absl::string_view netns);
   absl::StatusOr<std::vector<CniAttachment>> AttachmentsToUndo(const PodRequest& request);
@@ -36,6 +48,11 @@ class CniNetwork : public PodNetwork {
   const CniOptions options_;
   CniConfigSource source_;
   CniCache cache_;
+
+  absl::Mutex mu_;
+  int attaching_ ABSL_GUARDED_BY(mu_) = 0;
+  bool collecting_ ABSL_GUARDED_BY(mu_) = false;
+  bool asked_to_collect_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace berth::network
