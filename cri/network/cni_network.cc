@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "cri/network/cni_result.h"
 #include "cri/network/netns.h"
+#include "runtime/sys/family.h"
 #include "runtime/sys/spawn.h"
 
 namespace berth::network {
@@ -21,7 +22,11 @@ constexpr absl::Duration kAskPatience = absl::Seconds(5);
 }  // namespace
 
 CniNetwork::CniNetwork(CniOptions options)
-    : options_(std::move(options)), source_(options_.conf_dirs), cache_(absl::StrCat(options_.cache_dir, "/berth")) {}
+    : options_(std::move(options)), source_(options_.conf_dirs), cache_(absl::StrCat(options_.cache_dir, "/berth")) {
+  auto entries = cache_.List();
+  if (!entries.ok()) return;
+  for (const CniCache::Entry& entry : *entries) inherited_.insert(entry.pod);
+}
 
 absl::StatusOr<std::string> CniNetwork::FindPlugin(absl::string_view type) {
   for (const std::string& dir : options_.bin_dirs) {
@@ -130,8 +135,18 @@ absl::StatusOr<std::vector<CniAttachment>> CniNetwork::AttachmentsToUndo(const P
   return found;
 }
 
+// A plugin that a former daemon called before it was killed may still be at work, or hang.
+void CniNetwork::EndInherited(const PodId& pod) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (inherited_.erase(pod) == 0) return;
+  }
+  sys::KillFamily(0, absl::StrCat("CNI_CONTAINERID=", pod.str()));
+}
+
 absl::Status CniNetwork::Detach(const PodRequest& request) {
   if (!IsSafeName(request.pod.str())) return absl::InvalidArgumentError("the pod's id is empty or unsafe");
+  EndInherited(request.pod);
   ASSIGN_OR_RETURN(std::vector<CniAttachment> attachments, AttachmentsToUndo(request));
   // A plugin given a path that is no longer a namespace fails or, worse, takes its own.
   bool there = !request.netns_path.empty() && OpenNetns(request.netns_path).ok();

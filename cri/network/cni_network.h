@@ -44,12 +44,14 @@ class CniNetwork : public PodNetwork {
   absl::Status Add(CniAttachment& attachment, absl::string_view netns);
   absl::Status Del(const CniAttachment& attachment, absl::string_view netns);
   absl::StatusOr<std::vector<CniAttachment>> AttachmentsToUndo(const PodRequest& request);
+  void EndInherited(const PodId& pod);
 
   const CniOptions options_;
   CniConfigSource source_;
   CniCache cache_;
 
   absl::Mutex mu_;
+  std::set<PodId> inherited_ ABSL_GUARDED_BY(mu_);  // on record before this object was, and not detached since
   int attaching_ ABSL_GUARDED_BY(mu_) = 0;
   bool collecting_ ABSL_GUARDED_BY(mu_) = false;
   bool asked_to_collect_ ABSL_GUARDED_BY(mu_) = false;

@@ -73,7 +73,7 @@ struct CniOptions {
   std::string cache_dir = "/var/lib/cni";  // results, so that DEL works after a restart; in its subdirectory berth/
   absl::Duration plugin_timeout = absl::Seconds(60);  // of each plugin call
 };
-// Reads nothing yet: the configuration is looked at when it is needed, and again when it changed.
+// Reads no configuration yet: it is looked at when it is needed, and again when it changed.
 std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options);
 
 struct EmbeddedOptions {

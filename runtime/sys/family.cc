@@ -67,7 +67,8 @@ std::map<pid_t, Process> Snapshot(absl::string_view mark) {
 }
 
 bool IsMember(pid_t leader, pid_t pid, const Process& process, const std::set<pid_t>& members) {
-  return pid == leader || process.group == leader || process.marked || members.count(process.parent) != 0;
+  const bool led = leader > 0 && (pid == leader || process.group == leader);
+  return led || process.marked || members.count(process.parent) != 0;
 }
 
 // Stops the process, if the number still means the one that was looked at.

@@ -8,10 +8,11 @@
 
 namespace berth::sys {
 
-// Sends SIGKILL to `leader`, to its process group, to their descendants, and to every process whose environment holds
-// the entry `mark` (KEY=VALUE, unique to this program) with its descendants. They are stopped first, so that none of
-// them starts another meanwhile. Reaps nothing. What has emptied its environment, left the group and lost its parent is
-// not found; neither is what starts others faster than they can be counted. Reads all of /proc: not for a hot path.
+// Sends SIGKILL to `leader` (0: there is none), to its process group, to their descendants, and to every process whose
+// environment holds the entry `mark` (KEY=VALUE, unique to this program) with its descendants. They are stopped first,
+// so that none of them starts another meanwhile. Reaps nothing. What has emptied its environment, left the group and
+// lost its parent is not found; neither is what starts others faster than they can be counted. Reads all of /proc: not
+// for a hot path.
 void KillFamily(pid_t leader, absl::string_view mark);
 
 }  // namespace berth::sys
