@@ -140,12 +140,13 @@ absl::Status Engine::Recover() {
     } else if (record.kind == state::Kind::kContainer && container.ParseFromString(record.data)) {
       registry_.RestoreContainer(container);
       container_names_.Finish(NameOf(container.pod_id(), container.spec()), container.id(), false);
-    } else {
+    } else if (record.kind != state::Kind::kDetach) {
       spdlog::error("state: record '{}' cannot be read and is left alone", record.id);
     }
   }
   for (const Pod& pod : registry_.Pods()) RecoverPod(pod);
   RemoveStrays();
+  TakeUpNetworks(loaded.records);
   return absl::OkStatus();
 }
 
