@@ -10,7 +10,9 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "commit.h"  // written by the build
 #include "cri/cdi/registry.h"
 #include "cri/daemon/config.h"
@@ -196,7 +198,14 @@ absl::Status Run(const Config& config) {
   sd_notify(0, "READY=1");
   AwaitEnd();
   sd_notify(0, "STOPPING=1");
+  absl::Notification shut_down;
+  std::thread impatient([&] {
+    if (!shut_down.WaitForNotificationWithTimeout(kShutdownGrace)) network->Interrupt();
+  });
   server->Shutdown(kShutdownGrace);
+  shut_down.Notify();
+  impatient.join();
+  network->Interrupt();  // what nobody waits for
   return absl::OkStatus();
 }
 

@@ -1,5 +1,6 @@
 #include "cri/network/cni_network.h"
 
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +23,10 @@ constexpr absl::Duration kAskPatience = absl::Seconds(5);
 }  // namespace
 
 CniNetwork::CniNetwork(CniOptions options)
-    : options_(std::move(options)), source_(options_.conf_dirs), cache_(absl::StrCat(options_.cache_dir, "/berth")) {
+    : options_(std::move(options)),
+      ends_(eventfd(0, EFD_CLOEXEC)),
+      source_(options_.conf_dirs),
+      cache_(absl::StrCat(options_.cache_dir, "/berth")) {
   auto entries = cache_.List();
   if (!entries.ok()) return;
   for (const CniCache::Entry& entry : *entries) inherited_.insert(entry.pod);
@@ -39,12 +43,14 @@ absl::StatusOr<std::string> CniNetwork::FindPlugin(absl::string_view type) {
 
 absl::StatusOr<std::string> CniNetwork::Run(const CniConfig& config, const CniPlugin& plugin, const PluginCall& call,
                                             const Json& capabilities, const Json& result, absl::Duration patience) {
+  if (ending_) return absl::CancelledError("the daemon ends");
   sys::SpawnRequest request;
   ASSIGN_OR_RETURN(request.path, FindPlugin(plugin.type));
   request.argv = {request.path};
   request.env = PluginEnvironment(call, options_.bin_dirs);
   request.input = PluginInput(config, plugin, capabilities, result);
   request.timeout = patience;
+  request.cancel = ends_.get();
   ASSIGN_OR_RETURN(sys::SpawnResult ended, sys::Spawn(request), "CNI plugin ", plugin.type, " failed (", call.command,
                    ")");
   RETURN_IF_ERROR(PluginStatus(plugin.type, call.command, ended));
@@ -57,9 +63,15 @@ absl::Status CniNetwork::Add(CniAttachment& attachment, absl::string_view netns)
   for (const CniPlugin& plugin : attachment.config.plugins) {
     ASSIGN_OR_RETURN(std::string out,
                      Run(attachment.config, plugin, call, attachment.capabilities, result, options_.plugin_timeout));
-    ASSIGN_OR_RETURN(result, ParseJson(out), "CNI plugin ", plugin.type, " failed (ADD): its result");
-    // Every step's result is checked, so that the error names the plugin at fault.
-    RETURN_IF_ERROR(AddressesOf(result), "CNI plugin ", plugin.type, " failed (ADD): its result");
+    // Every step's result is checked, so that the error names the plugin at fault. It is no fault of the caller.
+    auto check = [&]() -> absl::Status {
+      ASSIGN_OR_RETURN(result, ParseJson(out));
+      return AddressesOf(result).status();
+    };
+    if (absl::Status checked = check(); !checked.ok()) {
+      return absl::InternalError(
+          absl::StrCat("CNI plugin ", plugin.type, " failed (ADD): its result: ", checked.message()));
+    }
   }
   attachment.result = std::move(result);
   return absl::OkStatus();
@@ -234,6 +246,11 @@ std::string CniNetwork::Describe() {
     out["error"] = std::string(config.status().message());
   }
   return DumpJson(out);
+}
+
+void CniNetwork::Interrupt() {
+  ending_ = true;
+  (void)eventfd_write(ends_.get(), 1);
 }
 
 std::unique_ptr<PodNetwork> NewCniNetwork(CniOptions options) {

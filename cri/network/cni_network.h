@@ -1,6 +1,7 @@
 // The network of a cluster: CNI plugins are executed as the configuration directory says.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include "cri/network/cni_config.h"
 #include "cri/network/cni_request.h"
 #include "cri/network/network.h"
+#include "runtime/sys/unique_fd.h"
 
 namespace berth::network {
 
@@ -31,6 +33,7 @@ class CniNetwork : public PodNetwork {
   // The configuration is usable and its plugins' programs are there; from CNI 1.1.0 on they are asked by STATUS too.
   absl::Status Ready() override;
   std::string Describe() override;
+  void Interrupt() override;
 
  private:
   absl::StatusOr<std::string> FindPlugin(absl::string_view type);
@@ -47,6 +50,8 @@ class CniNetwork : public PodNetwork {
   void EndInherited(const PodId& pod);
 
   const CniOptions options_;
+  std::atomic<bool> ending_ = false;
+  const sys::UniqueFd ends_;  // eventfd(2): the same for who waits
   CniConfigSource source_;
   CniCache cache_;
 

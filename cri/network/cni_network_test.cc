@@ -244,6 +244,22 @@ TEST_F(CniNetworkTest, APluginThatHangsIsKilled) {
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
 }
 
+TEST_F(CniNetworkTest, TheDaemonsEndWaitsForNoPlugin) {
+  UseScripts();
+  Script("two.ADD", "touch $DIR/hangs; sleep 60");
+  absl::Status status;
+  std::thread attaching([&] { status = network_->Attach(pod_).status(); });
+  while (access((dir_ + "/hangs").c_str(), F_OK) != 0) absl::SleepFor(absl::Milliseconds(5));
+  network_->Interrupt();
+  attaching.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(network_->Detach(pod_).code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(network_->HasAttachment(pod_.pod)) << "for the next daemon";
+  network_ = NewCniNetwork(options_);
+  EXPECT_TRUE(network_->Detach(pod_).ok());
+  EXPECT_EQ(CacheFiles(), "");
+}
+
 TEST_F(CniNetworkTest, StatusIsAskedFromVersion11On) {
   UseScripts("1.1.0");
   ASSERT_TRUE(network_->Ready().ok()) << network_->Ready();

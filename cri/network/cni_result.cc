@@ -13,6 +13,18 @@ constexpr size_t kMostText = 1024;
 
 absl::string_view Start(absl::string_view text) { return text.substr(0, kMostText); }
 
+std::string OneLine(absl::string_view text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '\n') {
+      out += "; ";
+    } else {
+      out += absl::ascii_iscntrl(static_cast<unsigned char>(c)) ? '?' : c;
+    }
+  }
+  return out;
+}
+
 absl::StatusOr<std::string> WithoutPrefix(absl::string_view address) {
   std::string ip(address.substr(0, address.find('/')));
   unsigned char raw[sizeof(in6_addr)];
@@ -80,8 +92,8 @@ absl::Status PluginStatus(absl::string_view type, absl::string_view command, con
     auto code = IntField(*json, "code");
     auto msg = StringField(*json, "msg"), details = StringField(*json, "details");
     if (msg.ok() && !msg->empty()) {
-      absl::StrAppend(&message, Start(*msg));
-      if (details.ok() && !details->empty()) absl::StrAppend(&message, "; ", Start(*details));
+      absl::StrAppend(&message, OneLine(Start(*msg)));
+      if (details.ok() && !details->empty()) absl::StrAppend(&message, "; ", OneLine(Start(*details)));
       bool later = code.ok() && (*code == 11 || *code == 50 || *code == 51);
       return later ? absl::UnavailableError(message) : absl::InternalError(message);
     }
@@ -93,7 +105,7 @@ absl::Status PluginStatus(absl::string_view type, absl::string_view command, con
   }
   absl::string_view said = absl::StripAsciiWhitespace(result.err.empty() ? result.out : result.err);
   if (said.size() > kMostText) said.remove_prefix(said.size() - kMostText);
-  if (!said.empty()) absl::StrAppend(&message, ": ", said);
+  if (!said.empty()) absl::StrAppend(&message, ": ", OneLine(said));
   return absl::InternalError(message);
 }
 

@@ -65,6 +65,9 @@ class PodNetwork {
   virtual absl::Status Ready() = 0;
   // For Status's verbose info.
   virtual std::string Describe() = 0;
+  // The daemon ends: what is under way, and what is still called, ends soon, with Cancelled where it would have to
+  // wait. What is undone by that is on record for the next daemon.
+  virtual void Interrupt() {}
 };
 
 struct CniOptions {

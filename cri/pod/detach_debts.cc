@@ -1,5 +1,7 @@
 #include "cri/pod/detach_debts.h"
 
+#include <spdlog/spdlog.h>
+
 #include "absl/strings/str_cat.h"
 #include "cri/pod/network_request.h"
 
@@ -12,6 +14,7 @@ absl::Status DetachDebts::Take(const state::v1::Pod& pod) {
     absl::MutexLock lock(&mu_);
     debts_[id] = pod;
   }
+  spdlog::warn("pod {}: it goes without its network, which is owed", id.str());
   Owe(id, absl::Seconds(1));
   return absl::OkStatus();
 }

@@ -169,6 +169,7 @@ class Engine : public streaming::Backend {
   // The error of the attempt while patience lasts. kOwed: to be taken as a debt once all else of the pod is gone.
   absl::StatusOr<DetachState> DetachNetwork(const state::v1::Pod& pod);
   void NoteFailedAttach(state::v1::Pod& pod);
+  static void RestorePin(const state::v1::Pod& pod, client::PodShim& shim);
   // Also without anybody who asks, the pod is stopped.
   void OweStop(const PodId& id);
   void TakeUpNetworks(const std::vector<state::Record>& records);

@@ -2,8 +2,10 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/time/clock.h"
+#include "cri/network/netns.h"
 #include "cri/pod/engine.h"
 #include "cri/pod/network_request.h"
+#include "cri/pod/sandbox_files.h"
 
 namespace berth::pod {
 namespace {
@@ -28,13 +30,24 @@ absl::StatusOr<Engine::DetachState> Engine::DetachNetwork(const Pod& pod) {
   if (now - since >= patience) return DetachState::kOwed;
   absl::Status detached = parts_.network.Detach(NetworkRequest(pod));
   if (detached.ok()) return DetachState::kDone;
-  if (since > now) {  // the first failure, or the clock was set back
+  if (absl::IsCancelled(detached)) return detached;  // the daemon ends
+  if (since > now) {                                 // the first failure, or the clock was set back
     since = absl::Now();
     (void)registry_.UpdatePod(id, [&](Pod& record) { record.set_detach_failing_since(absl::ToUnixNanos(since)); });
   }
   if (absl::Now() - since < patience) return detached;
-  spdlog::warn("pod {}: it goes without its network, which is owed: {}", id.str(), detached.ToString());
   return DetachState::kOwed;
+}
+
+// When somebody unmounted the namespace, its plugins could not undo what they did in it; the shim has it still.
+void Engine::RestorePin(const Pod& pod, client::PodShim& shim) {
+  if (!pod.network_attached() || network::OpenNetns(pod.netns_path()).ok()) return;
+  auto restore = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(sys::UniqueFd netns, shim.OpenNetns());
+    RETURN_IF_ERROR(UnpinNetns(pod.netns_path()));
+    return PinNetns(netns.get(), pod.netns_path());
+  };
+  if (absl::Status s = restore(); !s.ok()) spdlog::warn("pod {}: its network namespace: {}", pod.id(), s.ToString());
 }
 
 // What the failed attempt has undone itself is not undone again; what it could not, it has just tried.

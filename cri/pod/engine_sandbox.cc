@@ -219,6 +219,7 @@ absl::Status Engine::TearDownSandbox(const Pod& pod) {
   const PodId id(pod.id());
   absl::Status first;
   if (auto shim = registry_.Shim(id); shim.ok()) {
+    RestorePin(pod, **shim);
     Keep(first, (*shim)->Shutdown());
     if (first.ok()) registry_.SetShim(id, nullptr);
   }

@@ -26,6 +26,7 @@ struct SpawnRequest {
   bool cut_stdout = false;         // it is none: what is beyond the limit is dropped
   size_t stderr_limit = 64 << 10;  // bytes; what is beyond it is dropped
   absl::Duration timeout = absl::Seconds(60);
+  int cancel = -1;  // a descriptor: once it is readable, the program is not waited for any more
 };
 
 struct SpawnResult {
@@ -39,10 +40,10 @@ struct SpawnResult {
 // process group, umask and credentials of the caller, and no descriptor but 0, 1 and 2.
 // Its environment has one entry more than was given, BERTH_SPAWN with a number of this call, by which what it started
 // is found. An exit code other than 0 is a result, not an error, and what a child that ended left behind goes on.
-// Errors, with the child and all that it started killed (family.h) and the child reaped: DeadlineExceeded after
-// `timeout`; ResourceExhausted when stdout exceeds its limit (unless it is cut); the errno of a failed spawn (ENOENT,
-// EACCES, ENOEXEC). A child that SIGKILL does not end within 2 s, because the kernel holds it, is left to a thread that
-// reaps it later. Needs that nobody else reaps the process's children (waitpid(-1)). Thread-safe.
+// Errors, with the child and all that it started killed (family.h) and the child reaped: Cancelled; DeadlineExceeded
+// after `timeout`; ResourceExhausted when stdout exceeds its limit (unless it is cut); the errno of a failed spawn
+// (ENOENT, EACCES, ENOEXEC). A child that SIGKILL does not end within 2 s, because the kernel holds it, is left to a
+// thread that reaps it later. Needs that nobody else reaps the process's children (waitpid(-1)). Thread-safe.
 absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request);
 
 // A child that waits and does nothing else: something that has a pid, for as long as one is needed. Its stdin is a pipe

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -80,6 +81,13 @@ TEST(SpawnTest, ADaemonThatThePluginLeftBehindIsNotWaitedFor) {
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->out, "done\n");
   EXPECT_LT(absl::Now() - start, absl::Seconds(2));
+}
+
+TEST(SpawnTest, IsCancelled) {
+  UniqueFd event(eventfd(1, EFD_CLOEXEC));
+  SpawnRequest request = Shell("sleep 100");
+  request.cancel = event.get();
+  EXPECT_EQ(Spawn(request).status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST(SpawnTest, OutputIsBounded) {
