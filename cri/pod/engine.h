@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/time/time.h"
 #include "cri/network/network.h"
+#include "cri/pod/detach_debts.h"
 #include "cri/pod/janitor.h"
 #include "cri/pod/name_table.h"
 #include "cri/pod/registry.h"
@@ -76,6 +77,8 @@ class Engine : public streaming::Backend {
     spec::SysctlDefaults sysctls;
     spec::LaunchOptions launch;
     spec::Features features;  // FailedPrecondition for what the machine lacks
+    // For how long a failing detach is the failure of StopPod, counted from its first failure.
+    absl::Duration detach_patience = absl::Minutes(2);
   };
   struct Parts {
     state::StateStore& store;
@@ -179,6 +182,17 @@ class Engine : public streaming::Backend {
   void RemoveStrays();
   absl::Status RemoveStrayContainer(const ContainerId& id);
   absl::Status RemoveStrayPod(const PodId& id);
+
+  // engine_detach.cc
+  enum class DetachState { kDone, kOwed };
+  // The error of the attempt while patience lasts. kOwed: to be taken as a debt once all else of the pod is gone.
+  absl::StatusOr<DetachState> DetachNetwork(const state::v1::Pod& pod);
+  void NoteFailedAttach(state::v1::Pod& pod);
+  static void RestorePin(const state::v1::Pod& pod, client::PodShim& shim);
+  // Also without anybody who asks, the pod is stopped.
+  void OweStop(const PodId& id);
+  void TakeUpNetworks(const std::vector<state::Record>& records);
+
   std::string PodDir(absl::string_view pod_id) const;
   // The keys of the name tables: what CRI says must be unique.
   static std::string NameOf(const state::v1::PodSpec& spec);
@@ -192,7 +206,8 @@ class Engine : public streaming::Backend {
   std::unique_ptr<spec::LaunchPlanner> planner_;
   StopSet stopping_;
   WorkerPool background_{2, 100000};  // what nobody waits for
-  Janitor janitor_;                   // last: what it calls uses all of the above
+  DetachDebts debts_{parts_.store, parts_.network, janitor_};
+  Janitor janitor_;  // last: what it calls uses all of the above
 };
 
 }  // namespace berth::pod

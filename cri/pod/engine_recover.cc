@@ -98,9 +98,7 @@ absl::Status Engine::TakeUp(const PodId& id) {
     };
     janitor_.Owe(absl::StrCat("container ", container.str(), ", made for a call that was never answered"), remove);
   }
-  if (pod->state() == Pod::NOT_READY && !pod->unfinished()) {
-    janitor_.Owe(absl::StrCat("pod ", id.str(), ": the stop that was begun"), [this, id] { return StopPod(id.str()); });
-  }
+  if (pod->state() == Pod::NOT_READY && !pod->unfinished()) OweStop(id);
   return absl::OkStatus();
 }
 
@@ -197,7 +195,7 @@ void Engine::RestoreRecords(const state::Loaded& loaded) {
     } else if (record.kind == state::Kind::kContainer && container.ParseFromString(record.data)) {
       registry_.RestoreContainer(container);
       container_names_.Finish(NameOf(container.pod_id(), container.spec()), container.id(), false);
-    } else {
+    } else if (record.kind != state::Kind::kDetach) {
       spdlog::error("state: record '{}' cannot be read and is left alone", record.id);
     }
   }
@@ -224,6 +222,7 @@ absl::Status Engine::Recover() {
     }
   }
   RemoveStrays();
+  TakeUpNetworks(loaded.records);
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "cri/pod/engine.h"
+#include "cri/pod/network_request.h"
 #include "cri/pod/sandbox_files.h"
 #include "cri/spec/confinement.h"
 #include "cri/spec/id_mapping.h"
@@ -24,27 +25,6 @@ using state::v1::PodSpec;
 
 shim::v1::Namespace ShimNamespace(state::v1::NamespaceMode mode) {
   return mode == state::v1::NODE ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW;
-}
-
-network::PodRequest NetworkRequest(const Pod& pod) {
-  network::PodRequest request;
-  request.pod = PodId(pod.id());
-  request.pod_name = pod.spec().name();
-  request.pod_namespace = pod.spec().namespace_();
-  request.pod_uid = pod.spec().uid();
-  request.cgroup_parent = pod.spec().cgroup_parent();
-  request.annotations = {pod.spec().annotations().begin(), pod.spec().annotations().end()};
-  for (const auto& p : pod.spec().ports()) {
-    if (p.host_port() <= 0) continue;
-    request.ports.push_back(
-        {static_cast<network::Protocol>(p.protocol()), p.container_port(), p.host_port(), p.host_ip()});
-  }
-  request.dns_servers = {pod.spec().dns().servers().begin(), pod.spec().dns().servers().end()};
-  request.dns_searches = {pod.spec().dns().searches().begin(), pod.spec().dns().searches().end()};
-  request.dns_options = {pod.spec().dns().options().begin(), pod.spec().dns().options().end()};
-  struct stat st;
-  if (!pod.netns_path().empty() && stat(pod.netns_path().c_str(), &st) == 0) request.netns_path = pod.netns_path();
-  return request;
 }
 
 absl::Status CheckUserNamespace(const PodSpec& spec, const spec::Features& features) {
@@ -193,8 +173,12 @@ absl::Status Engine::AttachNetwork(Pod& pod) {
   ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(pod.id())));
   ASSIGN_OR_RETURN(sys::UniqueFd netns, shim->OpenNetns());
   RETURN_IF_ERROR(PinNetns(netns.get(), pod.netns_path()));
-  ASSIGN_OR_RETURN(network::PodAddresses addresses, parts_.network.Attach(NetworkRequest(pod)), "pod network");
-  *pod.mutable_ips() = {addresses.ips.begin(), addresses.ips.end()};
+  auto addresses = parts_.network.Attach(NetworkRequest(pod));
+  if (!addresses.ok()) {
+    NoteFailedAttach(pod);
+    return Annotate(addresses.status(), "pod network");
+  }
+  *pod.mutable_ips() = {addresses->ips.begin(), addresses->ips.end()};
   return absl::OkStatus();
 }
 
@@ -212,7 +196,10 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
   auto pod = registry_.Pod(id);
   if (!pod.ok()) return absl::OkStatus();
   RETURN_IF_ERROR(registry_.UpdatePod(id, [](Pod& record) { record.set_state(Pod::NOT_READY); }));
-  RETURN_IF_ERROR(TearDownSandbox(*pod));
+  if (absl::Status s = TearDownSandbox(*pod); !s.ok()) {
+    OweStop(id);
+    return s;
+  }
   // Exits are reported before the shim ends; a container whose report did not come was killed with it.
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
     if (c.state() == state::v1::Container::EXITED) continue;
@@ -222,7 +209,10 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
     killed.set_finished_at(absl::ToUnixNanos(absl::Now()));
     MarkExited(ContainerId(c.id()), killed);
   }
-  return registry_.UpdatePod(id, [](Pod& record) { record.set_network_attached(false); });
+  return registry_.UpdatePod(id, [](Pod& record) {
+    record.set_network_attached(false);
+    record.clear_detach_failing_since();
+  });
 }
 
 // Everything of a pod but its containers' records and snapshots; each step is idempotent, and a failed one does
@@ -231,16 +221,20 @@ absl::Status Engine::TearDownSandbox(const Pod& pod) {
   const PodId id(pod.id());
   absl::Status first;
   if (auto shim = registry_.Shim(id); shim.ok()) {
+    RestorePin(pod, **shim);
     Keep(first, (*shim)->Shutdown());
     if (first.ok()) registry_.SetShim(id, nullptr);
   }
-  if (pod.network_attached()) Keep(first, Annotate(parts_.network.Detach(NetworkRequest(pod)), "pod network"));
-  if (!pod.netns_path().empty()) Keep(first, UnpinNetns(pod.netns_path()));
+  auto detached = DetachNetwork(pod);
+  Keep(first, Annotate(detached.status(), "pod network"));
+  // Plugins that may still do their work are given the namespace.
+  if (detached.ok() && !pod.netns_path().empty()) Keep(first, UnpinNetns(pod.netns_path()));
   Keep(first, UnmountShm(PodDir(pod.id())));
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
     if (!c.cgroup_path().empty()) Keep(first, parts_.cgroups.Remove(c.cgroup_path()));
   }
   Keep(first, Annotate(parts_.pod_cgroups.Remove(pod.cgroup_path()), "pod cgroup"));
+  if (first.ok() && *detached == DetachState::kOwed) first = debts_.Take(pod);
   if (first.ok()) first = sys::RemoveTreeAt(AT_FDCWD, PodDir(pod.id()));
   return first;
 }
