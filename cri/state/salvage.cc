@@ -21,7 +21,8 @@ namespace {
 // Being written; and whole, waiting to take its place.
 constexpr char kDraft[] = ".salvage", kWhole[] = ".salvaged";
 constexpr absl::string_view kAside = ".damaged-";
-constexpr const char* kParts[] = {"", "-wal", "-shm"};
+// The file is the last: as long as it is in its place what was begun is done again.
+constexpr const char* kParts[] = {"-journal", "-wal", "-shm", ""};
 // More than this was never written by us: a file that pretends to be larger is read up to here.
 constexpr off_t kMostBytes = 256 << 20;
 
@@ -77,9 +78,8 @@ absl::StatusOr<std::string> SetAside(const std::string& path) {
   ASSIGN_OR_RETURN(std::set<int> numbers, Numbers(path));
   const int next = numbers.empty() ? 1 : *numbers.rbegin() + 1;
   const std::string to = absl::StrCat(path, kAside, next);
-  // The file is the last: as long as it is in its place this is done again, and before a new one comes there its log
-  // must be gone, or SQLite would play it into the new one.
-  for (const char* part : {"-wal", "-shm", ""}) {
+  // Before a new file comes there the logs must be gone, or SQLite would play them into it.
+  for (const char* part : kParts) {
     absl::Status moved = Rename(path + part, to + part);
     if (!moved.ok() && ErrnoOf(moved) != ENOENT) return moved;
   }
