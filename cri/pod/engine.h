@@ -14,6 +14,7 @@
 #include "cri/pod/detach_debts.h"
 #include "cri/pod/janitor.h"
 #include "cri/pod/name_table.h"
+#include "cri/pod/records.h"
 #include "cri/pod/registry.h"
 #include "cri/pod/stream_commands.h"
 #include "cri/pod/worker_pool.h"
@@ -168,7 +169,7 @@ class Engine : public streaming::Backend {
     const char *reason, *message;
     int exit_code;
   };
-  void RestoreRecords(const state::Loaded& loaded);
+  void RestoreRecords(const Records& records);
   absl::Status TakeUp(const PodId& id);
   void LosePod(const PodId& id, const Loss& loss);
   void TakeUpContainers(const PodId& id, const std::vector<shim::v1::ContainerFact>& facts,
@@ -191,7 +192,7 @@ class Engine : public streaming::Backend {
   static void RestorePin(const state::v1::Pod& pod, client::PodShim& shim);
   // Also without anybody who asks, the pod is stopped.
   void OweStop(const PodId& id);
-  void TakeUpNetworks(const std::vector<state::Record>& records);
+  void TakeUpNetworks(const std::vector<state::v1::Pod>& owed);
 
   std::string PodDir(absl::string_view pod_id) const;
   // The keys of the name tables: what CRI says must be unique.

@@ -68,16 +68,8 @@ void Engine::OweStop(const PodId& id) {
       absl::Seconds(1));
 }
 
-void Engine::TakeUpNetworks(const std::vector<state::Record>& records) {
-  for (const state::Record& record : records) {
-    Pod pod;
-    if (record.kind != state::Kind::kDetach) continue;
-    if (pod.ParseFromString(record.data)) {
-      debts_.Restore(pod);
-    } else {
-      spdlog::error("state: detach '{}' cannot be read and is left alone", record.id);
-    }
-  }
+void Engine::TakeUpNetworks(const std::vector<Pod>& owed) {
+  for (const Pod& pod : owed) debts_.Restore(pod);
   for (const Pod& pod : registry_.Pods()) {
     if (pod.detach_failing_since() != 0 && !pod.unfinished()) OweStop(PodId(pod.id()));
   }

@@ -26,7 +26,12 @@ absl::string_view ReasonOf(const shim::v1::ExitRecord& record) {
 
 }  // namespace
 
-Engine::Engine(Options options, Parts parts) : options_(std::move(options)), parts_(parts), registry_(parts.store) {}
+Engine::Engine(Options options, Parts parts) : options_(std::move(options)), parts_(parts), registry_(parts.store) {
+  registry_.OnUnsaved([this] {
+    janitor_.Owe(
+        "state: what could not be stored", [this] { return registry_.SaveUnsaved(); }, absl::Seconds(1));
+  });
+}
 
 Engine::~Engine() {
   // With the last pod gone, nothing of ours stays in the cgroup trees either.
@@ -182,30 +187,25 @@ void Engine::OweUndo(const PodId& id, absl::Duration delay) {
       absl::StrCat("pod ", id.str(), ": undoing its start"), [this, id] { return UndoPod(id); }, delay);
 }
 
-void Engine::RestoreRecords(const state::Loaded& loaded) {
-  for (const std::string& damage : loaded.damage) spdlog::error("state: {}", damage);
-  for (const state::Record& record : loaded.records) {
-    Pod pod;
-    Container container;
-    if (record.kind == state::Kind::kPod && pod.ParseFromString(record.data)) {
-      registry_.RestorePod(pod);
-      parts_.confinement.selinux->Take(pod.selinux_level());
-      // Not known to have been delivered: a retry of the call gets the same id.
-      if (!pod.unfinished()) pod_names_.Finish(NameOf(pod.spec()), pod.id(), false);
-    } else if (record.kind == state::Kind::kContainer && container.ParseFromString(record.data)) {
-      registry_.RestoreContainer(container);
-      container_names_.Finish(NameOf(container.pod_id(), container.spec()), container.id(), false);
-    } else if (record.kind != state::Kind::kDetach) {
-      spdlog::error("state: record '{}' cannot be read and is left alone", record.id);
-    }
+void Engine::RestoreRecords(const Records& records) {
+  for (const std::string& damage : records.damage) spdlog::error("state: {}", damage);
+  for (const Pod& pod : records.pods) {
+    registry_.RestorePod(pod);
+    parts_.confinement.selinux->Take(pod.selinux_level());
+    // Not known to have been delivered: a retry of the call gets the same id.
+    if (!pod.unfinished()) pod_names_.Finish(NameOf(pod.spec()), pod.id(), false);
+  }
+  for (const Container& container : records.containers) {
+    registry_.RestoreContainer(container);
+    container_names_.Finish(NameOf(container.pod_id(), container.spec()), container.id(), false);
   }
 }
 
 absl::Status Engine::Recover() {
   ASSIGN_OR_RETURN(planner_, spec::LaunchPlanner::Create(parts_.cgroups, parts_.confinement, options_.launch));
   for (const char* dir : {"", "/pods", "/netns"}) RETURN_IF_ERROR(sys::MakeDirs(options_.state_dir + dir, 0711));
-  ASSIGN_OR_RETURN(state::Loaded loaded, parts_.store.Load());
-  RestoreRecords(loaded);
+  ASSIGN_OR_RETURN(const Records records, ReadRecords(parts_.store));
+  RestoreRecords(records);
   {
     WorkerPool pool(kTakingUp, registry_.Pods().size());
     for (const Pod& pod : registry_.Pods()) {
@@ -222,7 +222,7 @@ absl::Status Engine::Recover() {
     }
   }
   RemoveStrays();
-  TakeUpNetworks(loaded.records);
+  TakeUpNetworks(records.detaches);
   return absl::OkStatus();
 }
 

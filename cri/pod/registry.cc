@@ -66,21 +66,63 @@ void Registry::RestoreContainer(const state::v1::Container& container) {
   containers_of_[container.pod_id()].insert(container.id());
 }
 
+absl::Status Registry::Save(const Key& key, const std::string& data) {
+  absl::Status saved = store_.Put(key.first, key.second, data);
+  if (saved.ok()) {
+    unsaved_.erase(key);
+    return saved;
+  }
+  unsaved_.insert(key);
+  if (absl::IsDataLoss(saved)) {
+    // The store may have lost any of them.
+    for (const auto& [id, slot] : pods_) unsaved_.insert({state::Kind::kPod, id});
+    for (const auto& [id, record] : containers_) unsaved_.insert({state::Kind::kContainer, id});
+  }
+  return saved;
+}
+
+absl::Status Registry::Told(absl::Status saved) const {
+  if (!saved.ok()) on_unsaved_();
+  return saved;
+}
+
 absl::Status Registry::UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change) {
-  absl::MutexLock lock(&mu_);
-  auto it = pods_.find(id.str());
-  if (it == pods_.end()) return NoPod(id);
-  change(it->second.record);
-  return store_.Put(state::Kind::kPod, id.str(), it->second.record.SerializeAsString());
+  absl::Status saved;
+  {
+    absl::MutexLock lock(&mu_);
+    auto it = pods_.find(id.str());
+    if (it == pods_.end()) return NoPod(id);
+    change(it->second.record);
+    saved = Save({state::Kind::kPod, id.str()}, it->second.record.SerializeAsString());
+  }
+  return Told(std::move(saved));
 }
 
 absl::Status Registry::UpdateContainer(const ContainerId& id,
                                        const std::function<void(state::v1::Container&)>& change) {
+  absl::Status saved;
+  {
+    absl::MutexLock lock(&mu_);
+    auto it = containers_.find(id.str());
+    if (it == containers_.end()) return NoContainer(id);
+    change(it->second);
+    saved = Save({state::Kind::kContainer, id.str()}, it->second.SerializeAsString());
+  }
+  return Told(std::move(saved));
+}
+
+absl::Status Registry::SaveUnsaved() {
   absl::MutexLock lock(&mu_);
-  auto it = containers_.find(id.str());
-  if (it == containers_.end()) return NoContainer(id);
-  change(it->second);
-  return store_.Put(state::Kind::kContainer, id.str(), it->second.SerializeAsString());
+  for (const Key& key : std::vector<Key>(unsaved_.begin(), unsaved_.end())) {
+    if (auto pod = pods_.find(key.second); key.first == state::Kind::kPod && pod != pods_.end()) {
+      RETURN_IF_ERROR(Save(key, pod->second.record.SerializeAsString()));
+    } else if (auto c = containers_.find(key.second); key.first == state::Kind::kContainer && c != containers_.end()) {
+      RETURN_IF_ERROR(Save(key, c->second.SerializeAsString()));
+    } else {
+      unsaved_.erase(key);  // gone meanwhile
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Registry::ForgetPod(const PodId& id) {

@@ -16,7 +16,7 @@ using testing::SizeIs;
 class MemoryStore : public state::StateStore {
  public:
   absl::Status Put(Kind, absl::string_view id, absl::string_view data) override {
-    if (fail) return absl::InternalError("disk full");
+    if (fail) return error;
     records[std::string(id)] = std::string(data);
     return absl::OkStatus();
   }
@@ -26,8 +26,10 @@ class MemoryStore : public state::StateStore {
     return absl::OkStatus();
   }
   absl::StatusOr<state::Loaded> Load() override { return state::Loaded{}; }
+  absl::Status SetAside(Kind, absl::string_view, absl::string_view) override { return absl::OkStatus(); }
   std::map<std::string, std::string> records;
   bool fail = false;
+  absl::Status error = absl::ResourceExhaustedError("disk full");
 };
 
 state::v1::Container MakeContainer(absl::string_view id, absl::string_view pod) {
@@ -54,6 +56,45 @@ TEST_F(RegistryTest, ChangesAreStoredBeforeTheyAreSeen) {
   EXPECT_EQ(registry_.Container(ContainerId("never")).status().code(), absl::StatusCode::kNotFound);
   EXPECT_FALSE(registry_.ForgetContainer(ContainerId("abc")).ok());
   EXPECT_TRUE(registry_.Container(ContainerId("abc")).ok());
+}
+
+// An exit code that could not be stored is stored when the disk has room again, before a restart could lose it.
+TEST_F(RegistryTest, WhatCouldNotBeStoredIsStoredLater) {
+  int told = 0;
+  registry_.OnUnsaved([&] { ++told; });
+  ASSERT_TRUE(registry_.AddContainer(MakeContainer("abc", "p")).ok());
+  ASSERT_TRUE(registry_.AddContainer(MakeContainer("def", "p")).ok());
+  store_.fail = true;
+  EXPECT_TRUE(
+      absl::IsResourceExhausted(registry_.UpdateContainer(ContainerId("abc"), [](auto& c) { c.set_exit_code(3); })));
+  EXPECT_EQ(registry_.Container(ContainerId("abc"))->exit_code(), 3);
+  EXPECT_FALSE(registry_.SaveUnsaved().ok());
+  EXPECT_EQ(told, 1);
+  store_.fail = false;
+  EXPECT_TRUE(registry_.SaveUnsaved().ok());
+  state::v1::Container stored;
+  ASSERT_TRUE(stored.ParseFromString(store_.records["abc"]));
+  EXPECT_EQ(stored.exit_code(), 3);
+  // Nothing is left to be done, and what was forgotten meanwhile does not come back.
+  store_.records.clear();
+  EXPECT_TRUE(registry_.SaveUnsaved().ok());
+  store_.fail = true;
+  EXPECT_FALSE(registry_.UpdateContainer(ContainerId("def"), [](auto&) {}).ok());
+  store_.fail = false;
+  EXPECT_TRUE(registry_.ForgetContainer(ContainerId("def")).ok());
+  EXPECT_TRUE(registry_.SaveUnsaved().ok());
+  EXPECT_THAT(store_.records, IsEmpty());
+}
+
+TEST_F(RegistryTest, AStoreThatLostRecordsGetsThemAll) {
+  for (const char* id : {"a", "b", "c"}) ASSERT_TRUE(registry_.AddContainer(MakeContainer(id, "p")).ok());
+  store_.fail = true;
+  store_.error = absl::DataLossError("was damaged");
+  EXPECT_FALSE(registry_.UpdateContainer(ContainerId("a"), [](auto&) {}).ok());
+  store_.fail = false;
+  store_.records.clear();
+  EXPECT_TRUE(registry_.SaveUnsaved().ok());
+  EXPECT_THAT(store_.records, SizeIs(3));
 }
 
 TEST_F(RegistryTest, ShortIdsResolveWhenUnambiguous) {
