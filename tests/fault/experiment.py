@@ -7,7 +7,7 @@ import time
 
 import grpc_client
 import leaks
-from cri import EXITED, NOTREADY
+from cri import EXITED, NOTREADY, READY
 from lifecycle import End
 from suite import wait_for
 from world import alive
@@ -15,6 +15,10 @@ from world import alive
 ERRORS = ("ENOSPC", "EIO", "ENOMEM", "EMFILE", "EINTR")
 # What a fault of the machine is never: the caller's mistake, or a thing that nobody has thought of.
 WRONG_CODES = ("Unknown", "Unimplemented", "InvalidArgument", "NotFound", "AlreadyExists", "OutOfRange", "Unauthenticated")
+# Functions of their arguments alone: that they fail with such an error cannot be, and what is said then is no matter.
+PURE = ("image/reference/",)
+# What goes wrong with the connection to a shim is to its pod what the shim's death is.
+CONNECTION = ("runtime/shim/connection.cc", "runtime/client/shim_connection.cc")
 SETTLES = 0.05  # how long a step that is passed after the answer may take
 STOPPED_SECONDS = 3  # how long a caller waits for a process that is stopped
 START_SECONDS = 30
@@ -108,8 +112,9 @@ def after(world, call, subject, step, fault, answer):
     if fault == "stop":
         yield from _continued(world, end)
     yield from _daemon_lives(world, step, fault, end)
-    yield from _sane(answer, end)
-    end.dead_shim = bool(subject.shim_pid) and fault == "kill" and not _alive_soon(subject.shim_pid)
+    if not step.file.startswith(PURE):
+        yield from _sane(answer, end)
+    end.dead_shim = bool(subject.shim_pid) and _is_lost(world, subject, step, fault)
     try:
         yield from _dead_pod(world, subject) if end.dead_shim else call.judge(world, subject, end)
         yield from _cleaned(world, call, subject)
@@ -119,6 +124,16 @@ def after(world, call, subject, step, fault, answer):
         yield from world.leftovers()
     except AssertionError as problem:
         yield str(problem)
+
+
+def _is_lost(world, subject, step, fault):
+    """Whether that fault has cost the subject's pod its shim, as it may."""
+    if fault == "kill":
+        return not _alive_soon(subject.shim_pid)
+    if step.file not in CONNECTION:
+        return False
+    time.sleep(0.1)
+    return world.cri.pods().get(subject.pod_id, ("", READY))[1] == NOTREADY
 
 
 def _alive_soon(pid):

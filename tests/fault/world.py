@@ -265,7 +265,7 @@ class World:
             self.daemon.kill()
         self.daemon.start()
 
-    def leftovers(self, seconds=5):
+    def leftovers(self, seconds=3):
         """What is there that was not, and what is not that was. Without the daemon's descriptors when it is another daemon."""
         kept = ("descriptor",) if self.new_daemon else ()
         end = time.monotonic() + seconds
