@@ -108,7 +108,7 @@ def _settled(world):
 
 
 def after(world, call, subject, step, fault, answer):
-    end = End(answer, signalled=fault in ("kill", "stop"))
+    end = End(answer, signalled=fault in ("kill", "stop"), in_shim=step.program == "shim")
     if fault == "stop":
         yield from _continued(world, end)
     yield from _daemon_lives(world, step, fault, end)
