@@ -58,7 +58,7 @@ class Daemon:
         self.files = tempfile.mkdtemp(prefix="berth-it-files.", dir="/var/tmp")
         self.socket = f"{self.state}/b.sock"
         self.log = f"{self.files}/berthd.log"
-        self.process = None
+        self.process, self.programs, self.environment = None, BIN, {}
         self.crictl = Crictl(client, self.files, self.socket)
         self._write_config(settings(self) if settings else "")
 
@@ -86,8 +86,8 @@ class Daemon:
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BIN / "berthd", "--config", f"{self.files}/config.toml"], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen([self.programs / "berthd", "--config", f"{self.files}/config.toml"], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, start_new_session=True, env={**os.environ, **self.environment})
         wait_for(f"berthd serves {self.socket}; its log: {self.log_tail()}", self._serves, 30)
 
     def _serves(self):
