@@ -117,7 +117,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   pod.set_id(RandomHexId());
   *pod.mutable_spec() = spec;
   pod.set_state(Pod::NOT_READY);  // until all is there: a daemon that dies on the way leaves a pod that wants removal
-  pod.set_created_at(absl::ToUnixNanos(absl::Now()));
+  pod.set_created_at(registry_.CreationTime(spec));
   pod.set_boot_id(BootId());
   ASSIGN_OR_RETURN(*pod.mutable_cgroup_path(), cgroup::PathOfPod(cgroup_driver(), spec.cgroup_parent(), pod.id()));
   const PodId id(pod.id());
