@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -80,6 +81,7 @@ class Registry {
   mutable absl::Mutex mu_;
   absl::flat_hash_map<std::string, PodSlot> pods_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, state::v1::Container> containers_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, std::set<std::string>> containers_of_ ABSL_GUARDED_BY(mu_);  // by pod
 };
 
 }  // namespace berth::pod

@@ -98,7 +98,7 @@ class SqliteStateStore : public StateStore {
     while ((rc = sqlite3_step(s.get())) == SQLITE_ROW) {
       int kind = sqlite3_column_int(s.get(), 0);
       std::string id(reinterpret_cast<const char*>(sqlite3_column_text(s.get(), 1)));
-      if (kind != static_cast<int>(Kind::kPod) && kind != static_cast<int>(Kind::kContainer)) {
+      if (kind < static_cast<int>(Kind::kPod) || kind > static_cast<int>(Kind::kDetach)) {
         out.damage.push_back(absl::StrCat("record '", id, "': unknown kind ", kind));
         continue;
       }

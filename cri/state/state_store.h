@@ -10,7 +10,8 @@
 
 namespace berth::state {
 
-enum class Kind { kPod, kContainer };
+// kDetach: a pod that is gone, whose network has still to be told; its data is the pod's record. Numbers are stored.
+enum class Kind { kPod = 0, kContainer = 1, kDetach = 2 };
 
 struct Record {
   Kind kind;
