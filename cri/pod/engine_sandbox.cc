@@ -107,15 +107,14 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(level, "selinux_options");
   pod.set_selinux_level(*level);
   auto labels = planner_->SelinuxLabels(pod, {});
-  absl::Status known = labels.ok() ? registry_.AddPod(pod) : labels.status();
-  if (!known.ok()) {
+  auto entry = labels.ok() ? registry_.AddPod(pod) : labels.status();
+  if (!entry.ok()) {
     selinux.Release(*level);
-    return known;
+    return entry.status();
   }
-  ASSIGN_OR_RETURN(auto entry, registry_.Entry(id));
-  // A stop that comes meanwhile waits. One that was quicker has nothing to undo, and leaves nothing to be made.
-  absl::MutexLock lock(&entry->op);
-  RETURN_IF_ERROR(registry_.Pod(id).status(), "removed while it was made");
+  // A stop that comes meanwhile waits. A removal that was quicker left nothing to be undone.
+  absl::MutexLock lock(&(*entry)->op);
+  if (!registry_.Pod(id).ok()) return absl::AbortedError("the pod sandbox was removed while it was made");
 
   Undo undo;
   undo.Add([&] {
@@ -134,9 +133,17 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
   RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
-  pod.set_state(Pod::READY);
-  pod.set_unfinished(false);
-  RETURN_IF_ERROR(registry_.UpdatePod(id, [&](Pod& record) { record = pod; }));
+  absl::Status ready = registry_.UpdatePod(id, [&](Pod& record) {
+    record = pod;
+    record.set_state(Pod::READY);
+    record.set_unfinished(false);
+  });
+  // A shim that was lost meanwhile was lost before there was a ready pod to be marked.
+  if (ready.ok()) ready = registry_.Shim(id).status();
+  if (!ready.ok()) {
+    (void)registry_.UpdatePod(id, [&](Pod& record) { record = pod; });
+    return ready;
+  }
   undo.Commit();
   return id;
 }

@@ -73,10 +73,9 @@ absl::StatusOr<ContainerId> Registry::ResolveContainer(absl::string_view id) con
   return ContainerId(full);
 }
 
-absl::Status Registry::AddPod(const state::v1::Pod& pod) {
+absl::StatusOr<std::shared_ptr<PodEntry>> Registry::AddPod(const state::v1::Pod& pod) {
   RETURN_IF_ERROR(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()));
-  RestorePod(pod);
-  return absl::OkStatus();
+  return RestorePod(pod);
 }
 
 absl::Status Registry::AddContainer(const state::v1::Container& container) {
@@ -85,9 +84,11 @@ absl::Status Registry::AddContainer(const state::v1::Container& container) {
   return absl::OkStatus();
 }
 
-void Registry::RestorePod(const state::v1::Pod& pod) {
+std::shared_ptr<PodEntry> Registry::RestorePod(const state::v1::Pod& pod) {
+  auto entry = std::make_shared<PodEntry>(PodId(pod.id()));
   absl::MutexLock lock(&mu_);
-  pods_[pod.id()] = {pod, std::make_shared<PodEntry>(PodId(pod.id())), nullptr};
+  pods_[pod.id()] = {pod, entry, nullptr};
+  return entry;
 }
 
 void Registry::RestoreContainer(const state::v1::Container& container) {

@@ -44,7 +44,7 @@ class Registry {
   int64_t CreationTime(const state::v1::PodSpec& spec) const;
   int64_t CreationTime(const PodId& pod, const state::v1::ContainerSpec& spec) const;
 
-  absl::Status AddPod(const state::v1::Pod& pod);
+  absl::StatusOr<std::shared_ptr<PodEntry>> AddPod(const state::v1::Pod& pod);
   absl::Status AddContainer(const state::v1::Container& container);
   // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned:
   // what is known to have happened has happened. The record is unsaved then. A container's
@@ -59,7 +59,7 @@ class Registry {
   // Called, with nothing locked, when there is something unsaved; set before anything is changed.
   void OnUnsaved(std::function<void()> call) { on_unsaved_ = std::move(call); }
   // Puts a record that was read from the store back into memory.
-  void RestorePod(const state::v1::Pod& pod);
+  std::shared_ptr<PodEntry> RestorePod(const state::v1::Pod& pod);
   void RestoreContainer(const state::v1::Container& container);
 
   absl::StatusOr<state::v1::Pod> Pod(const PodId& id) const;
