@@ -79,6 +79,7 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
   auto it = containers_.find(id.str());
   if (it == containers_.end()) return NoContainer(id);
   change(it->second);
+  changed_.NotifyAll();
   return store_.Put(state::Kind::kContainer, id.str(), it->second.SerializeAsString());
 }
 
@@ -97,6 +98,7 @@ absl::Status Registry::ForgetContainer(const ContainerId& id) {
   RETURN_IF_ERROR(store_.Delete(state::Kind::kContainer, id.str()));
   absl::MutexLock lock(&mu_);
   containers_.erase(id.str());
+  changed_.NotifyAll();
   return absl::OkStatus();
 }
 
@@ -161,13 +163,13 @@ absl::StatusOr<std::shared_ptr<client::PodShim>> Registry::Shim(const PodId& id)
   return it->second.shim;
 }
 
-bool Registry::AwaitExit(const ContainerId& id, absl::Time deadline) const {
-  auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+bool Registry::AwaitExit(const ContainerId& id, const Deadline& deadline) const {
+  absl::MutexLock lock(&mu_);
+  const auto ended = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     auto it = containers_.find(id.str());
     return it == containers_.end() || it->second.state() == state::v1::Container::EXITED;
   };
-  absl::ReaderMutexLock lock(&mu_);
-  return mu_.AwaitWithDeadline(absl::Condition(&ended), deadline);
+  return changed_.Await(mu_, ended, deadline);
 }
 
 }  // namespace berth::pod
