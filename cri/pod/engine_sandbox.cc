@@ -206,7 +206,8 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
   RETURN_IF_ERROR(registry_.UpdatePod(id, [](Pod& record) { record.set_state(Pod::NOT_READY); }));
   if (absl::Status s = TearDownSandbox(*pod); !s.ok()) {
     OweStop(id);
-    return s;
+    // NotFound, of a plugin for one, would tell the kubelet that there is no such pod.
+    return absl::IsNotFound(s) ? absl::FailedPreconditionError(s.message()) : s;
   }
   // Exits are reported before the shim ends; a container whose report did not come was killed with it.
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
