@@ -19,7 +19,7 @@ std::string Wrong(const state::Record& record, Message& message) {
 
 void SetAside(state::StateStore& store, state::Kind kind, const std::string& id, const std::string& why, Records& out) {
   const absl::Status moved = store.SetAside(kind, id, why);
-  out.damage.push_back(absl::StrCat(kind == state::Kind::kPod ? "pod" : "container", " '", id, "': its record ", why,
+  out.damage.push_back(absl::StrCat(kind == state::Kind::kContainer ? "container" : "pod", " '", id, "': its record ", why,
                                     moved.ok() ? "; set aside" : "; it cannot be set aside: ", moved.message()));
 }
 
@@ -34,11 +34,13 @@ absl::StatusOr<Records> ReadRecords(state::StateStore& store) {
   for (const state::Record& record : loaded.records) {
     state::v1::Pod pod;
     state::v1::Container container;
-    const bool is_pod = record.kind == state::Kind::kPod;
-    const std::string wrong = is_pod ? Wrong(record, pod) : Wrong(record, container);
+    const bool is_container = record.kind == state::Kind::kContainer;
+    const std::string wrong = is_container ? Wrong(record, container) : Wrong(record, pod);
     if (!wrong.empty()) {
       SetAside(store, record.kind, record.id, wrong, out);
-    } else if (is_pod) {
+    } else if (record.kind == state::Kind::kDetach) {
+      out.detaches.push_back(std::move(pod));
+    } else if (!is_container) {
       pods.insert(pod.id());
       out.pods.push_back(std::move(pod));
     } else {

@@ -63,6 +63,7 @@ void Registry::RestorePod(const state::v1::Pod& pod) {
 void Registry::RestoreContainer(const state::v1::Container& container) {
   absl::MutexLock lock(&mu_);
   containers_[container.id()] = container;
+  containers_of_[container.pod_id()].insert(container.id());
 }
 
 absl::Status Registry::Save(const Key& key, const std::string& data) {
@@ -138,7 +139,12 @@ absl::Status Registry::ForgetPod(const PodId& id) {
 absl::Status Registry::ForgetContainer(const ContainerId& id) {
   RETURN_IF_ERROR(store_.Delete(state::Kind::kContainer, id.str()));
   absl::MutexLock lock(&mu_);
-  containers_.erase(id.str());
+  auto it = containers_.find(id.str());
+  if (it == containers_.end()) return absl::OkStatus();
+  auto siblings = containers_of_.find(it->second.pod_id());
+  siblings->second.erase(id.str());
+  if (siblings->second.empty()) containers_of_.erase(siblings);
+  containers_.erase(it);
   return absl::OkStatus();
 }
 
@@ -182,8 +188,8 @@ std::vector<state::v1::Container> Registry::Containers() const {
 std::vector<state::v1::Container> Registry::ContainersOf(const PodId& id) const {
   absl::ReaderMutexLock lock(&mu_);
   std::vector<state::v1::Container> out;
-  for (const auto& [key, record] : containers_) {
-    if (record.pod_id() == id.str()) out.push_back(record);
+  if (auto it = containers_of_.find(id.str()); it != containers_of_.end()) {
+    for (const std::string& container : it->second) out.push_back(containers_.at(container));
   }
   return out;
 }
@@ -199,7 +205,11 @@ absl::StatusOr<std::shared_ptr<client::PodShim>> Registry::Shim(const PodId& id)
   absl::ReaderMutexLock lock(&mu_);
   auto it = pods_.find(id.str());
   if (it == pods_.end()) return NoPod(id);
-  if (!it->second.shim) return absl::UnavailableError(absl::StrCat("pod sandbox '", id.str(), "' is not running"));
+  if (!it->second.shim) {
+    const bool ready = it->second.record.state() == state::v1::Pod::READY;
+    return absl::UnavailableError(
+        absl::StrCat("pod sandbox '", id.str(), ready ? "': its shim does not answer" : "' is not running"));
+  }
   return it->second.shim;
 }
 

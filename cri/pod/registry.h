@@ -86,6 +86,7 @@ class Registry {
   mutable absl::Mutex mu_;
   absl::flat_hash_map<std::string, PodSlot> pods_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, state::v1::Container> containers_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, std::set<std::string>> containers_of_ ABSL_GUARDED_BY(mu_);  // by pod
   std::set<Key> unsaved_ ABSL_GUARDED_BY(mu_);
 };
 

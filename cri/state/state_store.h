@@ -10,7 +10,8 @@
 
 namespace berth::state {
 
-enum class Kind { kPod, kContainer };
+// kDetach: a pod that is gone, whose network has still to be told; its data is the pod's record. Numbers are stored.
+enum class Kind { kPod = 0, kContainer = 1, kDetach = 2 };
 
 struct Record {
   Kind kind;
@@ -20,7 +21,8 @@ struct Record {
 
 struct Loaded {
   std::vector<Record> records;
-  // One line for each thing that could not be read and was set aside, told once; the rest is whole.
+  // One line for each thing that could not be read and was set aside, told once, and for each row of a newer
+  // daemon's; the rest is whole.
   std::vector<std::string> damage;
 };
 

@@ -106,7 +106,8 @@ class Launcher final : public ShimLauncher {
     return Annotate(last, "start the pod's shim");
   }
 
-  absl::StatusOr<std::shared_ptr<PodShim>> Reconnect(const PodId& id, absl::string_view state_dir) override {
+  absl::StatusOr<std::shared_ptr<PodShim>> Reconnect(const PodId& id, absl::string_view state_dir,
+                                                     absl::Duration patience) override {
     auto dir = sys::Open(state_dir, O_RDONLY | O_DIRECTORY);
     if (ErrnoOf(dir.status()) == ENOENT) return absl::NotFoundError("no state directory");
     RETURN_IF_ERROR(dir, "state directory");
@@ -116,7 +117,7 @@ class Launcher final : public ShimLauncher {
     hello.mutable_hello()->set_version(shim::kProtocolVersion);
     absl::Status sent = shim::SendMessage(socket.get(), hello.SerializeAsString(), {}, MSG_DONTWAIT);
     auto shim = sent.ok() ? ShimConnection::Open(reactor_, options_.events, id, std::move(socket),
-                                                 absl::Now() + options_.call_timeout, options_.call_timeout)
+                                                 absl::Now() + patience, options_.call_timeout)
                           : sent;
     if (absl::IsUnavailable(shim.status())) return absl::NotFoundError("the pod's shim is gone");
     RETURN_IF_ERROR(shim, "connect to the pod's shim");

@@ -343,12 +343,12 @@ void Shim::State(PendingReply to) {
   v1::Reply reply;
   v1::StateReply& state = *reply.mutable_state();
   for (const auto& [id, c] : containers_) {
-    if (c->state == PodContainer::State::kCreating) continue;  // it may still fail, and leave nothing
     v1::ContainerFact& fact = *state.add_containers();
     fact.set_container_id(id);
     fact.set_created_at(c->created_at);
     fact.set_started_at(c->record.started_at());
     switch (c->state) {
+      case PodContainer::State::kCreating:  // the daemon that asked for it may be dead: its successor is told
       case PodContainer::State::kCreated:
       case PodContainer::State::kStarting:
         fact.set_state(v1::CONTAINER_STATE_CREATED);
