@@ -136,7 +136,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
   pod.set_state(Pod::READY);
   pod.set_unfinished(false);
-  RETURN_IF_ERROR(registry_.UpdatePod(id, [&](Pod& record) { record = pod; }));
+  RETURN_IF_ERROR(registry_.ReplacePod(pod));
   undo.Commit();
   return id;
 }

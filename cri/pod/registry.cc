@@ -81,11 +81,6 @@ absl::Status Registry::Save(const Key& key, const std::string& data) {
   return saved;
 }
 
-absl::Status Registry::Told(absl::Status saved) const {
-  if (!saved.ok()) on_unsaved_();
-  return saved;
-}
-
 absl::Status Registry::UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change) {
   absl::Status saved;
   {
@@ -95,7 +90,8 @@ absl::Status Registry::UpdatePod(const PodId& id, const std::function<void(state
     change(it->second.record);
     saved = Save({state::Kind::kPod, id.str()}, it->second.record.SerializeAsString());
   }
-  return Told(std::move(saved));
+  if (!saved.ok()) on_unsaved_();
+  return absl::OkStatus();
 }
 
 absl::Status Registry::UpdateContainer(const ContainerId& id,
@@ -108,7 +104,18 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
     change(it->second);
     saved = Save({state::Kind::kContainer, id.str()}, it->second.SerializeAsString());
   }
-  return Told(std::move(saved));
+  if (!saved.ok()) on_unsaved_();
+  return absl::OkStatus();
+}
+
+absl::Status Registry::ReplacePod(const state::v1::Pod& pod) {
+  absl::MutexLock lock(&mu_);
+  auto it = pods_.find(pod.id());
+  if (it == pods_.end()) return NoPod(PodId(pod.id()));
+  RETURN_IF_ERROR(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()));
+  unsaved_.erase({state::Kind::kPod, pod.id()});
+  it->second.record = pod;
+  return absl::OkStatus();
 }
 
 absl::Status Registry::SaveUnsaved() {
