@@ -103,7 +103,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   container.set_image_id(image->id.str());
   container.set_image_ref(image->repo_digests.empty() ? image->id.str() : image->repo_digests[0]);
   container.set_state(Container::CREATED);
-  container.set_created_at(absl::ToUnixNanos(absl::Now()));
+  container.set_created_at(registry_.CreationTime(PodId(pod.id()), spec));
   container.set_cgroup_path(cgroup::PathOfContainer(pod.cgroup_path(), container.id()));
   if (!pod.spec().log_directory().empty() && !spec.log_path().empty()) {
     container.set_log_path(absl::StrCat(pod.spec().log_directory(), "/", spec.log_path()));

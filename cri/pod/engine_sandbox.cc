@@ -94,7 +94,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   *pod.mutable_spec() = spec;
   pod.set_state(Pod::NOT_READY);
   pod.set_unfinished(true);  // until all is there: a daemon that starts undoes what its predecessor did not finish
-  pod.set_created_at(absl::ToUnixNanos(absl::Now()));
+  pod.set_created_at(registry_.CreationTime(spec));
   ASSIGN_OR_RETURN(*pod.mutable_boot_id(), sys::BootId());
   ASSIGN_OR_RETURN(*pod.mutable_cgroup_path(), cgroup::PathOfPod(cgroup_driver(), spec.cgroup_parent(), pod.id()));
   const PodId id(pod.id());

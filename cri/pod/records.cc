@@ -19,8 +19,8 @@ std::string Wrong(const state::Record& record, Message& message) {
 
 void SetAside(state::StateStore& store, state::Kind kind, const std::string& id, const std::string& why, Records& out) {
   const absl::Status moved = store.SetAside(kind, id, why);
-  out.damage.push_back(absl::StrCat(kind == state::Kind::kContainer ? "container" : "pod", " '", id, "': its record ", why,
-                                    moved.ok() ? "; set aside" : "; it cannot be set aside: ", moved.message()));
+  out.damage.push_back(absl::StrCat(kind == state::Kind::kContainer ? "container" : "pod", " '", id, "': its record ",
+                                    why, moved.ok() ? "; set aside" : "; it cannot be set aside: ", moved.message()));
 }
 
 }  // namespace

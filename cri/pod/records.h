@@ -13,7 +13,7 @@ namespace berth::pod {
 struct Records {
   std::vector<state::v1::Pod> pods;
   std::vector<state::v1::Container> containers;  // each of one of the pods
-  std::vector<state::v1::Pod> detaches;  // of pods that are gone but for their network
+  std::vector<state::v1::Pod> detaches;          // of pods that are gone but for their network
   // One line for each thing that was lost or set aside; told once, since it is not found again.
   std::vector<std::string> damage;
 };

@@ -1,8 +1,10 @@
 #include "cri/pod/registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/time/clock.h"
 
 namespace berth::pod {
 namespace {
@@ -29,7 +31,35 @@ absl::Status NoContainer(const ContainerId& id) {
   return absl::NotFoundError(absl::StrCat("container '", id.str(), "' not found"));
 }
 
+void KeepTimesInOrder(state::v1::Container& c) {
+  if (c.started_at() != 0) c.set_started_at(std::max(c.started_at(), c.created_at()));
+  if (c.finished_at() != 0) c.set_finished_at(std::max({c.finished_at(), c.started_at(), c.created_at()}));
+}
+
 }  // namespace
+
+int64_t Registry::CreationTime(const state::v1::PodSpec& spec) const {
+  int64_t time = absl::GetCurrentTimeNanos();
+  absl::ReaderMutexLock lock(&mu_);
+  for (const auto& [id, slot] : pods_) {
+    const state::v1::PodSpec& other = slot.record.spec();
+    if (other.name() == spec.name() && other.namespace_() == spec.namespace_() && other.uid() == spec.uid()) {
+      time = std::max(time, slot.record.created_at() + 1);
+    }
+  }
+  return time;
+}
+
+int64_t Registry::CreationTime(const PodId& pod, const state::v1::ContainerSpec& spec) const {
+  int64_t time = absl::GetCurrentTimeNanos();
+  absl::ReaderMutexLock lock(&mu_);
+  for (const auto& [id, other] : containers_) {
+    if (other.pod_id() == pod.str() && other.spec().name() == spec.name()) {
+      time = std::max(time, other.created_at() + 1);
+    }
+  }
+  return time;
+}
 
 absl::StatusOr<PodId> Registry::ResolvePod(absl::string_view id) const {
   absl::ReaderMutexLock lock(&mu_);
@@ -102,6 +132,7 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
     auto it = containers_.find(id.str());
     if (it == containers_.end()) return NoContainer(id);
     change(it->second);
+    KeepTimesInOrder(it->second);
     saved = Save({state::Kind::kContainer, id.str()}, it->second.SerializeAsString());
   }
   if (!saved.ok()) on_unsaved_();

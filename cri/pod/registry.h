@@ -38,10 +38,23 @@ class Registry {
   absl::StatusOr<PodId> ResolvePod(absl::string_view id) const;
   absl::StatusOr<ContainerId> ResolveContainer(absl::string_view id) const;
 
+  // created_at of a new one, ns since 1970: now by the wall clock, but later than what has the same name (of a pod: in
+  // the same namespace, with the same uid; of a container: in the same pod), which may be of a time before the clock
+  // was set back. Of several attempts the kubelet takes the latest.
+  int64_t CreationTime(const state::v1::PodSpec& spec) const;
+  int64_t CreationTime(const PodId& pod, const state::v1::ContainerSpec& spec) const;
+
   absl::Status AddPod(const state::v1::Pod& pod);
   absl::Status AddContainer(const state::v1::Container& container);
+<<<<<<< HEAD
   // Changes the record and stores it; NotFound is the only error. When the store fails, the memory has the new value
   // all the same, for what has happened has happened: the record is unsaved then.
+=======
+  // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned:
+  // what is known to have happened has happened. The record is unsaved then. A container's
+  // times are kept in their order: one that comes out before created_at or started_at, because the clock was set back
+  // meanwhile, becomes that.
+>>>>>>> main
   absl::Status UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change);
   absl::Status UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change);
   // Puts it in the place of the record that is there, and changes nothing when the store fails: for what is true only

@@ -5,6 +5,8 @@
 
 #include <thread>
 
+#include "absl/time/clock.h"
+
 namespace berth::pod {
 namespace {
 
@@ -130,6 +132,41 @@ TEST_F(RegistryTest, ContainersBelongToTheirPod) {
   EXPECT_THAT(registry_.ContainersOf(PodId("p1")), SizeIs(1));
   EXPECT_THAT(registry_.ContainersOf(PodId("p3")), IsEmpty());
   EXPECT_EQ(registry_.Shim(PodId("p1")).status().code(), absl::StatusCode::kNotFound);
+}
+
+constexpr int64_t kTomorrow = 24 * 3600 * int64_t{1'000'000'000};
+
+TEST_F(RegistryTest, ALaterAttemptIsLaterThoughTheClockWasSetBack) {
+  const int64_t future = absl::GetCurrentTimeNanos() + kTomorrow;
+  state::v1::Pod pod;
+  pod.set_id("p");
+  pod.mutable_spec()->set_name("web");
+  pod.mutable_spec()->set_uid("1");
+  pod.set_created_at(future);
+  ASSERT_TRUE(registry_.AddPod(pod).ok());
+  EXPECT_EQ(registry_.CreationTime(pod.spec()), future + 1);
+  pod.mutable_spec()->set_uid("2");
+  EXPECT_LT(registry_.CreationTime(pod.spec()), future);
+
+  state::v1::Container c = MakeContainer("c", "p");
+  c.mutable_spec()->set_name("app");
+  c.set_created_at(future);
+  ASSERT_TRUE(registry_.AddContainer(c).ok());
+  EXPECT_EQ(registry_.CreationTime(PodId("p"), c.spec()), future + 1);
+  EXPECT_LT(registry_.CreationTime(PodId("q"), c.spec()), future);
+  c.mutable_spec()->set_name("other");
+  EXPECT_LT(registry_.CreationTime(PodId("p"), c.spec()), future);
+}
+
+TEST_F(RegistryTest, NothingEndsBeforeItBeganThoughTheClockWasSetBack) {
+  state::v1::Container c = MakeContainer("c", "p");
+  c.set_created_at(100);
+  ASSERT_TRUE(registry_.AddContainer(c).ok());
+  ASSERT_TRUE(registry_.UpdateContainer(ContainerId("c"), [](auto& made) { made.set_started_at(90); }).ok());
+  EXPECT_EQ(registry_.Container(ContainerId("c"))->started_at(), 100);
+  EXPECT_EQ(registry_.Container(ContainerId("c"))->finished_at(), 0);
+  ASSERT_TRUE(registry_.UpdateContainer(ContainerId("c"), [](auto& ended) { ended.set_finished_at(80); }).ok());
+  EXPECT_EQ(registry_.Container(ContainerId("c"))->finished_at(), 100);
 }
 
 TEST_F(RegistryTest, AwaitExitEndsWithTheContainerOrTheDeadline) {

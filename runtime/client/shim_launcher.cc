@@ -194,8 +194,9 @@ absl::StatusOr<std::unique_ptr<ShimLauncher>> ShimLauncher::Start(Options option
   ASSIGN_OR_RETURN(sys::UniqueFd binary, sys::Open(options.shim_binary, O_RDONLY), "shim");
   ASSIGN_OR_RETURN(sys::UniqueFd image, sys::SealedExecutable(binary.get(), "berth-shim"), "shim");
   ASSIGN_OR_RETURN(std::shared_ptr<Reactor> reactor, Reactor::Start());
+  const std::string binary_path = options.shim_binary;
   auto launcher = std::make_unique<Launcher>(std::move(options), std::move(image), std::move(reactor));
-  RETURN_IF_ERROR(launcher->Begin());
+  RETURN_IF_ERROR(launcher->Begin(), "'", binary_path, "'");
   return std::unique_ptr<ShimLauncher>(std::move(launcher));
 }
 
