@@ -74,13 +74,13 @@ absl::StatusOr<ContainerId> Registry::ResolveContainer(absl::string_view id) con
 }
 
 absl::Status Registry::AddPod(const state::v1::Pod& pod) {
-  RETURN_IF_ERROR(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()));
+  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString())));
   RestorePod(pod);
   return absl::OkStatus();
 }
 
 absl::Status Registry::AddContainer(const state::v1::Container& container) {
-  RETURN_IF_ERROR(store_.Put(state::Kind::kContainer, container.id(), container.SerializeAsString()));
+  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kContainer, container.id(), container.SerializeAsString())));
   RestoreContainer(container);
   return absl::OkStatus();
 }
@@ -96,17 +96,28 @@ void Registry::RestoreContainer(const state::v1::Container& container) {
   containers_of_[container.pod_id()].insert(container.id());
 }
 
+absl::Status Registry::Noted(absl::Status answer) {
+  if (!absl::IsDataLoss(answer)) return answer;
+  {
+    absl::MutexLock lock(&mu_);
+    AllUnsaved();
+  }
+  on_unsaved_();
+  return answer;
+}
+
+void Registry::AllUnsaved() {
+  for (const auto& [id, slot] : pods_) unsaved_.insert({state::Kind::kPod, id});
+  for (const auto& [id, record] : containers_) unsaved_.insert({state::Kind::kContainer, id});
+}
+
 absl::Status Registry::Save(const Key& key, const std::string& data) {
   absl::Status saved = store_.Put(key.first, key.second, data);
   if (saved.ok()) {
     unsaved_.erase(key);
-    return saved;
-  }
-  unsaved_.insert(key);
-  if (absl::IsDataLoss(saved)) {
-    // The store may have lost any of them.
-    for (const auto& [id, slot] : pods_) unsaved_.insert({state::Kind::kPod, id});
-    for (const auto& [id, record] : containers_) unsaved_.insert({state::Kind::kContainer, id});
+  } else {
+    unsaved_.insert(key);
+    if (absl::IsDataLoss(saved)) AllUnsaved();
   }
   return saved;
 }
@@ -140,12 +151,10 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
 }
 
 absl::Status Registry::ReplacePod(const state::v1::Pod& pod) {
+  RETURN_IF_ERROR(Pod(PodId(pod.id())).status());
+  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString())));
   absl::MutexLock lock(&mu_);
-  auto it = pods_.find(pod.id());
-  if (it == pods_.end()) return NoPod(PodId(pod.id()));
-  RETURN_IF_ERROR(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()));
-  unsaved_.erase({state::Kind::kPod, pod.id()});
-  it->second.record = pod;
+  if (auto it = pods_.find(pod.id()); it != pods_.end()) it->second.record = pod;
   return absl::OkStatus();
 }
 
@@ -164,7 +173,7 @@ absl::Status Registry::SaveUnsaved() {
 }
 
 absl::Status Registry::ForgetPod(const PodId& id) {
-  RETURN_IF_ERROR(store_.Delete(state::Kind::kPod, id.str()));
+  RETURN_IF_ERROR(Noted(store_.Delete(state::Kind::kPod, id.str())));
   PodSlot gone;  // its shim connection is closed outside the lock
   absl::MutexLock lock(&mu_);
   if (auto it = pods_.find(id.str()); it != pods_.end()) {
@@ -175,7 +184,7 @@ absl::Status Registry::ForgetPod(const PodId& id) {
 }
 
 absl::Status Registry::ForgetContainer(const ContainerId& id) {
-  RETURN_IF_ERROR(store_.Delete(state::Kind::kContainer, id.str()));
+  RETURN_IF_ERROR(Noted(store_.Delete(state::Kind::kContainer, id.str())));
   absl::MutexLock lock(&mu_);
   auto it = containers_.find(id.str());
   if (it == containers_.end()) return absl::OkStatus();

@@ -46,19 +46,13 @@ class Registry {
 
   absl::Status AddPod(const state::v1::Pod& pod);
   absl::Status AddContainer(const state::v1::Container& container);
-<<<<<<< HEAD
   // Changes the record and stores it; NotFound is the only error. When the store fails, the memory has the new value
-  // all the same, for what has happened has happened: the record is unsaved then.
-=======
-  // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned:
-  // what is known to have happened has happened. The record is unsaved then. A container's
-  // times are kept in their order: one that comes out before created_at or started_at, because the clock was set back
-  // meanwhile, becomes that.
->>>>>>> main
+  // all the same, for what has happened has happened: the record is unsaved then. A container's times are kept in their
+  // order: one that comes out before created_at or started_at, because the clock was set back meanwhile, becomes that.
   absl::Status UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change);
   absl::Status UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change);
   // Puts it in the place of the record that is there, and changes nothing when the store fails: for what is true only
-  // once it is stored.
+  // once it is stored. Nobody else may change that pod meanwhile.
   absl::Status ReplacePod(const state::v1::Pod& pod);
   absl::Status ForgetPod(const PodId& id);
   absl::Status ForgetContainer(const ContainerId& id);
@@ -92,6 +86,9 @@ class Registry {
   };
 
   using Key = std::pair<state::Kind, std::string>;
+  // What a store that was damaged may have lost: all of it. `answer` is the store's, and is given back.
+  absl::Status Noted(absl::Status answer);
+  void AllUnsaved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // When the store does not take it, the key is unsaved.
   absl::Status Save(const Key& key, const std::string& data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

@@ -23,7 +23,7 @@ class MemoryStore : public state::StateStore {
     return absl::OkStatus();
   }
   absl::Status Delete(Kind, absl::string_view id) override {
-    if (fail) return absl::InternalError("disk full");
+    if (fail) return error;
     records.erase(std::string(id));
     return absl::OkStatus();
   }
@@ -110,6 +110,13 @@ TEST_F(RegistryTest, AStoreThatLostRecordsGetsThemAll) {
   store_.fail = true;
   store_.error = absl::DataLossError("was damaged");
   EXPECT_TRUE(registry_.UpdateContainer(ContainerId("a"), [](auto&) {}).ok());
+  store_.fail = false;
+  store_.records.clear();
+  EXPECT_TRUE(registry_.SaveUnsaved().ok());
+  EXPECT_THAT(store_.records, SizeIs(3));
+  // Also when it shows in a call that has nothing to keep.
+  store_.fail = true;
+  EXPECT_TRUE(absl::IsDataLoss(registry_.ForgetContainer(ContainerId("a"))));
   store_.fail = false;
   store_.records.clear();
   EXPECT_TRUE(registry_.SaveUnsaved().ok());
