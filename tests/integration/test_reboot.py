@@ -157,6 +157,7 @@ def test_restarted_and_the_records_are_lost(f):
         pathlib.Path(f"{f.daemon.root}/state.db{part}").unlink(missing_ok=True)
     boot(f, True)
     equal(f.crictl.json("pods")["items"], [])
+    f.crictl("rmp", "-f", f.run_pod().id)
     f.nothing_left()
 
 
