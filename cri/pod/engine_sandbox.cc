@@ -133,7 +133,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   }
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
-  RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
+  RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}), PodDir(pod.id()));
   pod.set_state(Pod::READY);
   pod.set_unfinished(false);
   RETURN_IF_ERROR(registry_.ReplacePod(pod));
