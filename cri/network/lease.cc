@@ -98,7 +98,7 @@ absl::StatusOr<Lease> ParseLease(absl::string_view text) {
 absl::StatusOr<LeaseStore> LeaseStore::Open(absl::string_view dir) {
   RETURN_IF_ERROR(sys::MakeDirs(dir, 0700));
   ASSIGN_OR_RETURN(sys::UniqueFd fd, sys::Open(dir, O_RDONLY | O_DIRECTORY));
-  return LeaseStore(std::move(fd));
+  return LeaseStore(std::string(dir), std::move(fd));
 }
 
 absl::StatusOr<std::vector<Lease>> LeaseStore::Load(std::vector<std::string>* problems) {
@@ -126,7 +126,8 @@ absl::StatusOr<std::vector<Lease>> LeaseStore::Load(std::vector<std::string>* pr
 
 absl::Status LeaseStore::Save(const Lease& lease) {
   if (!IsSafeName(lease.pod.str())) return absl::InvalidArgumentError("the pod's id cannot name a file");
-  return sys::ReplaceFileAt(dir_.get(), absl::StrCat(lease.pod.str(), kSuffix), LeaseText(lease), 0600);
+  return Annotate(sys::ReplaceFileAt(dir_.get(), absl::StrCat(lease.pod.str(), kSuffix), LeaseText(lease), 0600),
+                  absl::StrCat("lease in '", path_, "'"));
 }
 
 absl::Status LeaseStore::Remove(const PodId& pod) {

@@ -39,7 +39,8 @@ class LeaseStore {
   absl::Status Remove(const PodId& pod);
 
  private:
-  explicit LeaseStore(sys::UniqueFd dir) : dir_(std::move(dir)) {}
+  LeaseStore(std::string path, sys::UniqueFd dir) : path_(std::move(path)), dir_(std::move(dir)) {}
+  std::string path_;
   sys::UniqueFd dir_;
 };
 

@@ -48,7 +48,7 @@ void Engine::MarkExited(const ContainerId& id, const shim::v1::ExitRecord& recor
 }
 
 void Engine::MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record, absl::string_view reason) {
-  absl::Status s = registry_.UpdateContainer(id, [&](Container& c) {
+  (void)registry_.UpdateContainer(id, [&](Container& c) {
     if (c.state() == Container::EXITED) return;  // told twice: the first word stands
     c.set_state(Container::EXITED);
     c.set_pid(0);
@@ -58,7 +58,6 @@ void Engine::MarkExited(const ContainerId& id, const shim::v1::ExitRecord& recor
     c.set_reason(std::string(reason));
     c.set_message(record.error());
   });
-  if (!s.ok() && !absl::IsNotFound(s)) spdlog::error("container {}: recording its exit: {}", id.str(), s.ToString());
 }
 
 void Engine::OnExit(const PodId& pod, const shim::v1::ExitRecord& record) {

@@ -132,17 +132,15 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   }
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
-  RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
-  absl::Status ready = registry_.UpdatePod(id, [&](Pod& record) {
-    record = pod;
-    record.set_state(Pod::READY);
-    record.set_unfinished(false);
-  });
+  RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}), PodDir(pod.id()));
+  Pod ready = pod;
+  ready.set_state(Pod::READY);
+  ready.set_unfinished(false);
+  RETURN_IF_ERROR(registry_.ReplacePod(ready));
   // A shim that was lost meanwhile was lost before there was a ready pod to be marked.
-  if (ready.ok()) ready = registry_.Shim(id).status();
-  if (!ready.ok()) {
+  if (absl::Status shim = registry_.Shim(id).status(); !shim.ok()) {
     (void)registry_.UpdatePod(id, [&](Pod& record) { record = pod; });
-    return ready;
+    return shim;
   }
   undo.Commit();
   return id;

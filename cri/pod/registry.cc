@@ -74,12 +74,12 @@ absl::StatusOr<ContainerId> Registry::ResolveContainer(absl::string_view id) con
 }
 
 absl::StatusOr<std::shared_ptr<PodEntry>> Registry::AddPod(const state::v1::Pod& pod) {
-  RETURN_IF_ERROR(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()));
+  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString())));
   return RestorePod(pod);
 }
 
 absl::Status Registry::AddContainer(const state::v1::Container& container) {
-  RETURN_IF_ERROR(store_.Put(state::Kind::kContainer, container.id(), container.SerializeAsString()));
+  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kContainer, container.id(), container.SerializeAsString())));
   RestoreContainer(container);
   return absl::OkStatus();
 }
@@ -97,23 +97,29 @@ void Registry::RestoreContainer(const state::v1::Container& container) {
   containers_of_[container.pod_id()].insert(container.id());
 }
 
+absl::Status Registry::Noted(absl::Status answer) {
+  if (!absl::IsDataLoss(answer)) return answer;
+  {
+    absl::MutexLock lock(&mu_);
+    AllUnsaved();
+  }
+  on_unsaved_();
+  return answer;
+}
+
+void Registry::AllUnsaved() {
+  for (const auto& [id, slot] : pods_) unsaved_.insert({state::Kind::kPod, id});
+  for (const auto& [id, record] : containers_) unsaved_.insert({state::Kind::kContainer, id});
+}
+
 absl::Status Registry::Save(const Key& key, const std::string& data) {
   absl::Status saved = store_.Put(key.first, key.second, data);
   if (saved.ok()) {
     unsaved_.erase(key);
-    return saved;
+  } else {
+    unsaved_.insert(key);
+    if (absl::IsDataLoss(saved)) AllUnsaved();
   }
-  unsaved_.insert(key);
-  if (absl::IsDataLoss(saved)) {
-    // The store may have lost any of them.
-    for (const auto& [id, slot] : pods_) unsaved_.insert({state::Kind::kPod, id});
-    for (const auto& [id, record] : containers_) unsaved_.insert({state::Kind::kContainer, id});
-  }
-  return saved;
-}
-
-absl::Status Registry::Told(absl::Status saved) const {
-  if (!saved.ok()) on_unsaved_();
   return saved;
 }
 
@@ -126,7 +132,8 @@ absl::Status Registry::UpdatePod(const PodId& id, const std::function<void(state
     change(it->second.record);
     saved = Save({state::Kind::kPod, id.str()}, it->second.record.SerializeAsString());
   }
-  return Told(std::move(saved));
+  if (!saved.ok()) on_unsaved_();
+  return absl::OkStatus();
 }
 
 absl::Status Registry::UpdateContainer(const ContainerId& id,
@@ -141,7 +148,16 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
     changed_.NotifyAll();
     saved = Save({state::Kind::kContainer, id.str()}, it->second.SerializeAsString());
   }
-  return Told(std::move(saved));
+  if (!saved.ok()) on_unsaved_();
+  return absl::OkStatus();
+}
+
+absl::Status Registry::ReplacePod(const state::v1::Pod& pod) {
+  RETURN_IF_ERROR(Pod(PodId(pod.id())).status());
+  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString())));
+  absl::MutexLock lock(&mu_);
+  if (auto it = pods_.find(pod.id()); it != pods_.end()) it->second.record = pod;
+  return absl::OkStatus();
 }
 
 absl::Status Registry::SaveUnsaved() {
@@ -159,7 +175,7 @@ absl::Status Registry::SaveUnsaved() {
 }
 
 absl::Status Registry::ForgetPod(const PodId& id) {
-  RETURN_IF_ERROR(store_.Delete(state::Kind::kPod, id.str()));
+  RETURN_IF_ERROR(Noted(store_.Delete(state::Kind::kPod, id.str())));
   PodSlot gone;  // its shim connection is closed outside the lock
   absl::MutexLock lock(&mu_);
   if (auto it = pods_.find(id.str()); it != pods_.end()) {
@@ -170,7 +186,7 @@ absl::Status Registry::ForgetPod(const PodId& id) {
 }
 
 absl::Status Registry::ForgetContainer(const ContainerId& id) {
-  RETURN_IF_ERROR(store_.Delete(state::Kind::kContainer, id.str()));
+  RETURN_IF_ERROR(Noted(store_.Delete(state::Kind::kContainer, id.str())));
   absl::MutexLock lock(&mu_);
   auto it = containers_.find(id.str());
   if (it == containers_.end()) return absl::OkStatus();

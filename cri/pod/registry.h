@@ -1,5 +1,5 @@
 // The daemon's memory of pods and containers: the records, kept in step with the state store, and what is known of
-// the living ones. Every change is in the store before anybody can see it.
+// the living ones.
 #pragma once
 
 #include <functional>
@@ -46,12 +46,14 @@ class Registry {
 
   absl::StatusOr<std::shared_ptr<PodEntry>> AddPod(const state::v1::Pod& pod);
   absl::Status AddContainer(const state::v1::Container& container);
-  // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned:
-  // what is known to have happened has happened. The record is unsaved then. A container's
-  // times are kept in their order: one that comes out before created_at or started_at, because the clock was set back
-  // meanwhile, becomes that.
+  // Changes the record and stores it; NotFound is the only error. When the store fails, the memory has the new value
+  // all the same, for what has happened has happened: the record is unsaved then. A container's times are kept in their
+  // order: one that comes out before created_at or started_at, because the clock was set back meanwhile, becomes that.
   absl::Status UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change);
   absl::Status UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change);
+  // Puts it in the place of the record that is there, and changes nothing when the store fails: for what is true only
+  // once it is stored. Nobody else may change that pod meanwhile.
+  absl::Status ReplacePod(const state::v1::Pod& pod);
   absl::Status ForgetPod(const PodId& id);
   absl::Status ForgetContainer(const ContainerId& id);
   // Stores what is unsaved. After the first error the rest stays for the next call.
@@ -84,10 +86,11 @@ class Registry {
   };
 
   using Key = std::pair<state::Kind, std::string>;
-  // Whether the store took it. If not, the key is unsaved.
+  // What a store that was damaged may have lost: all of it. `answer` is the store's, and is given back.
+  absl::Status Noted(absl::Status answer);
+  void AllUnsaved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // When the store does not take it, the key is unsaved.
   absl::Status Save(const Key& key, const std::string& data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // What such a call ends with, outside of the lock.
-  absl::Status Told(absl::Status saved) const;
 
   state::StateStore& store_;
   std::function<void()> on_unsaved_ = [] {};

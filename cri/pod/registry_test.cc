@@ -23,7 +23,7 @@ class MemoryStore : public state::StateStore {
     return absl::OkStatus();
   }
   absl::Status Delete(Kind, absl::string_view id) override {
-    if (fail) return absl::InternalError("disk full");
+    if (fail) return error;
     records.erase(std::string(id));
     return absl::OkStatus();
   }
@@ -67,8 +67,7 @@ TEST_F(RegistryTest, WhatCouldNotBeStoredIsStoredLater) {
   ASSERT_TRUE(registry_.AddContainer(MakeContainer("abc", "p")).ok());
   ASSERT_TRUE(registry_.AddContainer(MakeContainer("def", "p")).ok());
   store_.fail = true;
-  EXPECT_TRUE(
-      absl::IsResourceExhausted(registry_.UpdateContainer(ContainerId("abc"), [](auto& c) { c.set_exit_code(3); })));
+  EXPECT_TRUE(registry_.UpdateContainer(ContainerId("abc"), [](auto& c) { c.set_exit_code(3); }).ok());
   EXPECT_EQ(registry_.Container(ContainerId("abc"))->exit_code(), 3);
   EXPECT_FALSE(registry_.SaveUnsaved().ok());
   EXPECT_EQ(told, 1);
@@ -81,18 +80,43 @@ TEST_F(RegistryTest, WhatCouldNotBeStoredIsStoredLater) {
   store_.records.clear();
   EXPECT_TRUE(registry_.SaveUnsaved().ok());
   store_.fail = true;
-  EXPECT_FALSE(registry_.UpdateContainer(ContainerId("def"), [](auto&) {}).ok());
+  EXPECT_TRUE(registry_.UpdateContainer(ContainerId("def"), [](auto&) {}).ok());
   store_.fail = false;
   EXPECT_TRUE(registry_.ForgetContainer(ContainerId("def")).ok());
   EXPECT_TRUE(registry_.SaveUnsaved().ok());
   EXPECT_THAT(store_.records, IsEmpty());
 }
 
+// A pod is ready when that is stored, and not before.
+TEST_F(RegistryTest, APodIsReplacedInTheStoreFirst) {
+  state::v1::Pod pod;
+  pod.set_id("p");
+  pod.set_unfinished(true);
+  EXPECT_TRUE(absl::IsNotFound(registry_.ReplacePod(pod)));
+  ASSERT_TRUE(registry_.AddPod(pod).ok());
+  const auto entry = registry_.Entry(PodId("p"));
+  pod.set_unfinished(false);
+  store_.fail = true;
+  EXPECT_TRUE(absl::IsResourceExhausted(registry_.ReplacePod(pod)));
+  EXPECT_TRUE(registry_.Pod(PodId("p"))->unfinished());
+  store_.fail = false;
+  EXPECT_TRUE(registry_.ReplacePod(pod).ok());
+  EXPECT_FALSE(registry_.Pod(PodId("p"))->unfinished());
+  EXPECT_EQ(*registry_.Entry(PodId("p")), *entry);
+}
+
 TEST_F(RegistryTest, AStoreThatLostRecordsGetsThemAll) {
   for (const char* id : {"a", "b", "c"}) ASSERT_TRUE(registry_.AddContainer(MakeContainer(id, "p")).ok());
   store_.fail = true;
   store_.error = absl::DataLossError("was damaged");
-  EXPECT_FALSE(registry_.UpdateContainer(ContainerId("a"), [](auto&) {}).ok());
+  EXPECT_TRUE(registry_.UpdateContainer(ContainerId("a"), [](auto&) {}).ok());
+  store_.fail = false;
+  store_.records.clear();
+  EXPECT_TRUE(registry_.SaveUnsaved().ok());
+  EXPECT_THAT(store_.records, SizeIs(3));
+  // Also when it shows in a call that has nothing to keep.
+  store_.fail = true;
+  EXPECT_TRUE(absl::IsDataLoss(registry_.ForgetContainer(ContainerId("a"))));
   store_.fail = false;
   store_.records.clear();
   EXPECT_TRUE(registry_.SaveUnsaved().ok());

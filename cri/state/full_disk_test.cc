@@ -55,6 +55,8 @@ TEST_F(FullDiskTest, WhatIsThereCanBeChangedAndDeleted) {
   absl::Status refused = store->Put(Kind::kPod, "new", "d");
   EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
   EXPECT_THAT(std::string(refused.message()), HasSubstr(path_));
+  EXPECT_TRUE(store->Put(Kind::kDetach, "what a removal leaves", "d").ok());
+  want[{Kind::kDetach, "what a removal leaves"}] = "d";
   for (int round = 0; round < 20; ++round) {
     for (int i = 0; i < 200; ++i) {
       const std::string id = std::to_string(i);

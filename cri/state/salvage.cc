@@ -138,7 +138,7 @@ absl::StatusOr<std::vector<std::string>> Salvage(const std::string& path, absl::
   std::vector<std::string> report = {absl::StrCat(why, "; set aside as '", aside, "', ", saved, " records were saved")};
   for (const SalvagedRow& row : rows) {
     if (row.whole) continue;
-    report.push_back(absl::StrCat("lost: the record of ", row.kind == 0 ? "pod" : "container", " '", row.id, "'"));
+    report.push_back(absl::StrCat("lost: the record of ", row.kind == 1 ? "container" : "pod", " '", row.id, "'"));
   }
   return report;
 }

@@ -160,7 +160,8 @@ class SqliteStateStore : public StateStore {
 
   absl::Status PutSealed(Kind kind, absl::string_view id, const std::string& data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     for (sqlite3_stmt* s : {c_->change.get(), c_->add.get()}) {
-      if (s == c_->add.get()) RETURN_IF_ERROR(c_->db.CheckRoom());
+      // What a pod that goes leaves behind is no new one.
+      if (s == c_->add.get() && kind != Kind::kDetach) RETURN_IF_ERROR(c_->db.CheckRoom());
       Bind(s, int(kind), id);
       BindBlob(s, 3, data);
       RETURN_IF_ERROR(c_->db.Run(s, "put"));

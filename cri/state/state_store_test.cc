@@ -27,6 +27,10 @@ class StateStoreTest : public StateFiles, public testing::WithParamInterface<Pro
     StateFiles::SetUp();
     Reopen();
   }
+  void TearDown() override {
+    store_.reset();  // a process may be making files still
+    StateFiles::TearDown();
+  }
   void Reopen() {
     store_.reset();  // which kills the one in a process of its own
     if (GetParam() == Process::kKilled) {

@@ -68,6 +68,7 @@ absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(absl::string_view roo
   ASSIGN_OR_RETURN(Fixups fixups, Fixups::Open(absl::StrCat(root, "/fixups"), boot_id));
   std::unique_ptr<Snapshots> snapshots(
       new Snapshots(std::move(dir), std::move(fixups), std::move(boot_id), layers, std::move(trash)));
+  snapshots->path_ = std::move(path);
   RETURN_IF_ERROR(snapshots->Adopt());
   return snapshots;
 }
@@ -92,14 +93,14 @@ absl::Status Snapshots::Create(const SnapshotRecord& record) {
   RETURN_IF_ERROR(CheckId(record.id));
   if (record.layers.empty()) return absl::InvalidArgumentError("a snapshot of no layers");
   std::string tmp = absl::StrCat(kTemporary, RandomHexId().substr(0, 32));
-  ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700));
+  ASSIGN_OR_RETURN(sys::UniqueFd dir, MakeDir(dir_.get(), tmp.c_str(), 0700), "snapshot in '", path_, "'");
   absl::Status status = Fill(dir.get(), record);
   if (status.ok() && renameat2(dir_.get(), tmp.c_str(), dir_.get(), record.id.str().c_str(), RENAME_NOREPLACE) != 0) {
     status = ErrnoError(errno, "rename");
   }
   if (!status.ok()) {
     sys::RemoveTreeAt(dir_.get(), tmp).IgnoreError();
-    return Annotate(status, absl::StrCat("snapshot ", record.id.str()));
+    return Annotate(status, absl::StrCat("snapshot ", record.id.str(), " in '", path_, "'"));
   }
   absl::MutexLock lock(&mutex_);
   records_[record.id] = Record{record, boot_id_};

@@ -114,6 +114,7 @@ class Snapshots {
   // `overlay.lowers` are as on disk.
   absl::StatusOr<sys::UniqueFd> MountMapped(Overlay overlay, int userns) const;
 
+  std::string path_;  // for messages
   const sys::UniqueFd dir_;
   const Fixups fixups_;
   const std::string boot_id_;

@@ -15,6 +15,13 @@ namespace {
 constexpr off_t kRoom = 4096;
 constexpr size_t kMostMessage = 3072;
 
+// For messages.
+std::string PathOf(int dir) {
+  char path[4096];
+  const ssize_t n = readlink(absl::StrCat("/proc/self/fd/", dir).c_str(), path, sizeof path);
+  return std::string(path, n > 0 ? static_cast<size_t>(n) : 0);
+}
+
 std::string RecordName(absl::string_view id) { return absl::StrCat(id, ".exit"); }
 std::string RoomName(absl::string_view id) { return absl::StrCat(".", id, ".exit.new"); }
 
@@ -26,9 +33,9 @@ absl::Status ReserveExitRecord(int dir, absl::string_view id) {
   RETURN_IF_ERROR(fd, "exit record");
   // Its size stays 0. Without room when the file system reserves none.
   if (fallocate(fd->get(), FALLOC_FL_KEEP_SIZE, 0, kRoom) == 0 || errno == EOPNOTSUPP) return absl::OkStatus();
-  absl::Status full = ErrnoError(errno, absl::StrCat("exit record: allocate '", name, "'"));
+  const int why = errno;
   unlinkat(dir, name.c_str(), 0);
-  return full;
+  return ErrnoError(why, absl::StrCat("exit record: allocate '", PathOf(dir), "/", name, "'"));
 }
 
 absl::Status WriteExitRecord(int dir, v1::ExitRecord record) {

@@ -144,7 +144,7 @@ def test_restarted_twice(f):
     power_off(f.daemon)
     boot(f, True)
     equal({name: c.status() for name, c in containers.items()}, first)
-    for pod in (web, other):
+    for pod in (web, other, f.run_pod()):
         f.crictl("rmp", "-f", pod.id)
     f.nothing_left()
 
@@ -157,9 +157,10 @@ def test_restarted_and_the_records_are_lost(f):
         pathlib.Path(f"{f.daemon.root}/state.db{part}").unlink(missing_ok=True)
     boot(f, True)
     equal(f.crictl.json("pods")["items"], [])
+    f.crictl("rmp", "-f", f.run_pod().id)
     f.nothing_left()
 
 
 if __name__ == "__main__":
     own_mounts()
-    main(sys.modules[__name__], lambda: Machine([fixture.BUSYBOX]))
+    main(sys.modules[__name__], lambda: Machine([fixture.BUSYBOX], []))
