@@ -14,7 +14,7 @@
 namespace berth::network {
 
 CniNetwork::CniNetwork(CniOptions options)
-    : options_(std::move(options)), source_(options_.conf_dirs), cache_(absl::StrCat(options_.cache_dir, "/berth")) {}
+    : options_(std::move(options)), source_(options_.conf_dirs), cache_(CniCacheDir(options_)) {}
 
 absl::StatusOr<std::string> CniNetwork::FindPlugin(absl::string_view type) {
   for (const std::string& dir : options_.bin_dirs) {

@@ -9,7 +9,6 @@
 namespace berth::state {
 namespace {
 
-constexpr int kVersion = 1;
 constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS records ("
     "  kind INTEGER NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY (kind, id)"
@@ -60,11 +59,11 @@ absl::StatusOr<Db> OpenDb(const std::string& path) {
   RETURN_IF_ERROR(Exec(db.get(), "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"));
   ASSIGN_OR_RETURN(Statement version, Prepare(db.get(), "PRAGMA user_version"));
   if (sqlite3_step(version.get()) != SQLITE_ROW) return SqliteError(db.get(), "user_version");
-  if (int found = sqlite3_column_int(version.get(), 0); found > kVersion) {
+  if (int found = sqlite3_column_int(version.get(), 0); found > kStateDbVersion) {
     return absl::FailedPreconditionError(
-        absl::StrCat("state.db has version ", found, ", this berthd knows ", kVersion));
+        absl::StrCat("state.db has version ", found, ", this berthd knows ", kStateDbVersion));
   }
-  RETURN_IF_ERROR(Exec(db.get(), absl::StrCat(kSchema, "PRAGMA user_version=", kVersion)));
+  RETURN_IF_ERROR(Exec(db.get(), absl::StrCat(kSchema, "PRAGMA user_version=", kStateDbVersion)));
   return db;
 }
 

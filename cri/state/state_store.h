@@ -35,6 +35,9 @@ class StateStore {
   virtual absl::StatusOr<Loaded> Load() = 0;
 };
 
+// What `PRAGMA user_version` of the database says when this program wrote it.
+inline constexpr int kStateDbVersion = 1;
+
 // SQLite (WAL, synchronous=NORMAL) in the file `path`. A file that is damaged, or no database, is set aside as
 // PATH.damaged-N and an empty one is begun; `Load` reports it. FailedPrecondition for a file of a newer version.
 absl::StatusOr<std::unique_ptr<StateStore>> OpenSqliteStateStore(absl::string_view path);

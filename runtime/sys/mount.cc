@@ -98,6 +98,13 @@ absl::Status DetachMount(int mount, absl::string_view name) {
   return absl::OkStatus();
 }
 
+absl::Status UnmountPath(absl::string_view path) {
+  if (umount2(std::string(path).c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT) {
+    return ErrnoError(errno, absl::StrCat("umount '", path, "'"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetMountAttrs(int mount, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) {
   struct mount_attr attr = {};
   attr.attr_set = set;
