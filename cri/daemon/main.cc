@@ -10,7 +10,9 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "commit.h"  // written by the build
 #include "cri/cdi/registry.h"
 #include "cri/daemon/command_line.h"
@@ -137,7 +139,8 @@ absl::Status Run(const Config& config) {
   RETURN_IF_ERROR(cgroup::PathOfPod(driver, parent, "pod"), "cgroup_parent");
   cgroup::PodCgroups pod_cgroups(*cgroups, driver, ShimBinary(config));
   const spec::Features features = spec::ProbeFeatures(*images);
-  pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch), features},
+  pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch), features,
+                      absl::Seconds(config.network.detach_patience)},
                      {*store, *images, *network, *cgroups, pod_cgroups, confinement});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
@@ -169,7 +172,14 @@ absl::Status Run(const Config& config) {
   sd_notify(0, "READY=1");
   AwaitEnd();
   sd_notify(0, "STOPPING=1");
+  absl::Notification shut_down;
+  std::thread impatient([&] {
+    if (!shut_down.WaitForNotificationWithTimeout(kShutdownGrace)) network->Interrupt();
+  });
   server->Shutdown(kShutdownGrace);
+  shut_down.Notify();
+  impatient.join();
+  network->Interrupt();  // what nobody waits for
   return absl::OkStatus();
 }
 

@@ -12,7 +12,8 @@ absl::StatusOr<Claim> ClaimDirectories(const Config& config) {
 }
 
 network::CniOptions CniOptionsOf(const Config& config) {
-  return {config.network.cni_conf_dirs, config.network.cni_bin_dirs, config.network.cni_cache_dir};
+  return {config.network.cni_conf_dirs, config.network.cni_bin_dirs, config.network.cni_cache_dir,
+          absl::Seconds(config.network.cni_plugin_timeout)};
 }
 
 network::EmbeddedOptions EmbeddedOptionsOf(const Config& config) {

@@ -199,22 +199,29 @@ state::Inspection Database(std::vector<state::RawRecord> records) {
 TEST_F(JudgeTest, RecordsOfEveryKindAreRead) {
   const Pod& pod = records_.pods[Id('a')];
   const Container& container = records_.containers[Id('c')];
+  Pod debt = pod;
+  debt.set_id(Id('b'));
   auto db = Database({{0, Id('a'), pod.SerializeAsString()},
                       {1, Id('c'), container.SerializeAsString()},
                       {0, Id('d'), "garbage\xff"},
-                      {1, Id('e'), container.SerializeAsString()},  // another's
+                      {1, Id('e'), container.SerializeAsString()},   // another's
+                      {0, Id('f'), pod.SerializeAsString(), false},  // not what was stored
+                      {2, Id('b'), debt.SerializeAsString()},
                       {7, "x", ""}});
   const Records records = ParseRecords(db);
   EXPECT_TRUE(records.complete);
   EXPECT_EQ(records.pods.size(), 1u);
   EXPECT_EQ(records.containers.size(), 1u);
-  EXPECT_EQ(records.unreadable, (std::map<std::string, std::string>{{Id('d'), "pod"}, {Id('e'), "container"}}));
+  EXPECT_EQ(records.unreadable,
+            (std::map<std::string, std::string>{{Id('d'), "pod"}, {Id('e'), "container"}, {Id('f'), "pod"}}));
   EXPECT_TRUE(records.Has(Id('d')));
-  EXPECT_TRUE(records.HasPodLike(Id('a').substr(0, 12)));
-  EXPECT_FALSE(records.HasPodLike(Id('c').substr(0, 12)));
+  EXPECT_FALSE(records.Has(Id('b')));
+  EXPECT_TRUE(records.HasNetworkOf(Id('b')));
+  EXPECT_TRUE(records.HasNetworkLike(Id('a').substr(0, 12)));
+  EXPECT_FALSE(records.HasNetworkLike(Id('c').substr(0, 12)));
   const auto findings = JudgeRecords(db, records, "/r/state.db", {});
-  EXPECT_EQ(findings.size(), 4u);  // the database, two that cannot be read, one of an unknown kind
-  EXPECT_THAT(Words(findings), ElementsAre("set aside what cannot be read of /r/state.db"));
+  EXPECT_EQ(findings.size(), 6u);  // the database, three that cannot be read, a debt, one of an unknown kind
+  EXPECT_THAT(Words(findings), ElementsAre("set aside what cannot be read of /r/state.db, or means nothing"));
   db.damage = {"page 3"};
   EXPECT_FALSE(ParseRecords(db).complete);
 }
@@ -224,7 +231,7 @@ TEST_F(JudgeTest, AContainerWithoutItsPod) {
   const auto findings = JudgeRecords(Database({}), records_, "/r/state.db", {});
   EXPECT_THAT(Words(findings), ElementsAre("kill what runs in /berth/" + Id('c'), "remove cgroup /berth/" + Id('c'),
                                            "remove the writable layer of container cccccccccccc",
-                                           "remove the record of container cccccccccccc"));
+                                           "set aside what cannot be read of /r/state.db, or means nothing"));
   records_.containers[Id('c')].set_cgroup_path("/kubepods");  // no record has us kill what is not the container's
   EXPECT_THAT(Words(JudgeRecords(Database({}), records_, "/r/state.db", {})), Not(Contains(HasSubstr("kill"))));
 }

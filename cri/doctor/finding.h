@@ -26,8 +26,7 @@ enum class Act {
   kRemoveFile,      // a file's path
   kRemoveCgroup,    // a cgroup's path
   kRemoveSnapshot,  // the container's id
-  kDropContainer,   // the id of a container's record
-  kHealState,       // no subject: what cannot be read of state.db is set aside
+  kHealState,       // no subject: records of state.db that cannot be read or mean nothing are set aside
   kCloseToWriters,  // a path: nobody but its owner may write
   kCloseToOthers,   // a path: nobody but its owner may anything
 };

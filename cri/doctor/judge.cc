@@ -103,7 +103,7 @@ class Judge {
 
   void Pins() {
     for (const PodEntry& pin : world_.pins) {
-      if (records_.Has(pin.pod)) continue;
+      if (records_.HasNetworkOf(pin.pod)) continue;
       std::vector<Step> steps;
       if (pin.mounted) steps.push_back({Act::kUnmount, pin.path, absl::StrCat("unmount ", pin.path)});
       steps.push_back({Act::kRemoveFile, pin.path, absl::StrCat("remove ", pin.path)});
@@ -160,7 +160,7 @@ class Judge {
                            absl::StrCat("detach pod ", Short(trace.pod), " from the network")};
       switch (trace.kind) {
         case Trace::Kind::kLease:
-          if (!records_.Has(trace.pod)) {
+          if (!records_.HasNetworkOf(trace.pod)) {
             Stray("network", trace.name, absl::StrCat("lease ", trace.name, " without a pod's record"),
                   {detach, reopen});
           } else if (!trace.problem.empty()) {
@@ -169,7 +169,7 @@ class Judge {
           }
           break;
         case Trace::Kind::kLink:
-          if (!records_.HasPodLike(trace.pod)) {
+          if (!records_.HasNetworkLike(trace.pod)) {
             Stray("network", trace.name, absl::StrCat("link ", trace.name, " without a pod's record"), {reopen});
           }
           break;
@@ -177,7 +177,7 @@ class Judge {
           Stray("network", trace.name, absl::StrCat("packet rule ", trace.name, " ", trace.problem), {reopen});
           break;
         case Trace::Kind::kCniResult:
-          if (!records_.Has(trace.pod)) {
+          if (!records_.HasNetworkOf(trace.pod)) {
             Stray("network", trace.name, absl::StrCat("CNI result ", trace.name, " without a pod's record"), {detach});
           } else if (!trace.problem.empty()) {
             Warn("network", trace.name, absl::StrCat("CNI result ", trace.name, ": ", trace.problem), "");

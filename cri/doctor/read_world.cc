@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -14,6 +13,7 @@
 #include "runtime/cgroup/cgroup.h"
 #include "runtime/cgroup/pod_cgroups.h"
 #include "runtime/cgroup/slice.h"
+#include "runtime/sys/boot_id.h"
 #include "runtime/sys/file.h"
 
 namespace berth::doctor {
@@ -159,11 +159,12 @@ std::string OwnerOfPath(absl::string_view path, const daemon::Config& config) {
 
 World ReadWorld(const daemon::Config& config, const std::set<std::string>& parents) {
   World out;
-  auto boot_id = sys::ReadFile("/proc/sys/kernel/random/boot_id");
-  if (boot_id.ok()) out.boot_id = std::string(absl::StripAsciiWhitespace(*boot_id));
   auto see = [&out](absl::string_view what, const absl::Status& status) {
     if (!status.ok()) out.blind.push_back(absl::StrCat(what, ": ", status.message()));
   };
+  auto boot_id = sys::BootId();
+  see("boot", boot_id.status());
+  if (boot_id.ok()) out.boot_id = *std::move(boot_id);
   std::set<std::string> points;
   ReadMounts(config, out, points);
   out.directories = ReadEntries(config.state + "/pods", points, out);

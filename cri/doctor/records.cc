@@ -14,6 +14,10 @@ constexpr char kState[] = "records";
 
 std::string Short(const std::string& id) { return id.substr(0, 12); }
 
+Step Heal(const std::string& path) {
+  return {Act::kHealState, "", absl::StrCat("set aside what cannot be read of ", path, ", or means nothing")};
+}
+
 // Each name that several records have, with their ids.
 template <typename Record, typename NameOf>
 void JudgeNames(const std::map<std::string, Record>& records, const char* kind, NameOf name_of,
@@ -42,7 +46,7 @@ void JudgeDatabase(const state::Inspection& db, const std::string& path, std::ve
                    path,
                    absl::StrCat(path, " is damaged: ", absl::StrJoin(db.damage, "; ")),
                    "set aside what cannot be read; look again for what that leaves without a record",
-                   {{Act::kHealState, "", absl::StrCat("set aside what cannot be read of ", path)}}});
+                   {Heal(path)}});
   } else {
     out.push_back({check, Severity::kOk, path, absl::StrCat("version ", db.version, ", sound")});
   }
@@ -57,12 +61,12 @@ void JudgeSetAside(const std::vector<std::string>& files, std::vector<Finding>& 
 
 }  // namespace
 
-bool Records::HasPodLike(const std::string& first_digits) const {
+bool Records::HasNetworkLike(const std::string& first_digits) const {
   auto begins = [&](const auto& map) {
     auto it = map.lower_bound(first_digits);
     return it != map.end() && absl::StartsWith(it->first, first_digits);
   };
-  return begins(pods) || begins(unreadable);
+  return begins(pods) || begins(unreadable) || begins(debts);
 }
 
 Records ParseRecords(const state::Inspection& db) {
@@ -72,16 +76,22 @@ Records ParseRecords(const state::Inspection& db) {
     Pod pod;
     Container container;
     if (row.kind == static_cast<int>(state::Kind::kPod)) {
-      if (pod.ParseFromString(row.data) && pod.id() == row.id) {
+      if (row.whole && pod.ParseFromString(row.data) && pod.id() == row.id) {
         out.pods[row.id] = std::move(pod);
       } else {
         out.unreadable[row.id] = "pod";
       }
     } else if (row.kind == static_cast<int>(state::Kind::kContainer)) {
-      if (container.ParseFromString(row.data) && container.id() == row.id) {
+      if (row.whole && container.ParseFromString(row.data) && container.id() == row.id) {
         out.containers[row.id] = std::move(container);
       } else {
         out.unreadable[row.id] = "container";
+      }
+    } else if (row.kind == static_cast<int>(state::Kind::kDetach)) {
+      if (row.whole && pod.ParseFromString(row.data) && pod.id() == row.id) {
+        out.debts[row.id] = std::move(pod);
+      } else {
+        out.unreadable[row.id] = "owed detach of pod";
       }
     } else {
       out.others[row.id] = absl::StrCat("kind ", row.kind);
@@ -94,6 +104,7 @@ Records Union(Records a, const Records& b) {
   a.pods.insert(b.pods.begin(), b.pods.end());
   a.containers.insert(b.containers.begin(), b.containers.end());
   a.unreadable.insert(b.unreadable.begin(), b.unreadable.end());
+  a.debts.insert(b.debts.begin(), b.debts.end());
   a.others.insert(b.others.begin(), b.others.end());
   a.complete = a.complete && b.complete;
   return a;
@@ -110,7 +121,13 @@ std::vector<Finding> JudgeRecords(const state::Inspection& db, const Records& re
                    id,
                    absl::StrCat(kind, " ", Short(id), ": its record cannot be read"),
                    "set it aside; look again for what that leaves without a record",
-                   {{Act::kHealState, "", absl::StrCat("set aside what cannot be read of ", path)}}});
+                   {Heal(path)}});
+  }
+  for (const auto& [id, pod] : records.debts) {
+    out.push_back({"network", Severity::kWarning, id,
+                   absl::StrCat("pod ", Short(id), " (", pod.spec().namespace_(), "/", pod.spec().name(),
+                                ") is gone, but its network has still to let it go"),
+                   "berthd tries it until it works; look at the CNI plugins"});
   }
   for (const auto& [id, what] : records.others) {
     out.push_back({kState, Severity::kWarning, id,
@@ -127,7 +144,7 @@ std::vector<Finding> JudgeRecords(const state::Inspection& db, const Records& re
           {Act::kRemoveCgroup, container.cgroup_path(), absl::StrCat("remove cgroup ", container.cgroup_path())});
     }
     steps.push_back({Act::kRemoveSnapshot, id, absl::StrCat("remove the writable layer of container ", Short(id))});
-    steps.push_back({Act::kDropContainer, id, absl::StrCat("remove the record of container ", Short(id))});
+    steps.push_back(Heal(path));
     out.push_back({kState, Severity::kProblem, id,
                    absl::StrCat("container ", Short(id), " (", container.spec().name(), "): its pod ",
                                 Short(container.pod_id()), " has no record"),

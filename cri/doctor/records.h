@@ -17,6 +17,7 @@ struct Records {
   std::map<std::string, state::v1::Container> containers;
   // Rows whose content cannot be read, by id. What bears such an id has a record all the same.
   std::map<std::string, std::string> unreadable;
+  std::map<std::string, state::v1::Pod> debts;  // pods that are gone but for their network
   std::map<std::string, std::string> others;  // of kinds that say nothing of a pod's being there, by id: what they are
   // Whether these are all there are. Otherwise nothing can be said to have no record.
   bool complete = false;
@@ -24,8 +25,9 @@ struct Records {
   bool Has(const std::string& id) const {
     return pods.count(id) > 0 || containers.count(id) > 0 || unreadable.count(id) > 0;
   }
-  // Whether a pod's id begins so.
-  bool HasPodLike(const std::string& first_digits) const;
+  // As far as the network goes, whose things an owed detach may still need.
+  bool HasNetworkOf(const std::string& pod) const { return Has(pod) || debts.count(pod) > 0; }
+  bool HasNetworkLike(const std::string& first_digits) const;
 };
 
 Records ParseRecords(const state::Inspection& db);

@@ -10,6 +10,7 @@
 #include "cri/daemon/parts.h"
 #include "cri/doctor/world.h"
 #include "cri/network/netns.h"
+#include "cri/pod/records.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 #include "runtime/sys/pidfd.h"
@@ -20,8 +21,9 @@ namespace {
 constexpr int kEndOfShimMs = 10000;
 
 absl::Status RemoveFile(const std::string& path) {
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
-  return absl::OkStatus();
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  if (errno == EISDIR) return sys::RemoveTreeAt(AT_FDCWD, path);
+  return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
 }
 
 absl::Status TakeModeAway(const std::string& path, mode_t bits) {
@@ -112,13 +114,9 @@ absl::Status Repairer::Do(const Step& step) {
       ASSIGN_OR_RETURN(image::Store * images, Images());
       return images->RemoveSnapshot(ContainerId(subject));
     }
-    case Act::kDropContainer: {
-      ASSIGN_OR_RETURN(state::StateStore * state, State());
-      return state->Delete(state::Kind::kContainer, subject);
-    }
     case Act::kHealState: {
       ASSIGN_OR_RETURN(state::StateStore * state, State());
-      return state->Load().status();
+      return pod::ReadRecords(*state).status();
     }
     case Act::kCloseToWriters:
       return TakeModeAway(subject, 0022);

@@ -112,6 +112,7 @@ TEST(LeaseStoreTest, KeepsGoodOnesAndDropsBadOnes) {
   auto fd = sys::Open(leases, O_RDONLY | O_DIRECTORY);
   ASSERT_TRUE(sys::ReplaceFileAt(fd->get(), "torn.json", "", 0600).ok());
   ASSERT_TRUE(sys::ReplaceFileAt(fd->get(), "other.json", LeaseText(SampleLease()), 0600).ok());
+  ASSERT_TRUE(sys::OpenAt(fd->get(), ".cut-short.json.new", O_CREAT | O_WRONLY, 0600).ok());
 
   std::vector<std::string> problems;
   auto found = LeaseStore::Open(leases)->Load(&problems);

@@ -117,8 +117,9 @@ absl::Status PinNetns(int netns, const std::string& path) {
 
 absl::Status UnpinNetns(const std::string& path) {
   RETURN_IF_ERROR(sys::UnmountPath(path));
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
-  return absl::OkStatus();
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  if (errno == EISDIR) return sys::RemoveTreeAt(AT_FDCWD, path);  // not ours, but where ours was
+  return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
 }
 
 }  // namespace berth::pod

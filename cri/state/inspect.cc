@@ -10,6 +10,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
+#include "cri/state/seal.h"
 #include "cri/state/state_store.h"
 #include "runtime/sys/file.h"
 
@@ -60,8 +61,10 @@ absl::Status Read(sqlite3* db, Inspection& out) {
   while ((rc = sqlite3_step(rows.get())) == SQLITE_ROW) {
     const char* data = static_cast<const char*>(sqlite3_column_blob(rows.get(), 2));
     const size_t size = static_cast<size_t>(sqlite3_column_bytes(rows.get(), 2));
-    out.records.push_back({sqlite3_column_int(rows.get(), 0), Text(rows.get(), 1),
-                           data == nullptr ? std::string() : std::string(data, size)});
+    const int kind = sqlite3_column_int(rows.get(), 0);
+    std::string id = Text(rows.get(), 1);
+    Unsealed record = Unseal(kind, id, absl::string_view(data, data == nullptr ? 0 : size));
+    out.records.push_back({kind, std::move(id), std::move(record.data), record.whole});
   }
   return rc == SQLITE_DONE ? absl::OkStatus() : ErrorOf(db);
 }

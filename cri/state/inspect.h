@@ -13,7 +13,8 @@ namespace berth::state {
 struct RawRecord {
   int kind = 0;
   std::string id;
-  std::string data;
+  std::string data;   // without its seal
+  bool whole = true;  // it is what was stored
 };
 
 struct Inspection {

@@ -66,7 +66,7 @@ absl::Status Pass(const Site& site) {
   switch (control->action) {
     case kKill:
       kill(getpid(), SIGKILL);
-      break;
+      _exit(128 + SIGKILL);  // the first process of a PID namespace, which its own signals do not end
     case kStop:
       kill(getpid(), SIGSTOP);
       break;

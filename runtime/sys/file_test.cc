@@ -49,6 +49,12 @@ TEST_F(FileTest, ReplaceIsSeenWhole) {
   EXPECT_EQ(ReadFileAt(root_.get(), "s", 2).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
+TEST_F(FileTest, ReplaceThatFailsLeavesNothing) {
+  ASSERT_TRUE(MakeDirsInRoot(root_.get(), "s", 0755).ok());
+  EXPECT_EQ(ErrnoOf(ReplaceFileAt(root_.get(), "s", "one", 0600)), EISDIR);
+  EXPECT_EQ(*ListDir(root_.get()), std::vector<std::string>{"s"});
+}
+
 TEST_F(FileTest, RemoveTreeDoesNotFollowLinks) {
   ASSERT_TRUE(MakeDirsInRoot(root_.get(), "keep/x", 0755).ok());
   ASSERT_TRUE(MakeDirsInRoot(root_.get(), "gone/y", 0755).ok());

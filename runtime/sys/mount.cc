@@ -99,10 +99,14 @@ absl::Status DetachMount(int mount, absl::string_view name) {
 }
 
 absl::Status UnmountPath(absl::string_view path) {
-  if (umount2(std::string(path).c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT) {
-    return ErrnoError(errno, absl::StrCat("umount '", path, "'"));
+  constexpr int kMostMounts = 100;
+  const std::string name(path);
+  for (int mounts = 0; mounts < kMostMounts; ++mounts) {
+    if (umount2(name.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) continue;
+    if (errno == EINVAL || errno == ENOENT) return absl::OkStatus();
+    break;
   }
-  return absl::OkStatus();
+  return ErrnoError(errno, absl::StrCat("umount '", path, "'"));
 }
 
 absl::Status SetMountAttrs(int mount, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) {

@@ -18,7 +18,6 @@ import functools
 import os
 import pathlib
 import random
-import signal
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,6 +25,7 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 
 import disk
 import images
+import namespaces
 from calls import GIVEN
 from checks import Checker
 from cuts import cut_often
@@ -38,17 +38,6 @@ from prefixes import cut_prefixes
 from suite import Skip, need_programs, need_root
 
 SKIPPED = 77  # what ctest is told
-
-
-def own_namespaces():
-    """Goes on in namespaces of its own: when it ends, whatever way, so does all that it started, and nothing is left mounted."""
-    if "BERTH_FAULT_INSIDE" not in os.environ:
-        os.environ["BERTH_FAULT_INSIDE"] = "1"
-        # A shell is the first process there, and buries those that nobody waits for.
-        os.execvp("unshare", ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private",
-                              "--", "sh", "-c", '"$@" & wait $!', "sh", sys.executable, *sys.argv])
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    disk.run("ip", "link", "set", "lo", "up")
 
 
 class Tally:
@@ -166,7 +155,7 @@ def main():
     try:
         need_root()
         need_programs("losetup", "mkfs.xfs", "mkfs.ext4", "unshare", "ip", "curl")
-        own_namespaces()
+        namespaces.enter()
         print(f"seed {options.seed}", flush=True)
         with disk.stage() as top:
             run = Run(options, top)

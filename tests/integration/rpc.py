@@ -27,7 +27,7 @@ def message(*fields):
     return out
 
 
-def _fields(data):
+def fields(data):
     """(number, value) pairs of a message: ints and bytes."""
     def varint():
         nonlocal data
@@ -66,8 +66,8 @@ def answer(socket, method, request=b"", package="runtime.v1"):
             headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
             if "grpc-status" in headers:
                 code, data = CODES[int(headers["grpc-status"])], out.read()
-                fields = dict(_fields(data[5:5 + int.from_bytes(data[1:5], "big")])) if code == "OK" else {}
-                return code, urllib.parse.unquote(headers.get("grpc-message", "")), fields
+                found = dict(fields(data[5:5 + int.from_bytes(data[1:5], "big")])) if code == "OK" else {}
+                return code, urllib.parse.unquote(headers.get("grpc-message", "")), found
             assert done.returncode == 92, f"no gRPC answer: {done.stdout}{done.stderr}"
     raise AssertionError(f"no gRPC answer in ten calls: {done.stderr}")
 
