@@ -1,13 +1,18 @@
 #include "cri/daemon/parts.h"
 
 namespace berth::daemon {
+namespace {
+
+constexpr absl::Duration kPatience = absl::Seconds(2);
+
+}  // namespace
 
 std::string ClaimFile(absl::string_view directory) { return absl::StrCat(directory, "/berthd.lock"); }
 
 absl::StatusOr<Claim> ClaimDirectories(const Config& config) {
-  ASSIGN_OR_RETURN(sys::FileLock root, sys::FileLock::Take(ClaimFile(config.root)), "root");
+  ASSIGN_OR_RETURN(sys::FileLock root, sys::FileLock::Take(ClaimFile(config.root), kPatience), "root");
   if (config.state == config.root) return Claim{std::move(root), std::nullopt};
-  ASSIGN_OR_RETURN(sys::FileLock state, sys::FileLock::Take(ClaimFile(config.state)), "state");
+  ASSIGN_OR_RETURN(sys::FileLock state, sys::FileLock::Take(ClaimFile(config.state), kPatience), "state");
   return Claim{std::move(root), std::move(state)};
 }
 

@@ -140,7 +140,9 @@ class Examination {
 
   absl::StatusOr<std::vector<Finding>> Run() {
     ASSIGN_OR_RETURN(std::vector<Finding> findings, Look());
-    if (!daemon_ || findings.empty()) return Finish(std::move(findings));
+    const bool suspicion =
+        std::any_of(findings.begin(), findings.end(), [](const Finding& f) { return f.severity != Severity::kOk; });
+    if (!daemon_ || !suspicion) return Finish(std::move(findings));
     // What was being made or removed is another thing a moment later.
     absl::SleepFor(kBetweenLooks);
     ASSIGN_OR_RETURN(std::vector<Finding> again, Look());

@@ -90,10 +90,10 @@ TEST_F(JudgeTest, AnOrphanIsEndedBeforeWhatItHoldsIsRemoved) {
   EXPECT_THAT(Words(Judge()),
               ElementsAre("end shim " + std::to_string(100 + 'b') + " and 1 process of pod bbbbbbbbbbbb",
                           "kill what runs in /berth/" + p, "kill what runs in /berth/" + c,
-                          "detach pod bbbbbbbbbbbb from the network", "drop links and packet rules that have no lease",
-                          "unmount /run/berth/netns/" + p, "unmount /run/berth/pods/" + p + "/shm",
-                          "remove /run/berth/pods/" + p, "remove /run/berth/netns/" + p, "remove cgroup /berth/" + p,
-                          "remove cgroup /berth/" + c, "remove the writable layer of container dddddddddddd"));
+                          "take out of the network what is of no pod with a record", "unmount /run/berth/netns/" + p,
+                          "unmount /run/berth/pods/" + p + "/shm", "remove /run/berth/pods/" + p,
+                          "remove /run/berth/netns/" + p, "remove cgroup /berth/" + p, "remove cgroup /berth/" + c,
+                          "remove the writable layer of container dddddddddddd"));
   for (const Finding& finding : Judge()) EXPECT_EQ(finding.severity, Severity::kProblem) << finding.what;
 }
 
@@ -184,8 +184,7 @@ TEST_F(JudgeTest, TracesInTheNetwork) {
   const auto findings = Judge();
   ASSERT_EQ(findings.size(), 3u);
   EXPECT_EQ(findings[2].severity, Severity::kWarning);
-  EXPECT_THAT(Words(findings), ElementsAre("detach pod eeeeeeeeeeee from the network",
-                                           "drop links and packet rules that have no lease"));
+  EXPECT_THAT(Words(findings), ElementsAre("take out of the network what is of no pod with a record"));
 }
 
 state::Inspection Database(std::vector<state::RawRecord> records) {

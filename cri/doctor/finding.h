@@ -19,8 +19,7 @@ enum class Severity {
 enum class Act {
   kEndShim,         // subject: the pod's id
   kKillCgroup,      // a cgroup's path
-  kDetachPod,       // the pod's id
-  kReopenNetwork,   // no subject: opening it drops links and packet rules without a lease
+  kCollectNetwork,  // no subject: the network drops what is of no recorded pod
   kUnmount,         // a path
   kRemoveTree,      // a directory's path
   kRemoveFile,      // a file's path

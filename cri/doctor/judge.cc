@@ -154,31 +154,29 @@ class Judge {
   }
 
   void Network() {
-    const Step reopen = {Act::kReopenNetwork, "", "drop links and packet rules that have no lease"};
+    const Step collect = {Act::kCollectNetwork, "", "take out of the network what is of no pod with a record"};
     for (const Trace& trace : world_.network) {
-      const Step detach = {Act::kDetachPod, trace.pod,
-                           absl::StrCat("detach pod ", Short(trace.pod), " from the network")};
       switch (trace.kind) {
         case Trace::Kind::kLease:
           if (!records_.HasNetworkOf(trace.pod)) {
-            Stray("network", trace.name, absl::StrCat("lease ", trace.name, " without a pod's record"),
-                  {detach, reopen});
+            Stray("network", trace.name, absl::StrCat("lease ", trace.name, " without a pod's record"), {collect});
           } else if (!trace.problem.empty()) {
             Warn("network", trace.name, absl::StrCat("lease ", trace.name, ": ", trace.problem),
                  "berthd drops it when it starts");
           }
           break;
         case Trace::Kind::kLink:
-          if (!records_.HasNetworkLike(trace.pod)) {
-            Stray("network", trace.name, absl::StrCat("link ", trace.name, " without a pod's record"), {reopen});
+          // Beside a daemon one may be of a pod just removed: the kernel takes its time with a namespace.
+          if (!now_.daemon && !records_.HasNetworkLike(trace.pod)) {
+            Stray("network", trace.name, absl::StrCat("link ", trace.name, " without a pod's record"), {collect});
           }
           break;
         case Trace::Kind::kPort:
-          Stray("network", trace.name, absl::StrCat("packet rule ", trace.name, " ", trace.problem), {reopen});
+          Stray("network", trace.name, absl::StrCat("packet rule ", trace.name, " ", trace.problem), {collect});
           break;
         case Trace::Kind::kCniResult:
           if (!records_.HasNetworkOf(trace.pod)) {
-            Stray("network", trace.name, absl::StrCat("CNI result ", trace.name, " without a pod's record"), {detach});
+            Stray("network", trace.name, absl::StrCat("CNI result ", trace.name, " without a pod's record"), {collect});
           } else if (!trace.problem.empty()) {
             Warn("network", trace.name, absl::StrCat("CNI result ", trace.name, ": ", trace.problem), "");
           }

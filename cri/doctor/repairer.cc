@@ -6,11 +6,14 @@
 
 #include <cerrno>
 #include <csignal>
+#include <set>
 
 #include "cri/daemon/parts.h"
+#include "cri/doctor/records.h"
 #include "cri/doctor/world.h"
-#include "cri/network/netns.h"
+#include "cri/network/network.h"
 #include "cri/pod/records.h"
+#include "cri/state/inspect.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 #include "runtime/sys/pidfd.h"
@@ -27,9 +30,11 @@ absl::Status RemoveFile(const std::string& path) {
 }
 
 absl::Status TakeModeAway(const std::string& path, mode_t bits) {
-  ASSIGN_OR_RETURN(sys::UniqueFd file, sys::Open(path, O_PATH | O_NOFOLLOW));
-  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(file.get(), path));
-  if (chmod(absl::StrCat("/proc/self/fd/", file.get()).c_str(), st.st_mode & 07777 & ~bits) != 0) {
+  auto file = sys::Open(path, O_PATH | O_NOFOLLOW);
+  if (ErrnoOf(file.status()) == ENOENT) return absl::OkStatus();
+  RETURN_IF_ERROR(file);
+  ASSIGN_OR_RETURN(struct stat st, sys::StatFd(file->get(), path));
+  if (chmod(absl::StrCat("/proc/self/fd/", file->get()).c_str(), st.st_mode & 07777 & ~bits) != 0) {
     return ErrnoError(errno, absl::StrCat("chmod '", path, "'"));
   }
   return absl::OkStatus();
@@ -46,11 +51,15 @@ absl::StatusOr<std::unique_ptr<Repairer>> Repairer::Open(const daemon::Config& c
   return std::unique_ptr<Repairer>(new Repairer(config, std::move(cgroups), driver));
 }
 
-absl::StatusOr<network::PodNetwork*> Repairer::Network() {
-  if (!network_) {
-    ASSIGN_OR_RETURN(network_, daemon::MakeNetwork(config_), "network");
-  }
-  return network_.get();
+// What the records say before any of them is set aside: one that cannot be read has a pod, too.
+absl::Status Repairer::CollectNetwork() {
+  ASSIGN_OR_RETURN(state::Inspection db, state::InspectStateDb(config_.root + "/state.db", false));
+  const Records records = ParseRecords(db);
+  if (!records.complete) return absl::FailedPreconditionError("not all records can be read");
+  std::set<PodId> alive;
+  for (const state::RawRecord& row : db.records) alive.insert(PodId(row.id));  // containers' do no harm
+  ASSIGN_OR_RETURN(auto network, daemon::MakeNetwork(config_), "network");
+  return network->CollectGarbage([&] { return alive; });
 }
 
 absl::StatusOr<image::Store*> Repairer::Images() {
@@ -91,17 +100,8 @@ absl::Status Repairer::Do(const Step& step) {
       return EndShim(subject);
     case Act::kKillCgroup:
       return cgroups_->Kill(subject);
-    case Act::kDetachPod: {
-      ASSIGN_OR_RETURN(network::PodNetwork * network, Network());
-      network::PodRequest request;
-      request.pod = PodId(subject);
-      const std::string pin = absl::StrCat(config_.state, "/netns/", subject);
-      if (network::OpenNetns(pin).ok()) request.netns_path = pin;
-      return network->Detach(request);
-    }
-    case Act::kReopenNetwork:
-      network_.reset();
-      return Network().status();
+    case Act::kCollectNetwork:
+      return CollectNetwork();
     case Act::kUnmount:
       return sys::UnmountPath(subject);
     case Act::kRemoveTree:

@@ -6,7 +6,6 @@
 
 #include "cri/daemon/config.h"
 #include "cri/doctor/finding.h"
-#include "cri/network/network.h"
 #include "cri/state/state_store.h"
 #include "image/store.h"
 #include "runtime/base/status.h"
@@ -24,14 +23,13 @@ class Repairer {
  private:
   Repairer(const daemon::Config& config, std::unique_ptr<cgroup::Hierarchy> cgroups, cgroup::Driver driver);
   absl::Status EndShim(const std::string& pod);
-  absl::StatusOr<network::PodNetwork*> Network();
+  absl::Status CollectNetwork();
   absl::StatusOr<image::Store*> Images();
   absl::StatusOr<state::StateStore*> State();
 
   const daemon::Config config_;
   const std::unique_ptr<cgroup::Hierarchy> cgroups_;
   cgroup::PodCgroups pod_cgroups_;
-  std::unique_ptr<network::PodNetwork> network_;
   std::unique_ptr<image::Store> images_;
   std::unique_ptr<state::StateStore> state_;
 };

@@ -7,6 +7,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
+#include "absl/time/clock.h"
 #include "runtime/sys/file.h"
 
 namespace berth::sys {
@@ -27,10 +28,16 @@ pid_t WriterOf(int fd, absl::string_view path) {
 
 }  // namespace
 
-absl::StatusOr<FileLock> FileLock::Take(absl::string_view path) {
+absl::StatusOr<FileLock> FileLock::Take(absl::string_view path, absl::Duration patience) {
   ASSIGN_OR_RETURN(UniqueFd fd, Open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600));
   struct flock lock = WholeFile();
-  if (fcntl(fd.get(), F_OFD_SETLK, &lock) != 0) {
+  constexpr absl::Duration kPause = absl::Milliseconds(20);
+  int rc;
+  while ((rc = fcntl(fd.get(), F_OFD_SETLK, &lock)) != 0 && errno == EAGAIN && patience > absl::ZeroDuration()) {
+    absl::SleepFor(kPause);
+    patience -= kPause;
+  }
+  if (rc != 0) {
     if (errno != EAGAIN && errno != EACCES) return ErrnoError(errno, absl::StrCat("lock '", path, "'"));
     return absl::FailedPreconditionError(
         absl::StrCat("'", path, "' is locked by ", DescribeProcess(WriterOf(fd.get(), path))));

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "runtime/base/status.h"
 #include "runtime/sys/unique_fd.h"
 
@@ -17,9 +18,9 @@ namespace berth::sys {
 // Holds the lock as long as it lives. Children inherit it until they execute something.
 class FileLock {
  public:
-  // Makes the file, mode 0600, when it is missing; it stays when the lock is given up. FailedPrecondition names the
-  // process that has the lock.
-  static absl::StatusOr<FileLock> Take(absl::string_view path);
+  // Makes the file, mode 0600, when it is missing; it stays when the lock is given up. Waits for `patience`: what a
+  // killed process forked may have it for a moment longer. FailedPrecondition names the process that has it.
+  static absl::StatusOr<FileLock> Take(absl::string_view path, absl::Duration patience = absl::ZeroDuration());
 
  private:
   explicit FileLock(UniqueFd fd) : fd_(std::move(fd)) {}
