@@ -34,7 +34,7 @@ Records ParseRecords(const state::Inspection& db);
 // All that either has: what came or went between two looks has a record.
 Records Union(Records a, const Records& b);
 
-// The database and its records, by themselves. `path` is that of the file, `boot_id` this boot's.
+// The database at `path` and its records, by themselves; `set_aside` are damaged files beside it.
 std::vector<Finding> JudgeRecords(const state::Inspection& db, const Records& records, const std::string& path,
                                   const std::vector<std::string>& set_aside);
 
