@@ -272,6 +272,15 @@ const std::vector<Key>& Keys() {
       PathKey(
           "network.cni_cache_dir", "results of ADD, needed for DEL",
           [](Config & c) -> auto& { return c.network.cni_cache_dir; }),
+      IntegerKey(
+          "network.cni_plugin_timeout",
+          "seconds after which a plugin that does not end is killed with all that it started, 1 to 3600", 1, 3600,
+          [](Config & c) -> auto& { return c.network.cni_plugin_timeout; }),
+      IntegerKey(
+          "network.detach_patience",
+          "seconds for which a pod whose network cannot be detached is not let go, from the first failure on, 0 to "
+          "86400; then it is stopped and removed without, and the detach is tried until it works",
+          0, 86400, [](Config & c) -> auto& { return c.network.detach_patience; }),
       StringKey(
           "network.bridge", "embedded: the bridge's name", [](Config & c) -> auto& { return c.network.bridge; }),
       StringKey(

@@ -40,6 +40,8 @@ struct Config {
     std::vector<std::string> cni_conf_dirs = {"/etc/cni/net.d"};
     std::vector<std::string> cni_bin_dirs = {"/opt/cni/bin", "/usr/lib/cni"};
     std::string cni_cache_dir = "/var/lib/cni";
+    int cni_plugin_timeout = 60;  // seconds
+    int detach_patience = 120;    // seconds
     std::string bridge = "berth0";
     std::string subnet = "10.89.0.0/16";
   } network;

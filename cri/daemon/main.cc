@@ -10,7 +10,9 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "commit.h"  // written by the build
 #include "cri/cdi/registry.h"
 #include "cri/daemon/config.h"
@@ -46,8 +48,8 @@ std::string ShimBinary(const Config& config) {
 
 absl::StatusOr<std::unique_ptr<network::PodNetwork>> MakeNetwork(const Config& config) {
   if (config.network.mode == NetworkMode::kCni) {
-    return network::NewCniNetwork(
-        {config.network.cni_conf_dirs, config.network.cni_bin_dirs, config.network.cni_cache_dir});
+    return network::NewCniNetwork({config.network.cni_conf_dirs, config.network.cni_bin_dirs,
+                                   config.network.cni_cache_dir, absl::Seconds(config.network.cni_plugin_timeout)});
   }
   network::EmbeddedOptions options;
   options.bridge = config.network.bridge;
@@ -163,7 +165,8 @@ absl::Status Run(const Config& config) {
   RETURN_IF_ERROR(cgroup::PathOfPod(driver, parent, "pod"), "cgroup_parent");
   cgroup::PodCgroups pod_cgroups(*cgroups, driver, ShimBinary(config));
   const spec::Features features = spec::ProbeFeatures(*images);
-  pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch), features},
+  pod::Engine engine({config.state, parent, config.image.copy_volumes, sysctls, std::move(launch), features,
+                      absl::Seconds(config.network.detach_patience)},
                      {*store, *images, *network, *cgroups, pod_cgroups, confinement});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
@@ -195,7 +198,14 @@ absl::Status Run(const Config& config) {
   sd_notify(0, "READY=1");
   AwaitEnd();
   sd_notify(0, "STOPPING=1");
+  absl::Notification shut_down;
+  std::thread impatient([&] {
+    if (!shut_down.WaitForNotificationWithTimeout(kShutdownGrace)) network->Interrupt();
+  });
   server->Shutdown(kShutdownGrace);
+  shut_down.Notify();
+  impatient.join();
+  network->Interrupt();  // what nobody waits for
   return absl::OkStatus();
 }
 

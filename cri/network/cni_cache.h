@@ -27,10 +27,17 @@ absl::StatusOr<CniAttachment> ParseAttachment(absl::string_view text);
 // pods.
 class CniCache {
  public:
+  struct Entry {
+    PodId pod;
+    std::string network;
+    std::string file;
+  };
   explicit CniCache(std::string dir) : dir_(std::move(dir)) {}
   absl::Status Save(const CniAttachment& attachment);
-  // Every readable attachment of the pod.
-  std::vector<CniAttachment> Find(const PodId& pod);
+  // What there are files of, readable or not, also of a Save that was cut short.
+  absl::StatusOr<std::vector<Entry>> List();
+  // Every attachment of the pod whose file is whole.
+  absl::StatusOr<std::vector<CniAttachment>> Find(const PodId& pod);
   // All files of the pod, readable or not. OK when there are none.
   absl::Status Remove(const PodId& pod);
 

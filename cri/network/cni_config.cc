@@ -122,6 +122,10 @@ bool VersionAtLeast(absl::string_view version, absl::string_view minimum) {
   return VersionNumbers(version) >= VersionNumbers(minimum);
 }
 
+bool IsKnownVersion(absl::string_view version) {
+  return std::find(kVersions.begin(), kVersions.end(), version) != kVersions.end();
+}
+
 absl::StatusOr<CniConfig> ParseCniConfig(absl::string_view text) {
   ASSIGN_OR_RETURN(Json json, ParseJson(text));
   if (!json.is_object()) return absl::InvalidArgumentError("a CNI configuration is an object");
@@ -130,6 +134,10 @@ absl::StatusOr<CniConfig> ParseCniConfig(absl::string_view text) {
   ASSIGN_OR_RETURN(config.name, StringField(json, "name"));
   if (!IsNetworkName(config.name)) {
     return absl::InvalidArgumentError(absl::StrCat("field 'name': '", config.name, "' cannot name a network"));
+  }
+  if (auto off = json.find("disableGC"); off != json.end()) {
+    // The specification allows the words, too.
+    config.disable_gc = *off == true || *off == "true";
   }
   auto plugins = json.find("plugins");
   Json list = plugins != json.end() ? *plugins : Json::array({json});
@@ -149,7 +157,9 @@ Json CniConfigJson(const CniConfig& config) {
     for (const std::string& capability : plugin.capabilities) entry["capabilities"][capability] = true;
     plugins.push_back(std::move(entry));
   }
-  return {{"cniVersion", config.version}, {"name", config.name}, {"plugins", std::move(plugins)}};
+  Json out = {{"cniVersion", config.version}, {"name", config.name}, {"plugins", std::move(plugins)}};
+  if (config.disable_gc) out["disableGC"] = true;
+  return out;
 }
 
 absl::StatusOr<CniConfig> CniConfigSource::Current() {

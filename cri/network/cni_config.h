@@ -21,13 +21,17 @@ struct CniPlugin {
 
 struct CniConfig {
   std::string name;
-  std::string version;  // the one spoken with the plugins
+  std::string version;      // the one spoken with the plugins
+  bool disable_gc = false;  // others attach to it too, whose attachments we do not know
   std::vector<CniPlugin> plugins;
   std::string source;  // path of the file
 };
 
 // Whether `version` is `minimum` or later; both as "1.0.0". Pure.
 bool VersionAtLeast(absl::string_view version, absl::string_view minimum);
+
+// Whether it is a version of the specification that we know. Pure.
+bool IsKnownVersion(absl::string_view version);
 
 // A plugin list ("plugins"), or the older form of a single plugin. InvalidArgument for what is not a usable
 // configuration. Pure.

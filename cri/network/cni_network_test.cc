@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <thread>
 
 #include "absl/strings/str_replace.h"
 #include "absl/time/clock.h"
@@ -218,6 +219,7 @@ TEST_F(CniNetworkTest, MisbehavingPlugins) {
   };
   EXPECT_THAT(attach("exit 0"), HasSubstr("CNI plugin one failed (ADD): its result"));
   EXPECT_THAT(attach("echo hello; exit 0"), HasSubstr("CNI plugin one failed (ADD): its result"));
+  EXPECT_THAT(attach("echo '{\"cniVersion\":\"9.9.9\"}'; exit 0"), HasSubstr("unknown version '9.9.9'"));
   EXPECT_THAT(attach("echo '{\"ips\":3}'; exit 0"), HasSubstr("field 'ips': expected a list"));
   EXPECT_THAT(attach("head -c 2000000 /dev/zero; exit 0"), HasSubstr("output is larger than 1048576 bytes"));
   EXPECT_THAT(attach("kill -9 $$"), HasSubstr("CNI plugin one failed (ADD): ended by signal 9"));
@@ -242,6 +244,22 @@ TEST_F(CniNetworkTest, APluginThatHangsIsKilled) {
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
 }
 
+TEST_F(CniNetworkTest, TheDaemonsEndWaitsForNoPlugin) {
+  UseScripts();
+  Script("two.ADD", "touch $DIR/hangs; sleep 60");
+  absl::Status status;
+  std::thread attaching([&] { status = network_->Attach(pod_).status(); });
+  while (access((dir_ + "/hangs").c_str(), F_OK) != 0) absl::SleepFor(absl::Milliseconds(5));
+  network_->Interrupt();
+  attaching.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_EQ(network_->Detach(pod_).code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(network_->HasAttachment(pod_.pod)) << "for the next daemon";
+  network_ = NewCniNetwork(options_);
+  EXPECT_TRUE(network_->Detach(pod_).ok());
+  EXPECT_EQ(CacheFiles(), "");
+}
+
 TEST_F(CniNetworkTest, StatusIsAskedFromVersion11On) {
   UseScripts("1.1.0");
   ASSERT_TRUE(network_->Ready().ok()) << network_->Ready();
@@ -253,6 +271,47 @@ TEST_F(CniNetworkTest, StatusIsAskedFromVersion11On) {
   Calls();
   EXPECT_TRUE(network_->Ready().ok());
   EXPECT_THAT(Calls(), Not(HasSubstr("STATUS")));
+}
+
+TEST_F(CniNetworkTest, CollectsTheAttachmentsOfPodsThatAreGone) {
+  UseScripts("1.1.0");
+  ASSERT_TRUE(network_->Attach(pod_).ok());
+  Netns netns;
+  PodRequest gone = pod_;
+  gone.pod = PodId(std::string(64, 'b'));
+  gone.netns_path = netns.path();
+  ASSERT_TRUE(network_->Attach(gone).ok());
+  Calls();
+  auto alive = [&] { return std::set<PodId>{pod_.pod}; };
+  ASSERT_TRUE(network_->CollectGarbage(alive).ok());
+  EXPECT_EQ(Calls(), "two DEL netns=\none DEL netns=\none GC netns=\ntwo GC netns=");
+  EXPECT_EQ(Stdin("two.GC")["cni.dev/valid-attachments"],
+            Json::parse(absl::StrCat(R"([{"containerID":")", pod_.pod.str(), R"(","ifname":"eth0"}])")));
+  EXPECT_TRUE(network_->HasAttachment(pod_.pod));
+  EXPECT_FALSE(network_->HasAttachment(gone.pod));
+  ASSERT_TRUE(network_->CollectGarbage(alive).ok());
+  EXPECT_THAT(Calls(), Not(HasSubstr("GC"))) << "plugins are asked once";
+}
+
+TEST_F(CniNetworkTest, AConfigurationMayForbidGc) {
+  UseScripts("1.1.0");
+  Sh("sed -i 's/\"name\"/\"disableGC\":true,\"name\"/' " + dir_ + "/conf/10.conflist");
+  ASSERT_TRUE(network_->CollectGarbage([] { return std::set<PodId>(); }).ok());
+  EXPECT_THAT(Calls(), Not(HasSubstr("GC")));
+}
+
+// While a plugin is at work for a pod, nobody could say which attachments are valid.
+TEST_F(CniNetworkTest, GcWaitsForAttachmentsThatAreMade) {
+  UseScripts("1.1.0");
+  Script("one.ADD", "while [ ! -e $DIR/go ]; do sleep 0.05; done");
+  std::thread attaching([&] { EXPECT_TRUE(network_->Attach(pod_).ok()); });
+  while (CacheFiles().empty()) absl::SleepFor(absl::Milliseconds(5));
+  auto alive = [&] { return std::set<PodId>{pod_.pod}; };
+  EXPECT_EQ(network_->CollectGarbage(alive).code(), absl::StatusCode::kUnavailable);
+  Write("", "go", "");
+  attaching.join();
+  EXPECT_TRUE(network_->CollectGarbage(alive).ok());
+  EXPECT_THAT(Calls(), HasSubstr("two GC"));
 }
 
 TEST_F(CniNetworkTest, AnAttemptCutByAKillIsUndoneFirst) {

@@ -3,17 +3,33 @@
 #include <arpa/inet.h>
 
 #include "absl/strings/ascii.h"
+#include "cri/network/cni_config.h"
 
 namespace berth::network {
 namespace {
 
-constexpr size_t kStderrTail = 1024;
+// An error travels as a header of gRPC, and those have room for 8 KiB.
+constexpr size_t kMostText = 1024;
+
+absl::string_view Start(absl::string_view text) { return text.substr(0, kMostText); }
+
+std::string OneLine(absl::string_view text) {
+  std::string out;
+  for (char c : text) {
+    if (c == '\n') {
+      out += "; ";
+    } else {
+      out += absl::ascii_iscntrl(static_cast<unsigned char>(c)) ? '?' : c;
+    }
+  }
+  return out;
+}
 
 absl::StatusOr<std::string> WithoutPrefix(absl::string_view address) {
   std::string ip(address.substr(0, address.find('/')));
   unsigned char raw[sizeof(in6_addr)];
   if (inet_pton(AF_INET, ip.c_str(), raw) != 1 && inet_pton(AF_INET6, ip.c_str(), raw) != 1) {
-    return absl::InvalidArgumentError(absl::StrCat("'", address, "' is not an address"));
+    return absl::InvalidArgumentError(absl::StrCat("'", Start(address), "' is not an address"));
   }
   return ip;
 }
@@ -44,6 +60,10 @@ absl::Status AddIp(const Json& object, const char* key, PodAddresses* out) {
 
 absl::StatusOr<PodAddresses> AddressesOf(const Json& result) {
   if (!result.is_object()) return absl::InvalidArgumentError("a CNI result is an object");
+  ASSIGN_OR_RETURN(std::string version, StringField(result, "cniVersion"));
+  if (!version.empty() && !IsKnownVersion(version)) {
+    return absl::InvalidArgumentError(absl::StrCat("field 'cniVersion': unknown version '", Start(version), "'"));
+  }
   PodAddresses out;
   if (auto ips = result.find("ips"); ips != result.end() && !ips->is_null()) {
     if (!ips->is_array()) return absl::InvalidArgumentError("field 'ips': expected a list");
@@ -72,8 +92,8 @@ absl::Status PluginStatus(absl::string_view type, absl::string_view command, con
     auto code = IntField(*json, "code");
     auto msg = StringField(*json, "msg"), details = StringField(*json, "details");
     if (msg.ok() && !msg->empty()) {
-      absl::StrAppend(&message, *msg);
-      if (details.ok() && !details->empty()) absl::StrAppend(&message, "; ", *details);
+      absl::StrAppend(&message, OneLine(Start(*msg)));
+      if (details.ok() && !details->empty()) absl::StrAppend(&message, "; ", OneLine(Start(*details)));
       bool later = code.ok() && (*code == 11 || *code == 50 || *code == 51);
       return later ? absl::UnavailableError(message) : absl::InternalError(message);
     }
@@ -84,8 +104,8 @@ absl::Status PluginStatus(absl::string_view type, absl::string_view command, con
     absl::StrAppend(&message, "exit code ", result.exit_code);
   }
   absl::string_view said = absl::StripAsciiWhitespace(result.err.empty() ? result.out : result.err);
-  if (said.size() > kStderrTail) said.remove_prefix(said.size() - kStderrTail);
-  if (!said.empty()) absl::StrAppend(&message, ": ", said);
+  if (said.size() > kMostText) said.remove_prefix(said.size() - kMostText);
+  if (!said.empty()) absl::StrAppend(&message, ": ", OneLine(said));
   return absl::InternalError(message);
 }
 

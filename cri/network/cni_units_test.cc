@@ -232,7 +232,7 @@ TEST(CniResultTest, ErrorsSayWhatThePluginSaid) {
 
 TEST_F(CniFilesTest, CacheKeepsAttachments) {
   CniCache cache(dir_ + "/cache");
-  EXPECT_TRUE(cache.Find(PodId("p")).empty());
+  EXPECT_TRUE(cache.Find(PodId("p"))->empty());
   EXPECT_TRUE(cache.Remove(PodId("p")).ok());
   CniAttachment one{
       .pod = PodId("p"), .config = *ParseCniConfig(kList), .capabilities = Json{{"dns", {{"a", 1}}}}, .args = "A=b"};
@@ -243,12 +243,12 @@ TEST_F(CniFilesTest, CacheKeepsAttachments) {
   other.pod = PodId("pq");
   ASSERT_TRUE(cache.Save(other).ok());
   Write("cache", "p+eth0+torn", "{\"kind\":");
-  auto found = cache.Find(PodId("p"));
+  auto found = *cache.Find(PodId("p"));
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(AttachmentText(found[0]), AttachmentText(one));
   ASSERT_TRUE(cache.Remove(PodId("p")).ok());
-  EXPECT_TRUE(cache.Find(PodId("p")).empty());
-  EXPECT_EQ(cache.Find(PodId("pq")).size(), 1u);
+  EXPECT_TRUE(cache.Find(PodId("p"))->empty());
+  EXPECT_EQ(cache.Find(PodId("pq"))->size(), 1u);
   one.pod = PodId("../p");
   EXPECT_FALSE(cache.Save(one).ok());
 }

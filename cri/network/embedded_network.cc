@@ -64,39 +64,46 @@ EmbeddedNetwork::~EmbeddedNetwork() {
 
 absl::StatusOr<Bridge> EmbeddedNetwork::Prepared() {
   absl::MutexLock lock(&start_mu_);
+  ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open(), "embedded network");
+  if (bridge_) {
+    auto link = rt.Find(spec_.name);
+    if (!link.ok() || link->index != bridge_->index) bridge_.reset();  // someone deleted it
+  }
   if (!bridge_) {
-    ASSIGN_OR_RETURN(bridge_, Start(), "embedded network");
+    ASSIGN_OR_RETURN(bridge_, Start(rt), "embedded network");
   }
   return *bridge_;
 }
 
-absl::StatusOr<Bridge> EmbeddedNetwork::Start() {
-  ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
+absl::StatusOr<Bridge> EmbeddedNetwork::Start(RtNetlink& rt) {
+  RETURN_IF_ERROR(RecoverLeases());
   ASSIGN_OR_RETURN(Bridge bridge, EnsureBridge(rt, spec_));
   RETURN_IF_ERROR(SetHostSysctls(spec_.name));
-  if (!recovered_) {
-    ASSIGN_OR_RETURN(std::vector<Link> links, rt.Links());
-    Recover(rt, links, bridge.index);
-    recovered_ = true;
-  }
+  ASSIGN_OR_RETURN(std::vector<Link> links, rt.Links());
+  Rejoin(rt, links, bridge.index);
+  (void)RemoveStrayLinks(rt, links, bridge.index);  // CollectGarbage tries again
   absl::MutexLock lock(&rules_mu_);
   RETURN_IF_ERROR(ReplaceTable());
   RETURN_IF_ERROR(AllowForwarding(nft_, spec_.name));
   return bridge;
 }
 
-// Leases and veth pairs of an earlier daemon. A lease without its pair belongs to a namespace that is gone, a pair
-// without a lease to a pod that was detached.
-void EmbeddedNetwork::Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge) {
-  std::set<std::string> present, leased;
+absl::Status EmbeddedNetwork::Recovered() {
+  absl::MutexLock lock(&start_mu_);
+  return Annotate(RecoverLeases(), "embedded network");
+}
+
+// A lease without its veth pair belongs to a namespace that is gone.
+absl::Status EmbeddedNetwork::RecoverLeases() {
+  if (recovered_) return absl::OkStatus();
+  ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
+  ASSIGN_OR_RETURN(std::vector<Link> links, rt.Links());
+  std::set<std::string> present;
   for (const Link& link : links) present.insert(link.name);
-  auto found = store_.Load(&problems_);
-  if (!found.ok()) {
-    problems_.push_back(std::string(found.status().message()));
-    return;
-  }
+  // Without them, addresses that are in use would be given out again.
+  ASSIGN_OR_RETURN(std::vector<Lease> found, store_.Load(&problems_), "leases");
   absl::MutexLock lock(&mu_);
-  for (Lease& lease : *found) {
+  for (Lease& lease : found) {
     auto ip = ParseIpv4(lease.ips.front());
     absl::Status status = present.count(lease.link) ? absl::OkStatus() : absl::NotFoundError("its veth is gone");
     if (status.ok()) status = ports_.Add(lease);
@@ -109,13 +116,39 @@ void EmbeddedNetwork::Recover(RtNetlink& rt, const std::vector<Link>& links, int
       (void)store_.Remove(lease.pod);
       continue;
     }
-    leased.insert(lease.link);
     leases_[lease.pod] = std::move(lease);
   }
+  recovered_ = true;
+  return absl::OkStatus();
+}
+
+// Pods whose bridge was deleted under them become ports of the new one.
+void EmbeddedNetwork::Rejoin(RtNetlink& rt, const std::vector<Link>& links, int bridge) {
+  std::map<std::string, int> strangers;
+  for (const Link& link : links) {
+    if (link.master != bridge) strangers[link.name] = link.index;
+  }
+  for (const Lease& lease : Leases()) {
+    auto link = strangers.find(lease.link);
+    if (link == strangers.end()) continue;
+    absl::Status joined = rt.SetMaster(link->second, bridge);
+    if (joined.ok() && !lease.ports.empty()) joined = rt.SetHairpin(link->second);
+    if (!joined.ok()) problems_.push_back(absl::StrCat("pod ", lease.pod_name, " is cut off: ", joined.message()));
+  }
+}
+
+// A pair without a lease is of a pod that was detached. A lease is there before its pair, so `links` are of no pod that
+// is being attached.
+absl::Status EmbeddedNetwork::RemoveStrayLinks(RtNetlink& rt, const std::vector<Link>& links, int bridge) {
+  std::set<std::string> leased;
+  for (const Lease& lease : Leases()) leased.insert(lease.link);
+  absl::Status first;
   for (const Link& link : links) {
     if (link.master != bridge || !absl::StartsWith(link.name, kLinkPrefix) || leased.count(link.name)) continue;
-    (void)rt.Delete(link.index);
+    absl::Status deleted = rt.Delete(link.index);
+    if (first.ok() && ErrnoOf(deleted) != ENODEV) first = Annotate(deleted, link.name);
   }
+  return first;
 }
 
 absl::StatusOr<Lease> EmbeddedNetwork::Reserve(const PodRequest& request) {
@@ -243,7 +276,7 @@ absl::Status EmbeddedNetwork::Disconnect(const Lease& lease) {
 }
 
 absl::Status EmbeddedNetwork::Detach(const PodRequest& request) {
-  RETURN_IF_ERROR(Prepared());
+  RETURN_IF_ERROR(Recovered());
   std::optional<Lease> lease = TakeOut(request.pod);
   if (!lease) return absl::OkStatus();
   // The address and the ports stay reserved until nothing of this pod answers for them.
@@ -256,16 +289,35 @@ absl::Status EmbeddedNetwork::Detach(const PodRequest& request) {
   return absl::OkStatus();
 }
 
-absl::Status EmbeddedNetwork::Ready() {
+bool EmbeddedNetwork::HasAttachment(const PodId& pod) {
+  if (!Recovered().ok()) return true;  // nobody knows
+  absl::MutexLock lock(&mu_);
+  return leases_.count(pod) != 0;
+}
+
+absl::Status EmbeddedNetwork::CollectGarbage(const AlivePods& alive) {
   ASSIGN_OR_RETURN(Bridge bridge, Prepared());
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
-  if (auto link = rt.Find(spec_.name); !link.ok() || link->index != bridge.index) {
-    {
-      absl::MutexLock lock(&start_mu_);
-      bridge_.reset();  // someone deleted it
-    }
-    return Prepared().status();
+  ASSIGN_OR_RETURN(std::vector<Link> links, rt.Links());
+  const std::vector<Lease> leases = Leases();
+  const std::set<PodId> living = alive();
+  absl::Status first;
+  for (const Lease& lease : leases) {
+    if (living.count(lease.pod) != 0) continue;
+    PodRequest request;
+    request.pod = lease.pod;
+    absl::Status done = Detach(request);
+    if (first.ok()) first = done;
   }
+  absl::Status removed = RemoveStrayLinks(rt, links, bridge.index);
+  if (first.ok()) first = removed;
+  absl::MutexLock lock(&rules_mu_);
+  absl::Status table = ReplaceTable();
+  return first.ok() ? table : first;
+}
+
+absl::Status EmbeddedNetwork::Ready() {
+  RETURN_IF_ERROR(Prepared());
   absl::MutexLock lock(&rules_mu_);
   if (!nft_.Run(absl::StrCat("list chain ip ", TableName(spec_.name), " publish\n")).ok())
     RETURN_IF_ERROR(ReplaceTable(), "embedded network");

@@ -33,13 +33,20 @@ class EmbeddedNetwork : public PodNetwork {
 
   absl::StatusOr<PodAddresses> Attach(const PodRequest& request) override;
   absl::Status Detach(const PodRequest& request) override;
+  bool HasAttachment(const PodId& pod) override;
+  // Leases of pods that are not alive, veth pairs without a lease, and whatever else is in the table.
+  absl::Status CollectGarbage(const AlivePods& alive) override;
   absl::Status Ready() override;
   std::string Describe() override;
 
  private:
-  absl::StatusOr<Bridge> Prepared();
-  absl::StatusOr<Bridge> Start() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
-  void Recover(RtNetlink& rt, const std::vector<Link>& links, int bridge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
+  // The leases of an earlier daemon are known. Needs no bridge: what is to be undone can be when none can be made.
+  absl::Status Recovered() ABSL_LOCKS_EXCLUDED(start_mu_);
+  absl::Status RecoverLeases() ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
+  absl::StatusOr<Bridge> Prepared() ABSL_LOCKS_EXCLUDED(start_mu_);
+  absl::StatusOr<Bridge> Start(RtNetlink& rt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
+  void Rejoin(RtNetlink& rt, const std::vector<Link>& links, int bridge) ABSL_EXCLUSIVE_LOCKS_REQUIRED(start_mu_);
+  absl::Status RemoveStrayLinks(RtNetlink& rt, const std::vector<Link>& links, int bridge);
   absl::StatusOr<Lease> Reserve(const PodRequest& request);
   absl::Status Connect(const Lease& lease, const Bridge& bridge, absl::string_view netns_path);
   absl::Status Publish(const Lease& lease);

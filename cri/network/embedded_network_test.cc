@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -282,6 +283,101 @@ TEST_F(EmbeddedNetworkTest, ADeletedBridgeIsMadeAgain) {
   std::string ip = Attach(a);
   Server server(&a.netns, kTcp, 80);
   EXPECT_EQ(Ask(nullptr, kTcp, ip, 80), "10.89.0.1");
+}
+
+TEST_F(EmbeddedNetworkTest, ADeletedBridgeGetsItsPodsBack) {
+  Start();
+  TestPod a('a', {{kTcp, 80, 8080, ""}}), b('b');
+  std::string ip = Attach(a);
+  Sh("ip link del berth0");
+  Attach(b);  // sees it, without anybody who asked Ready
+  Server server(&a.netns, kTcp, 80);
+  EXPECT_EQ(Ask(&b.netns, kTcp, ip, 80), "10.89.0.3");
+  EXPECT_EQ(Ask(&host_->outside, kTcp, "192.0.2.1", 8080), "192.0.2.2");
+  EXPECT_EQ(Ask(&a.netns, kTcp, "192.0.2.1", 8080), "10.89.0.1") << "hairpin";
+}
+
+TEST_F(EmbeddedNetworkTest, AFullDiskIsAnErrorThatLeavesNothing) {
+  Start();
+  const std::string before = Leftovers(), links = Sh("ip -o link"), leases = dir_ + "/leases";
+  network_.reset();
+  ASSERT_EQ(mount("none", leases.c_str(), "tmpfs", 0, "size=4k"), 0);
+  Start();
+  Sh("head -c 4096 /dev/zero > " + leases + "/ballast");
+  TestPod a('a', {{kTcp, 80, 8080, ""}});
+  absl::Status full = network_->Attach(a.request).status();
+  EXPECT_EQ(ErrnoOf(full), ENOSPC) << full;
+  EXPECT_EQ(Sh("ls -A " + leases), "ballast");
+  EXPECT_FALSE(network_->HasAttachment(a.request.pod));
+  Sh("rm " + leases + "/ballast");
+  EXPECT_EQ(Leftovers(), before);
+  EXPECT_EQ(Sh("ip -o link | wc -l"), std::to_string(std::count(links.begin(), links.end(), '\n') + 1));
+  EXPECT_EQ(Attach(a), "10.89.0.2") << "its address was not lost";
+  EXPECT_TRUE(network_->Detach(a.request).ok());
+  network_.reset();
+  EXPECT_EQ(umount(leases.c_str()), 0);
+}
+
+TEST_F(EmbeddedNetworkTest, AfterARebootEveryLeaseIsVoid) {
+  Start();
+  std::string before = Leftovers();
+  {
+    TestPod a('a', {{kTcp, 80, 8080, ""}});
+    Attach(a);
+    Sh("cp -r " + dir_ + "/leases " + dir_ + "/kept");
+    ASSERT_TRUE(network_->Detach(a.request).ok());
+  }
+  network_.reset();
+  Sh("touch " + dir_ + "/kept/.torn.json.new; mv " + dir_ + "/kept/.??* " + dir_ + "/kept/* " + dir_ +
+     "/leases; ip link del bvaaaaaaaaaaaa; nft flush ruleset");
+  Start();
+  EXPECT_EQ(Leftovers(), before);
+  EXPECT_EQ(Sh("ls -A " + dir_ + "/leases"), "");
+  PodRequest of_old;
+  of_old.pod = PodId(std::string(64, 'a'));
+  EXPECT_TRUE(network_->Detach(of_old).ok());
+}
+
+TEST_F(EmbeddedNetworkTest, CollectsWhatIsOfNoPod) {
+  Start();
+  TestPod a('a', {{kTcp, 80, 8080, ""}}), b('b', {{kTcp, 80, 9090, ""}});
+  Attach(a);
+  std::string before = Leftovers();
+  Attach(b);
+  Sh("ip link add bvdeaddeaddead type veth peer name other0; ip link set bvdeaddeaddead master berth0;"
+     "nft add element ip berth-berth0 any_address '{ tcp . 99 : 10.89.0.77 . 80 }'");
+  ASSERT_TRUE(network_->CollectGarbage([&] { return std::set<PodId>{a.request.pod}; }).ok());
+  EXPECT_EQ(Leftovers(), before);
+  EXPECT_THAT(Sh("ip -o link"), Not(HasSubstr("bvdeaddeaddead")));
+  EXPECT_FALSE(network_->HasAttachment(b.request.pod));
+  Server server(&a.netns, kTcp, 80);
+  EXPECT_EQ(Ask(&host_->outside, kTcp, "192.0.2.1", 8080), "192.0.2.2");
+}
+
+TEST_F(EmbeddedNetworkTest, RulesOfTwoDaemonsBeforeGoToo) {
+  Sh("iptables -P FORWARD DROP");
+  for (int i = 0; i < 2; ++i) Sh("iptables -I FORWARD -i berth0 -j ACCEPT; iptables -I FORWARD -o berth0 -j ACCEPT");
+  Sh("nft add table ip berth-berth0; nft add chain ip berth-berth0 old; nft add rule ip berth-berth0 old drop");
+  Start();
+  EXPECT_THAT(Sh("nft list ruleset"), Not(HasSubstr("chain old")));
+  network_.reset();
+  EXPECT_EQ(Sh("iptables -S FORWARD"), "-P FORWARD DROP");
+  EXPECT_THAT(Sh("nft list ruleset"), Not(HasSubstr("berth")));
+}
+
+TEST_F(EmbeddedNetworkTest, DetachNeedsNoBridge) {
+  Start();
+  TestPod a('a', {{kTcp, 80, 8080, ""}});
+  Attach(a);
+  network_.reset();
+  Sh("ip link del berth0; ip link add podman0 type bridge; ip addr add 10.89.7.1/24 dev podman0; ip link set podman0 "
+     "up");
+  Start();
+  EXPECT_FALSE(network_->Ready().ok()) << "no bridge can be made";
+  EXPECT_TRUE(network_->HasAttachment(a.request.pod));
+  absl::Status detached = network_->Detach(a.request);
+  EXPECT_TRUE(detached.ok()) << detached;
+  EXPECT_EQ(Sh("ls " + dir_ + "/leases"), "");
 }
 
 TEST_F(EmbeddedNetworkTest, PassesAnIptablesForwardChainThatDrops) {

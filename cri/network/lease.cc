@@ -106,8 +106,8 @@ absl::StatusOr<std::vector<Lease>> LeaseStore::Load(std::vector<std::string>* pr
   std::vector<Lease> leases;
   for (const std::string& name : names) {
     absl::string_view pod = name;
-    if (absl::StartsWith(name, ".")) unlinkat(dir_.get(), name.c_str(), 0);  // of a Save that was cut short
-    if (!absl::ConsumeSuffix(&pod, kSuffix)) continue;
+    if (absl::StartsWith(name, ".")) unlinkat(dir_.get(), name.c_str(), 0);  // a Save that a kill cut short
+    if (!absl::ConsumeSuffix(&pod, kSuffix) || absl::StartsWith(name, ".")) continue;
     auto read = [&]() -> absl::StatusOr<Lease> {
       ASSIGN_OR_RETURN(std::string text, sys::ReadFileAt(dir_.get(), name));
       ASSIGN_OR_RETURN(Lease lease, ParseLease(text));

@@ -198,6 +198,12 @@ absl::Status RtNetlink::AddVeth(const VethSpec& spec) {
   return Annotate(Request(message.header()), absl::StrCat("make veth '", spec.name, "'"));
 }
 
+absl::Status RtNetlink::SetMaster(int link, int bridge) {
+  Message message = LinkMessage(RTM_SETLINK, 0, link, false);
+  message.PutU32(IFLA_MASTER, static_cast<uint32_t>(bridge));
+  return Annotate(Request(message.header()), "make a port of the bridge");
+}
+
 absl::Status RtNetlink::SetHairpin(int port) {
   Message message = LinkMessage(RTM_SETLINK, 0, port, false, AF_BRIDGE);
   message.Nest(IFLA_PROTINFO | NLA_F_NESTED, [&] { message.PutU8(IFLA_BRPORT_MODE, 1); });

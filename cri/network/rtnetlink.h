@@ -56,6 +56,8 @@ class RtNetlink {
   absl::Status AddBridge(absl::string_view name, const Mac& mac, int mtu);
   // The end that stays is up, the peer is not. EEXIST when a link of that name is there.
   absl::Status AddVeth(const VethSpec& spec);
+  // Makes a link a port of the bridge, whatever it was before.
+  absl::Status SetMaster(int link, int bridge);
   // Lets a bridge port send a frame back to where it came from: a pod that reaches itself through the host.
   absl::Status SetHairpin(int port);
   // Stops a bridge port from forwarding and forgets the addresses learned there, without the grace period that removal

@@ -11,7 +11,10 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/time/time.h"
 #include "cri/network/network.h"
+#include "cri/pod/detach_debts.h"
+#include "cri/pod/janitor.h"
 #include "cri/pod/name_table.h"
+#include "cri/pod/records.h"
 #include "cri/pod/registry.h"
 #include "cri/pod/stream_commands.h"
 #include "cri/pod/worker_pool.h"
@@ -75,6 +78,8 @@ class Engine : public streaming::Backend {
     spec::SysctlDefaults sysctls;
     spec::LaunchOptions launch;
     spec::Features features;  // FailedPrecondition for what the machine lacks
+    // For how long a failing detach is the failure of StopPod, counted from its first failure.
+    absl::Duration detach_patience = absl::Minutes(2);
   };
   struct Parts {
     state::StateStore& store;
@@ -92,8 +97,8 @@ class Engine : public streaming::Backend {
   // What the launcher has to call, and then the launcher itself: before anything else.
   client::ShimEvents Events();
   void UseLauncher(client::ShimLauncher& launcher) { launcher_ = &launcher; }
-  // Takes up what a former daemon left: reads the records, connects to the shims that live, finishes or undoes what is
-  // half done. What is damaged is logged and set aside.
+  // Takes up what a former daemon left: reads the records and connects to the shims that live. What was half done, and
+  // what no record speaks of, is finished or undone in the background. What is damaged is logged and set aside.
   absl::Status Recover();
 
   absl::StatusOr<PodId> RunPod(state::v1::PodSpec spec, const CallContext& call);
@@ -139,6 +144,7 @@ class Engine : public streaming::Backend {
   absl::Status AttachNetwork(state::v1::Pod& pod);
   absl::Status StopPodLocked(const PodId& id);
   absl::Status TearDownSandbox(const state::v1::Pod& pod);
+  absl::Status ForgetPodLocked(const state::v1::Pod& pod);
   absl::StatusOr<ContainerId> MakeContainer(const state::v1::Pod& pod, const state::v1::ContainerSpec& spec);
   absl::StatusOr<std::vector<ImageId>> FindImageVolumes(state::v1::ContainerSpec& spec);
   absl::StatusOr<std::vector<sys::UniqueFd>> MountImageVolumes(const state::v1::Container& container, int userns);
@@ -150,15 +156,44 @@ class Engine : public streaming::Backend {
   // All but its streams.
   absl::StatusOr<ExecLaunch> PlanExec(absl::string_view id, const std::vector<std::string>& argv, bool tty);
   absl::Status RemoveContainerLocked(const state::v1::Container& container);
+  absl::Status RemoveEffects(const PodId& pod, const ContainerId& id, const std::string& cgroup_path);
   absl::Status ApplyUpdate(const state::v1::Container& container, const spec::ResourceUpdate& update);
   absl::Status KillAndWait(const state::v1::Container& container);
   void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record);
+  void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record, absl::string_view reason);
   void OnExit(const PodId& pod, const shim::v1::ExitRecord& record);
   void OnShimGone(const PodId& pod);
-  void RecoverPod(const state::v1::Pod& pod);
-  void RecoverContainers(const PodId& pod, const std::vector<shim::v1::ContainerFact>& facts,
-                         const std::vector<shim::v1::ExitRecord>& exits);
+
+  // engine_recover.cc
+  struct Loss {
+    const char *reason, *message;
+    int exit_code;
+  };
+  void RestoreRecords(const Records& records);
+  absl::Status TakeUp(const PodId& id);
+  void LosePod(const PodId& id, const Loss& loss);
+  void TakeUpContainers(const PodId& id, const std::vector<shim::v1::ContainerFact>& facts,
+                        const std::vector<shim::v1::ExitRecord>& exits, const Loss& loss);
+  absl::Status UndoPod(const PodId& id);
+  absl::Status UndoPodLocked(const PodId& id);
+  void OweUndo(const PodId& id, absl::Duration delay);
+  void FinishUndo(const PodId& id, const std::string& name);
+
+  // engine_strays.cc
   void RemoveStrays();
+  absl::Status RemoveStrayContainer(const ContainerId& id);
+  absl::Status RemoveStrayPod(const PodId& id);
+
+  // engine_detach.cc
+  enum class DetachState { kDone, kOwed };
+  // The error of the attempt while patience lasts. kOwed: to be taken as a debt once all else of the pod is gone.
+  absl::StatusOr<DetachState> DetachNetwork(const state::v1::Pod& pod);
+  void NoteFailedAttach(state::v1::Pod& pod);
+  static void RestorePin(const state::v1::Pod& pod, client::PodShim& shim);
+  // Also without anybody who asks, the pod is stopped.
+  void OweStop(const PodId& id);
+  void TakeUpNetworks(const std::vector<state::v1::Pod>& owed);
+
   std::string PodDir(absl::string_view pod_id) const;
   // The keys of the name tables: what CRI says must be unique.
   static std::string NameOf(const state::v1::PodSpec& spec);
@@ -172,6 +207,8 @@ class Engine : public streaming::Backend {
   std::unique_ptr<spec::LaunchPlanner> planner_;
   StopSet stopping_;
   WorkerPool background_{2, 100000};  // what nobody waits for
+  DetachDebts debts_{parts_.store, parts_.network, janitor_};
+  Janitor janitor_;  // last: what it calls uses all of the above
 };
 
 }  // namespace berth::pod

@@ -103,7 +103,7 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   container.set_image_id(image->id.str());
   container.set_image_ref(image->repo_digests.empty() ? image->id.str() : image->repo_digests[0]);
   container.set_state(Container::CREATED);
-  container.set_created_at(absl::ToUnixNanos(absl::Now()));
+  container.set_created_at(registry_.CreationTime(PodId(pod.id()), spec));
   container.set_cgroup_path(cgroup::PathOfContainer(pod.cgroup_path(), container.id()));
   if (!pod.spec().log_directory().empty() && !spec.log_path().empty()) {
     container.set_log_path(absl::StrCat(pod.spec().log_directory(), "/", spec.log_path()));
@@ -111,18 +111,22 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
   const ContainerId id(container.id());
 
   Undo undo;
-  auto also = [&](const absl::Status& s) {
-    if (!s.ok()) spdlog::error("container {}: undoing a failed creation: {}", id.str(), s.ToString());
-  };
   ASSIGN_OR_RETURN(sys::UniqueFd target_pid_ns, OpenTargetPidNs(pod, spec));
   ASSIGN_OR_RETURN(spec::ContainerLabels labels, planner_->SelinuxLabels(pod, spec));
   ASSIGN_OR_RETURN(std::vector<ImageId> image_volumes, FindImageVolumes(*container.mutable_spec()));
-  undo.Add([&] { also(parts_.images.RemoveSnapshot(id)); });
+  undo.Add([&] {
+    auto remove = [this, pod_id = PodId(pod.id()), id, cgroup = container.cgroup_path()] {
+      return RemoveEffects(pod_id, id, cgroup);
+    };
+    absl::Status undone = remove();
+    if (undone.ok()) return;
+    spdlog::error("container {}: undoing a failed creation: {}; will be tried again", id.str(), undone.ToString());
+    janitor_.Owe(absl::StrCat("container ", id.str(), ": undoing a failed creation"), remove, absl::Seconds(1));
+  });
   timer.Begin("writable layer");
   RETURN_IF_ERROR(parts_.images.CreateSnapshot(id, image->id, image_volumes));
   spec::MountSources sources;
   RETURN_IF_ERROR(sources.Make(spec));
-  undo.Add([&] { also(parts_.cgroups.Remove(container.cgroup_path())); });
   {
     spec::LaunchInput input{.pod = pod, .container = &container, .image = image->config, .pod_dir = PodDir(pod.id())};
     timer.Begin("overlay");
@@ -141,7 +145,6 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     auto made = shim->Create(launch.plan, launch.fds.Get());
     RETURN_IF_ERROR(made);
     timer.End();
-    undo.Add([&] { also(shim->Remove(id)); });
     container.set_pid(made->pid());
     container.set_stop_signal(static_cast<uint32_t>(launch.stop_signal));
     container.mutable_user()->set_uid(launch.user.uid);
@@ -242,16 +245,21 @@ absl::Status Engine::RemoveContainer(absl::string_view id_text) {
 absl::Status Engine::RemoveContainerLocked(const Container& container) {
   const ContainerId id(container.id());
   if (container.state() == Container::RUNNING) RETURN_IF_ERROR(KillAndWait(container));
-  if (auto shim = registry_.Shim(PodId(container.pod_id())); shim.ok()) {
-    absl::Status s = (*shim)->Remove(id);  // ends what was created and never started, too
-    if (!s.ok() && !absl::IsNotFound(s)) return s;
-  }
-  RETURN_IF_ERROR(parts_.cgroups.Remove(container.cgroup_path()));
-  RETURN_IF_ERROR(parts_.images.RemoveSnapshot(id));
+  RETURN_IF_ERROR(RemoveEffects(PodId(container.pod_id()), id, container.cgroup_path()));
   RETURN_IF_ERROR(registry_.ForgetContainer(id));
   stopping_.Erase(id);
-  container_names_.Release(NameOf(container.pod_id(), container.spec()));
+  container_names_.ReleaseOf(NameOf(container.pod_id(), container.spec()), id.str());
   return absl::OkStatus();
+}
+
+// All that there may be of a container that does not run, but its record. Idempotent.
+absl::Status Engine::RemoveEffects(const PodId& pod, const ContainerId& id, const std::string& cgroup_path) {
+  if (auto shim = registry_.Shim(pod); shim.ok()) {
+    absl::Status s = (*shim)->Remove(id);  // ends what was created and never started, too
+    if (!s.ok() && !absl::IsNotFound(s) && !absl::IsUnavailable(s)) return s;
+  }
+  RETURN_IF_ERROR(parts_.cgroups.Remove(cgroup_path));
+  return parts_.images.RemoveSnapshot(id);
 }
 
 absl::Status Engine::ReopenLog(absl::string_view id_text) {

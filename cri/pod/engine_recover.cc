@@ -1,11 +1,11 @@
 // What happens without being asked: exits, shims that vanish, and a new daemon that takes up what the last one left.
-#include <fcntl.h>
 #include <spdlog/spdlog.h>
 
+#include <csignal>
 #include <map>
-#include <set>
 
 #include "cri/pod/engine.h"
+#include "runtime/sys/boot_id.h"
 #include "runtime/sys/file.h"
 
 namespace berth::pod {
@@ -14,7 +14,11 @@ namespace {
 using state::v1::Container;
 using state::v1::Pod;
 
-std::string ReasonOf(const shim::v1::ExitRecord& record) {
+// How long a start waits for a shim that lives and does not answer; others are taken up meanwhile.
+constexpr absl::Duration kShimPatience = absl::Seconds(2);
+constexpr int kTakingUp = 16;  // threads
+
+absl::string_view ReasonOf(const shim::v1::ExitRecord& record) {
   if (!record.error().empty()) return "StartError";
   if (record.oom_killed()) return "OOMKilled";
   return record.exit_code() == 0 ? "Completed" : "Error";
@@ -22,7 +26,12 @@ std::string ReasonOf(const shim::v1::ExitRecord& record) {
 
 }  // namespace
 
-Engine::Engine(Options options, Parts parts) : options_(std::move(options)), parts_(parts), registry_(parts.store) {}
+Engine::Engine(Options options, Parts parts) : options_(std::move(options)), parts_(parts), registry_(parts.store) {
+  registry_.OnUnsaved([this] {
+    janitor_.Owe(
+        "state: what could not be stored", [this] { return registry_.SaveUnsaved(); }, absl::Seconds(1));
+  });
+}
 
 Engine::~Engine() {
   // With the last pod gone, nothing of ours stays in the cgroup trees either.
@@ -35,6 +44,10 @@ client::ShimEvents Engine::Events() {
 }
 
 void Engine::MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record) {
+  MarkExited(id, record, ReasonOf(record));
+}
+
+void Engine::MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record, absl::string_view reason) {
   absl::Status s = registry_.UpdateContainer(id, [&](Container& c) {
     if (c.state() == Container::EXITED) return;  // told twice: the first word stands
     c.set_state(Container::EXITED);
@@ -42,7 +55,7 @@ void Engine::MarkExited(const ContainerId& id, const shim::v1::ExitRecord& recor
     c.set_exit_code(record.exit_code());
     if (record.started_at() != 0) c.set_started_at(record.started_at());
     c.set_finished_at(record.finished_at());
-    c.set_reason(ReasonOf(record));
+    c.set_reason(std::string(reason));
     c.set_message(record.error());
   });
   if (!s.ok() && !absl::IsNotFound(s)) spdlog::error("container {}: recording its exit: {}", id.str(), s.ToString());
@@ -55,107 +68,162 @@ void Engine::OnExit(const PodId& pod, const shim::v1::ExitRecord& record) {
   MarkExited(id, record);
 }
 
+// The connection is lost. A shim that lives is connected to again; a pod whose shim died is lost with it.
 void Engine::OnShimGone(const PodId& pod) {
-  spdlog::error("pod {}: its shim is gone; its containers are killed", pod.str());
-  absl::Status posted = background_.Post([this, pod] {
-    registry_.SetShim(pod, nullptr);
-    (void)registry_.UpdatePod(pod, [](Pod& p) { p.set_state(Pod::NOT_READY); });
-    for (const Container& c : registry_.ContainersOf(pod)) {
-      if (c.state() == Container::EXITED) continue;
-      if (absl::Status s = parts_.cgroups.Kill(c.cgroup_path()); !s.ok()) {
-        spdlog::error("container {}: killing it without its shim: {}", c.id(), s.ToString());
-      }
-    }
-    RecoverContainers(pod, {}, client::ShimLauncher::ReadExitRecords(PodDir(pod.str())));
-  });
-  if (!posted.ok()) spdlog::error("pod {}: {}", pod.str(), posted.ToString());
+  registry_.SetShim(pod, nullptr);
+  janitor_.Owe(absl::StrCat("pod ", pod.str(), ": taking it up again"), [this, pod] { return TakeUp(pod); });
 }
 
-// Brings the containers' records in step with what is known: the facts of a living shim (by container), or the exit
-// records that a dead one left. Of what neither knows, nothing lives any more.
-void Engine::RecoverContainers(const PodId& pod, const std::vector<shim::v1::ContainerFact>& facts,
-                               const std::vector<shim::v1::ExitRecord>& exits) {
+// Brings the record in step with the pod's shim. DeadlineExceeded when one lives and does not answer: all stays as it
+// is on record then, and it is to be tried again.
+absl::Status Engine::TakeUp(const PodId& id) {
+  auto pod = registry_.Pod(id);
+  if (!pod.ok() || registry_.Shim(id).ok()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string boot, sys::BootId());
+  if (pod->boot_id() != boot) {
+    LosePod(id, {"Unknown", "the machine was restarted while it ran", 255});
+    return absl::OkStatus();
+  }
+  auto shim = launcher_->Reconnect(id, PodDir(id.str()), kShimPatience);
+  auto facts = shim.ok() ? (*shim)->State() : shim.status();
+  if (absl::IsDeadlineExceeded(facts.status())) return facts.status();
+  if (!facts.ok()) {
+    if (pod->state() == Pod::READY) spdlog::error("pod {}: {}", id.str(), facts.status().ToString());
+    LosePod(id, {"ShimLost", "the pod's shim ended unexpectedly, and its containers were killed", 137});
+    return absl::OkStatus();
+  }
+  registry_.SetShim(id, *shim);
+  TakeUpContainers(id, *facts, {}, {"Unknown", "its process was not found again", 255});
+  for (const shim::v1::ContainerFact& fact : *facts) {
+    const ContainerId container(fact.container_id());
+    if (registry_.Container(container).ok()) continue;
+    auto remove = [this, id, container, shim = *shim, cgroup = pod->cgroup_path()]() -> absl::Status {
+      RETURN_IF_ERROR(shim->Signal(container, SIGKILL, true));
+      return RemoveEffects(id, container, cgroup::PathOfContainer(cgroup, container.str()));
+    };
+    janitor_.Owe(absl::StrCat("container ", container.str(), ", made for a call that was never answered"), remove);
+  }
+  if (pod->state() == Pod::NOT_READY && !pod->unfinished()) OweStop(id);
+  return absl::OkStatus();
+}
+
+// No shim lives: what it left on disk is the last word of its containers, and of the others `loss` is.
+void Engine::LosePod(const PodId& id, const Loss& loss) {
+  if (auto pod = registry_.Pod(id); pod.ok() && pod->state() == Pod::READY) {
+    (void)registry_.UpdatePod(id, [](Pod& p) { p.set_state(Pod::NOT_READY); });
+  }
+  for (const Container& c : registry_.ContainersOf(id)) {
+    if (c.state() == Container::EXITED) continue;
+    if (absl::Status s = parts_.cgroups.Kill(c.cgroup_path()); !s.ok()) {
+      spdlog::error("container {}: killing it without its shim: {}", c.id(), s.ToString());
+    }
+  }
+  TakeUpContainers(id, {}, client::ShimLauncher::ReadExitRecords(PodDir(id.str())), loss);
+}
+
+// Brings the containers' records in step with what is known: the facts of a living shim, or the exit records that a
+// dead one left. Of what neither knows, nothing lives any more.
+void Engine::TakeUpContainers(const PodId& id, const std::vector<shim::v1::ContainerFact>& facts,
+                              const std::vector<shim::v1::ExitRecord>& exits, const Loss& loss) {
   std::map<std::string, const shim::v1::ContainerFact*> known;
   for (const auto& fact : facts) known[fact.container_id()] = &fact;
   std::map<std::string, const shim::v1::ExitRecord*> ended;
   for (const auto& exit : exits) ended[exit.container_id()] = &exit;
-  for (const Container& c : registry_.ContainersOf(pod)) {
+  for (const Container& c : registry_.ContainersOf(id)) {
     if (c.state() == Container::EXITED) continue;
-    const ContainerId id(c.id());
+    const ContainerId container(c.id());
     if (auto fact = known.find(c.id()); fact != known.end()) {
       if (fact->second->state() == shim::v1::CONTAINER_STATE_EXITED) {
-        MarkExited(id, fact->second->exit());
+        MarkExited(container, fact->second->exit());
       } else if (fact->second->state() == shim::v1::CONTAINER_STATE_RUNNING && c.state() == Container::CREATED) {
-        (void)registry_.UpdateContainer(id, [&](Container& record) {
+        (void)registry_.UpdateContainer(container, [&](Container& record) {
           record.set_state(Container::RUNNING);
           record.set_started_at(fact->second->started_at());
         });
       }
     } else if (auto exit = ended.find(c.id()); exit != ended.end()) {
-      MarkExited(id, *exit->second);
+      MarkExited(container, *exit->second);
     } else {
       shim::v1::ExitRecord lost;
-      lost.set_exit_code(255);
+      lost.set_exit_code(loss.exit_code);
+      lost.set_error(loss.message);
       lost.set_finished_at(absl::ToUnixNanos(absl::Now()));
-      MarkExited(id, lost);
+      MarkExited(container, lost, loss.reason);
     }
   }
 }
 
-void Engine::RecoverPod(const Pod& pod) {
-  const PodId id(pod.id());
-  if (pod.state() == Pod::READY) {
-    auto shim = launcher_->Reconnect(id, PodDir(pod.id()));
-    if (shim.ok()) {
-      registry_.SetShim(id, *shim);
-      if (auto facts = (*shim)->State(); facts.ok()) {
-        RecoverContainers(id, *facts, {});
-        return;
-      }
-    }
-    spdlog::warn("pod {}: no shim answers ({}); it is not ready", pod.id(), shim.status().ToString());
-  } else if (auto shim = launcher_->Reconnect(id, PodDir(pod.id())); shim.ok()) {
-    registry_.SetShim(id, *shim);  // half stopped or half made: kept, so that a stop can end it
+// Takes a pod that was never ready apart. OK when it is gone, or was finished after all.
+absl::Status Engine::UndoPod(const PodId& id) {
+  auto entry = registry_.Entry(id);
+  if (!entry.ok()) return absl::OkStatus();
+  absl::MutexLock lock(&(*entry)->op);
+  return UndoPodLocked(id);
+}
+
+absl::Status Engine::UndoPodLocked(const PodId& id) {
+  auto pod = registry_.Pod(id);
+  if (!pod.ok() || !pod->unfinished()) return absl::OkStatus();
+  RETURN_IF_ERROR(TearDownSandbox(*pod));
+  return ForgetPodLocked(*pod);
+}
+
+// In the background. Until it was tried, a retry of the call that was cut short waits: what is undone may hold its
+// ports.
+void Engine::FinishUndo(const PodId& id, const std::string& name) {
+  const bool held = pod_names_.Hold(name);
+  auto undo = [this, id, name, held] {
+    const absl::Status undone = UndoPod(id);
+    if (held) pod_names_.Release(name);
+    if (!undone.ok()) OweUndo(id, absl::Seconds(1));
+  };
+  if (background_.Post(undo).ok()) return;
+  if (held) pod_names_.Release(name);
+  OweUndo(id, absl::Seconds(1));
+}
+
+void Engine::OweUndo(const PodId& id, absl::Duration delay) {
+  janitor_.Owe(
+      absl::StrCat("pod ", id.str(), ": undoing its start"), [this, id] { return UndoPod(id); }, delay);
+}
+
+void Engine::RestoreRecords(const Records& records) {
+  for (const std::string& damage : records.damage) spdlog::error("state: {}", damage);
+  for (const Pod& pod : records.pods) {
+    registry_.RestorePod(pod);
+    parts_.confinement.selinux->Take(pod.selinux_level());
+    // Not known to have been delivered: a retry of the call gets the same id.
+    if (!pod.unfinished()) pod_names_.Finish(NameOf(pod.spec()), pod.id(), false);
   }
-  (void)registry_.UpdatePod(id, [](Pod& p) { p.set_state(Pod::NOT_READY); });
-  for (const Container& c : registry_.ContainersOf(id)) {
-    if (c.state() != Container::EXITED) (void)parts_.cgroups.Kill(c.cgroup_path());
+  for (const Container& container : records.containers) {
+    registry_.RestoreContainer(container);
+    container_names_.Finish(NameOf(container.pod_id(), container.spec()), container.id(), false);
   }
-  RecoverContainers(id, {}, client::ShimLauncher::ReadExitRecords(PodDir(pod.id())));
 }
 
 absl::Status Engine::Recover() {
   ASSIGN_OR_RETURN(planner_, spec::LaunchPlanner::Create(parts_.cgroups, parts_.confinement, options_.launch));
   for (const char* dir : {"", "/pods", "/netns"}) RETURN_IF_ERROR(sys::MakeDirs(options_.state_dir + dir, 0711));
-  ASSIGN_OR_RETURN(state::Loaded loaded, parts_.store.Load());
-  for (const std::string& damage : loaded.damage) spdlog::error("state: {}", damage);
-  for (const state::Record& record : loaded.records) {
-    Pod pod;
-    Container container;
-    if (record.kind == state::Kind::kPod && pod.ParseFromString(record.data)) {
-      registry_.RestorePod(pod);
-      parts_.confinement.selinux->Take(pod.selinux_level());
-      // Not known to have been delivered: a retry of the call gets the same id.
-      pod_names_.Finish(NameOf(pod.spec()), pod.id(), false);
-    } else if (record.kind == state::Kind::kContainer && container.ParseFromString(record.data)) {
-      registry_.RestoreContainer(container);
-      container_names_.Finish(NameOf(container.pod_id(), container.spec()), container.id(), false);
-    } else {
-      spdlog::error("state: record '{}' cannot be read and is left alone", record.id);
+  ASSIGN_OR_RETURN(const Records records, ReadRecords(parts_.store));
+  RestoreRecords(records);
+  {
+    WorkerPool pool(kTakingUp, registry_.Pods().size());
+    for (const Pod& pod : registry_.Pods()) {
+      auto take_up = [this, pod] {
+        const PodId id(pod.id());
+        if (absl::Status s = TakeUp(id); !s.ok()) {
+          spdlog::error("pod {}: {}; will be tried again", id.str(), s.ToString());
+          janitor_.Owe(
+              absl::StrCat("pod ", id.str(), ": taking it up"), [this, id] { return TakeUp(id); }, absl::Seconds(1));
+        }
+        if (pod.unfinished()) FinishUndo(id, NameOf(pod.spec()));
+      };
+      if (!pool.Post(take_up).ok()) take_up();
     }
   }
-  for (const Pod& pod : registry_.Pods()) RecoverPod(pod);
   RemoveStrays();
+  TakeUpNetworks(records.detaches);
   return absl::OkStatus();
-}
-
-// Writable layers that no record speaks of: their creation was cut short.
-void Engine::RemoveStrays() {
-  for (const ContainerId& id : parts_.images.Snapshots()) {
-    if (registry_.Container(id).ok()) continue;
-    spdlog::info("removing the writable layer {} that no container owns", id.str());
-    if (absl::Status s = parts_.images.RemoveSnapshot(id); !s.ok()) spdlog::error("{}", s.ToString());
-  }
 }
 
 }  // namespace berth::pod

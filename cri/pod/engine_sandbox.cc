@@ -7,12 +7,14 @@
 #include <cerrno>
 
 #include "cri/pod/engine.h"
+#include "cri/pod/network_request.h"
 #include "cri/pod/sandbox_files.h"
 #include "cri/spec/confinement.h"
 #include "cri/spec/id_mapping.h"
 #include "cri/spec/shm_size.h"
 #include "cri/spec/validate.h"
 #include "runtime/base/undo.h"
+#include "runtime/sys/boot_id.h"
 #include "runtime/sys/file.h"
 
 namespace berth::pod {
@@ -21,34 +23,8 @@ namespace {
 using state::v1::Pod;
 using state::v1::PodSpec;
 
-std::string BootId() {
-  auto id = sys::ReadFile("/proc/sys/kernel/random/boot_id");
-  return id.ok() ? id->substr(0, id->find('\n')) : "";
-}
-
 shim::v1::Namespace ShimNamespace(state::v1::NamespaceMode mode) {
   return mode == state::v1::NODE ? shim::v1::NAMESPACE_HOST : shim::v1::NAMESPACE_NEW;
-}
-
-network::PodRequest NetworkRequest(const Pod& pod) {
-  network::PodRequest request;
-  request.pod = PodId(pod.id());
-  request.pod_name = pod.spec().name();
-  request.pod_namespace = pod.spec().namespace_();
-  request.pod_uid = pod.spec().uid();
-  request.cgroup_parent = pod.spec().cgroup_parent();
-  request.annotations = {pod.spec().annotations().begin(), pod.spec().annotations().end()};
-  for (const auto& p : pod.spec().ports()) {
-    if (p.host_port() <= 0) continue;
-    request.ports.push_back(
-        {static_cast<network::Protocol>(p.protocol()), p.container_port(), p.host_port(), p.host_ip()});
-  }
-  request.dns_servers = {pod.spec().dns().servers().begin(), pod.spec().dns().servers().end()};
-  request.dns_searches = {pod.spec().dns().searches().begin(), pod.spec().dns().searches().end()};
-  request.dns_options = {pod.spec().dns().options().begin(), pod.spec().dns().options().end()};
-  struct stat st;
-  if (!pod.netns_path().empty() && stat(pod.netns_path().c_str(), &st) == 0) request.netns_path = pod.netns_path();
-  return request;
 }
 
 absl::Status CheckUserNamespace(const PodSpec& spec, const spec::Features& features) {
@@ -116,9 +92,10 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   Pod pod;
   pod.set_id(RandomHexId());
   *pod.mutable_spec() = spec;
-  pod.set_state(Pod::NOT_READY);  // until all is there: a daemon that dies on the way leaves a pod that wants removal
-  pod.set_created_at(absl::ToUnixNanos(absl::Now()));
-  pod.set_boot_id(BootId());
+  pod.set_state(Pod::NOT_READY);
+  pod.set_unfinished(true);  // until all is there: a daemon that starts undoes what its predecessor did not finish
+  pod.set_created_at(registry_.CreationTime(spec));
+  ASSIGN_OR_RETURN(*pod.mutable_boot_id(), sys::BootId());
   ASSIGN_OR_RETURN(*pod.mutable_cgroup_path(), cgroup::PathOfPod(cgroup_driver(), spec.cgroup_parent(), pod.id()));
   const PodId id(pod.id());
   if (spec.namespaces().network() != state::v1::NODE) {
@@ -135,14 +112,18 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
     selinux.Release(*level);
     return known;
   }
+  ASSIGN_OR_RETURN(auto entry, registry_.Entry(id));
+  // A stop that comes meanwhile waits. One that was quicker has nothing to undo, and leaves nothing to be made.
+  absl::MutexLock lock(&entry->op);
+  RETURN_IF_ERROR(registry_.Pod(id).status(), "removed while it was made");
 
   Undo undo;
   undo.Add([&] {
-    absl::Status s = TearDownSandbox(pod);
-    if (s.ok()) s = registry_.ForgetPod(id);
-    if (s.ok()) selinux.Release(pod.selinux_level());
-    // The record stays, NotReady, so that the kubelet's StopPodSandbox tries again what is still owed.
-    if (!s.ok()) spdlog::error("pod {}: undoing a failed start: {}", id.str(), s.ToString());
+    // What cannot be undone now stays as a NotReady record, and is tried again.
+    if (absl::Status undone = UndoPodLocked(id); !undone.ok()) {
+      spdlog::error("pod {}: undoing a failed start: {}; will be tried again", id.str(), undone.ToString());
+      OweUndo(id, absl::Seconds(1));
+    }
   });
   if (!spec.log_directory().empty()) RETURN_IF_ERROR(sys::MakeDirs(spec.log_directory(), 0755), "log_directory");
   RETURN_IF_ERROR(sys::MakeDirs(PodDir(pod.id()), 0700));
@@ -154,6 +135,7 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
   RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}));
   pod.set_state(Pod::READY);
+  pod.set_unfinished(false);
   RETURN_IF_ERROR(registry_.UpdatePod(id, [&](Pod& record) { record = pod; }));
   undo.Commit();
   return id;
@@ -191,8 +173,12 @@ absl::Status Engine::AttachNetwork(Pod& pod) {
   ASSIGN_OR_RETURN(auto shim, registry_.Shim(PodId(pod.id())));
   ASSIGN_OR_RETURN(sys::UniqueFd netns, shim->OpenNetns());
   RETURN_IF_ERROR(PinNetns(netns.get(), pod.netns_path()));
-  ASSIGN_OR_RETURN(network::PodAddresses addresses, parts_.network.Attach(NetworkRequest(pod)), "pod network");
-  *pod.mutable_ips() = {addresses.ips.begin(), addresses.ips.end()};
+  auto addresses = parts_.network.Attach(NetworkRequest(pod));
+  if (!addresses.ok()) {
+    NoteFailedAttach(pod);
+    return Annotate(addresses.status(), "pod network");
+  }
+  *pod.mutable_ips() = {addresses->ips.begin(), addresses->ips.end()};
   return absl::OkStatus();
 }
 
@@ -210,7 +196,10 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
   auto pod = registry_.Pod(id);
   if (!pod.ok()) return absl::OkStatus();
   RETURN_IF_ERROR(registry_.UpdatePod(id, [](Pod& record) { record.set_state(Pod::NOT_READY); }));
-  RETURN_IF_ERROR(TearDownSandbox(*pod));
+  if (absl::Status s = TearDownSandbox(*pod); !s.ok()) {
+    OweStop(id);
+    return s;
+  }
   // Exits are reported before the shim ends; a container whose report did not come was killed with it.
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
     if (c.state() == state::v1::Container::EXITED) continue;
@@ -220,7 +209,10 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
     killed.set_finished_at(absl::ToUnixNanos(absl::Now()));
     MarkExited(ContainerId(c.id()), killed);
   }
-  return registry_.UpdatePod(id, [](Pod& record) { record.set_network_attached(false); });
+  return registry_.UpdatePod(id, [](Pod& record) {
+    record.set_network_attached(false);
+    record.clear_detach_failing_since();
+  });
 }
 
 // Everything of a pod but its containers' records and snapshots; each step is idempotent, and a failed one does
@@ -229,16 +221,20 @@ absl::Status Engine::TearDownSandbox(const Pod& pod) {
   const PodId id(pod.id());
   absl::Status first;
   if (auto shim = registry_.Shim(id); shim.ok()) {
+    RestorePin(pod, **shim);
     Keep(first, (*shim)->Shutdown());
     if (first.ok()) registry_.SetShim(id, nullptr);
   }
-  if (pod.network_attached()) Keep(first, Annotate(parts_.network.Detach(NetworkRequest(pod)), "pod network"));
-  if (!pod.netns_path().empty()) Keep(first, UnpinNetns(pod.netns_path()));
+  auto detached = DetachNetwork(pod);
+  Keep(first, Annotate(detached.status(), "pod network"));
+  // Plugins that may still do their work are given the namespace.
+  if (detached.ok() && !pod.netns_path().empty()) Keep(first, UnpinNetns(pod.netns_path()));
   Keep(first, UnmountShm(PodDir(pod.id())));
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
     if (!c.cgroup_path().empty()) Keep(first, parts_.cgroups.Remove(c.cgroup_path()));
   }
   Keep(first, Annotate(parts_.pod_cgroups.Remove(pod.cgroup_path()), "pod cgroup"));
+  if (first.ok() && *detached == DetachState::kOwed) first = debts_.Take(pod);
   if (first.ok()) first = sys::RemoveTreeAt(AT_FDCWD, PodDir(pod.id()));
   return first;
 }
@@ -254,9 +250,13 @@ absl::Status Engine::RemovePod(absl::string_view id_text) {
   if (!pod.ok()) return absl::OkStatus();
   RETURN_IF_ERROR(StopPodLocked(*id));
   for (const state::v1::Container& c : registry_.ContainersOf(*id)) RETURN_IF_ERROR(RemoveContainerLocked(c));
-  RETURN_IF_ERROR(registry_.ForgetPod(*id));
-  parts_.confinement.selinux->Release(pod->selinux_level());
-  pod_names_.Release(NameOf(pod->spec()));
+  return ForgetPodLocked(*pod);
+}
+
+absl::Status Engine::ForgetPodLocked(const Pod& pod) {
+  RETURN_IF_ERROR(registry_.ForgetPod(PodId(pod.id())));
+  parts_.confinement.selinux->Release(pod.selinux_level());
+  pod_names_.ReleaseOf(NameOf(pod.spec()), pod.id());
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -79,9 +80,10 @@ void Janitor::Run(const std::string& key, const std::function<absl::Status()>& c
   }
   Chore& c = it->second;
   c.at_work = false;
-  if (std::string error(done.message()); c.error != error) {
-    c.error = std::move(error);
-    spdlog::warn("{}: {}; will be tried again", key, done.ToString());
+  const bool is_new = c.error != done.message();
+  c.error = std::string(done.message());
+  if (++c.failures; is_new || std::has_single_bit(c.failures)) {
+    spdlog::warn("{}: {}; will be tried again (attempt {})", key, done.ToString(), c.failures);
   }
   c.due = absl::Now() + c.wait;
   c.wait = std::min(c.wait * 2, options_.longest);

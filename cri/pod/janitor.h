@@ -2,6 +2,7 @@
 // again and again, ever more seldom, until it works.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <string>
@@ -32,7 +33,8 @@ class Janitor {
   Janitor& operator=(const Janitor&) = delete;
 
   // Calls `chore` in a thread of its own, first at `delay` from now, until it returns OK or Cancelled. One that is owed
-  // under that key already stays, and its turn comes at `delay`. Failures are logged with `key`.
+  // under that key already stays, and its turn comes at `delay`. Failures are logged with `key`: each new error, and
+  // the same one after 2, 4, 8, … attempts.
   void Owe(absl::string_view key, std::function<absl::Status()> chore, absl::Duration delay = absl::ZeroDuration());
   // What is owed under it is not any more. One that is at work is finished, and not called again.
   void Forget(absl::string_view key);
@@ -45,6 +47,7 @@ class Janitor {
     absl::Time due;
     absl::Duration wait;
     bool at_work = false;
+    uint64_t failures = 0;
     std::string error;
   };
   void Loop();

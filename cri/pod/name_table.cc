@@ -19,6 +19,11 @@ absl::StatusOr<std::optional<std::string>> NameTable::Claim(absl::string_view na
   return std::optional<std::string>(entry.id);
 }
 
+bool NameTable::Hold(absl::string_view name) {
+  absl::MutexLock lock(&mu_);
+  return names_.try_emplace(std::string(name)).second;
+}
+
 void NameTable::Finish(absl::string_view name, absl::string_view id, bool delivered) {
   absl::MutexLock lock(&mu_);
   names_[std::string(name)] = Entry{false, delivered, std::string(id)};
@@ -27,6 +32,12 @@ void NameTable::Finish(absl::string_view name, absl::string_view id, bool delive
 void NameTable::Release(absl::string_view name) {
   absl::MutexLock lock(&mu_);
   names_.erase(name);
+}
+
+void NameTable::ReleaseOf(absl::string_view name, absl::string_view id) {
+  absl::MutexLock lock(&mu_);
+  auto it = names_.find(name);
+  if (it != names_.end() && !it->second.in_progress && it->second.id == id) names_.erase(it);
 }
 
 }  // namespace berth::pod

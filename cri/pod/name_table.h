@@ -20,10 +20,14 @@ class NameTable {
   // caller never got the answer; the id is his now. Waits while an earlier call is at work, until `deadline`
   // (DeadlineExceeded). AlreadyExists when the name is taken; the message names the owner.
   absl::StatusOr<std::optional<std::string>> Claim(absl::string_view name, absl::Time deadline);
+  // As Claim, but at once: whether the name was free, and now is the caller's.
+  bool Hold(absl::string_view name);
   // The work is done. `delivered`: its caller is still there to hear of it.
   void Finish(absl::string_view name, absl::string_view id, bool delivered);
-  // The name is free again. OK for a name that is not there.
+  // The name is free again: its claimer's work failed. OK for a name that is not there.
   void Release(absl::string_view name);
+  // Likewise for one that is `id`'s; another's stays. For who did not claim it himself.
+  void ReleaseOf(absl::string_view name, absl::string_view id);
 
  private:
   struct Entry {

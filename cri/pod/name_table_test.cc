@@ -21,6 +21,17 @@ TEST(NameTable, SecondUseIsAnErrorUntilReleased) {
   EXPECT_EQ(*names.Claim("web", Soon()), std::nullopt);
 }
 
+TEST(NameTable, IsReleasedForItsOwnerOnly) {
+  NameTable names;
+  ASSERT_TRUE(names.Claim("web", Soon()).ok());
+  names.ReleaseOf("web", "");  // being made
+  names.Finish("web", "id2", true);
+  names.ReleaseOf("web", "id1");
+  EXPECT_EQ(names.Claim("web", Soon()).status().code(), absl::StatusCode::kAlreadyExists);
+  names.ReleaseOf("web", "id2");
+  EXPECT_EQ(*names.Claim("web", Soon()), std::nullopt);
+}
+
 TEST(NameTable, RetryAfterALostAnswerGetsTheSameIdOnce) {
   NameTable names;
   ASSERT_TRUE(names.Claim("web", Soon()).ok());

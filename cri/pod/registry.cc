@@ -1,8 +1,10 @@
 #include "cri/pod/registry.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/time/clock.h"
 
 namespace berth::pod {
 namespace {
@@ -29,7 +31,35 @@ absl::Status NoContainer(const ContainerId& id) {
   return absl::NotFoundError(absl::StrCat("container '", id.str(), "' not found"));
 }
 
+void KeepTimesInOrder(state::v1::Container& c) {
+  if (c.started_at() != 0) c.set_started_at(std::max(c.started_at(), c.created_at()));
+  if (c.finished_at() != 0) c.set_finished_at(std::max({c.finished_at(), c.started_at(), c.created_at()}));
+}
+
 }  // namespace
+
+int64_t Registry::CreationTime(const state::v1::PodSpec& spec) const {
+  int64_t time = absl::GetCurrentTimeNanos();
+  absl::ReaderMutexLock lock(&mu_);
+  for (const auto& [id, slot] : pods_) {
+    const state::v1::PodSpec& other = slot.record.spec();
+    if (other.name() == spec.name() && other.namespace_() == spec.namespace_() && other.uid() == spec.uid()) {
+      time = std::max(time, slot.record.created_at() + 1);
+    }
+  }
+  return time;
+}
+
+int64_t Registry::CreationTime(const PodId& pod, const state::v1::ContainerSpec& spec) const {
+  int64_t time = absl::GetCurrentTimeNanos();
+  absl::ReaderMutexLock lock(&mu_);
+  for (const auto& [id, other] : containers_) {
+    if (other.pod_id() == pod.str() && other.spec().name() == spec.name()) {
+      time = std::max(time, other.created_at() + 1);
+    }
+  }
+  return time;
+}
 
 absl::StatusOr<PodId> Registry::ResolvePod(absl::string_view id) const {
   absl::ReaderMutexLock lock(&mu_);
@@ -63,23 +93,67 @@ void Registry::RestorePod(const state::v1::Pod& pod) {
 void Registry::RestoreContainer(const state::v1::Container& container) {
   absl::MutexLock lock(&mu_);
   containers_[container.id()] = container;
+  containers_of_[container.pod_id()].insert(container.id());
+}
+
+absl::Status Registry::Save(const Key& key, const std::string& data) {
+  absl::Status saved = store_.Put(key.first, key.second, data);
+  if (saved.ok()) {
+    unsaved_.erase(key);
+    return saved;
+  }
+  unsaved_.insert(key);
+  if (absl::IsDataLoss(saved)) {
+    // The store may have lost any of them.
+    for (const auto& [id, slot] : pods_) unsaved_.insert({state::Kind::kPod, id});
+    for (const auto& [id, record] : containers_) unsaved_.insert({state::Kind::kContainer, id});
+  }
+  return saved;
+}
+
+absl::Status Registry::Told(absl::Status saved) const {
+  if (!saved.ok()) on_unsaved_();
+  return saved;
 }
 
 absl::Status Registry::UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change) {
-  absl::MutexLock lock(&mu_);
-  auto it = pods_.find(id.str());
-  if (it == pods_.end()) return NoPod(id);
-  change(it->second.record);
-  return store_.Put(state::Kind::kPod, id.str(), it->second.record.SerializeAsString());
+  absl::Status saved;
+  {
+    absl::MutexLock lock(&mu_);
+    auto it = pods_.find(id.str());
+    if (it == pods_.end()) return NoPod(id);
+    change(it->second.record);
+    saved = Save({state::Kind::kPod, id.str()}, it->second.record.SerializeAsString());
+  }
+  return Told(std::move(saved));
 }
 
 absl::Status Registry::UpdateContainer(const ContainerId& id,
                                        const std::function<void(state::v1::Container&)>& change) {
+  absl::Status saved;
+  {
+    absl::MutexLock lock(&mu_);
+    auto it = containers_.find(id.str());
+    if (it == containers_.end()) return NoContainer(id);
+    change(it->second);
+    KeepTimesInOrder(it->second);
+    saved = Save({state::Kind::kContainer, id.str()}, it->second.SerializeAsString());
+  }
+  return Told(std::move(saved));
+}
+
+absl::Status Registry::SaveUnsaved() {
   absl::MutexLock lock(&mu_);
-  auto it = containers_.find(id.str());
-  if (it == containers_.end()) return NoContainer(id);
-  change(it->second);
-  return store_.Put(state::Kind::kContainer, id.str(), it->second.SerializeAsString());
+  for (const Key& key : std::vector<Key>(unsaved_.begin(), unsaved_.end())) {
+    if (auto pod = pods_.find(key.second); key.first == state::Kind::kPod && pod != pods_.end()) {
+      RETURN_IF_ERROR(Save(key, pod->second.record.SerializeAsString()));
+    } else if (auto c = containers_.find(key.second); key.first == state::Kind::kContainer && c != containers_.end()) {
+      RETURN_IF_ERROR(Save(key, c->second.SerializeAsString()));
+    } else {
+      unsaved_.erase(key);  // gone meanwhile
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Registry::ForgetPod(const PodId& id) {
@@ -96,7 +170,12 @@ absl::Status Registry::ForgetPod(const PodId& id) {
 absl::Status Registry::ForgetContainer(const ContainerId& id) {
   RETURN_IF_ERROR(store_.Delete(state::Kind::kContainer, id.str()));
   absl::MutexLock lock(&mu_);
-  containers_.erase(id.str());
+  auto it = containers_.find(id.str());
+  if (it == containers_.end()) return absl::OkStatus();
+  auto siblings = containers_of_.find(it->second.pod_id());
+  siblings->second.erase(id.str());
+  if (siblings->second.empty()) containers_of_.erase(siblings);
+  containers_.erase(it);
   return absl::OkStatus();
 }
 
@@ -140,8 +219,8 @@ std::vector<state::v1::Container> Registry::Containers() const {
 std::vector<state::v1::Container> Registry::ContainersOf(const PodId& id) const {
   absl::ReaderMutexLock lock(&mu_);
   std::vector<state::v1::Container> out;
-  for (const auto& [key, record] : containers_) {
-    if (record.pod_id() == id.str()) out.push_back(record);
+  if (auto it = containers_of_.find(id.str()); it != containers_of_.end()) {
+    for (const std::string& container : it->second) out.push_back(containers_.at(container));
   }
   return out;
 }
@@ -157,7 +236,11 @@ absl::StatusOr<std::shared_ptr<client::PodShim>> Registry::Shim(const PodId& id)
   absl::ReaderMutexLock lock(&mu_);
   auto it = pods_.find(id.str());
   if (it == pods_.end()) return NoPod(id);
-  if (!it->second.shim) return absl::UnavailableError(absl::StrCat("pod sandbox '", id.str(), "' is not running"));
+  if (!it->second.shim) {
+    const bool ready = it->second.record.state() == state::v1::Pod::READY;
+    return absl::UnavailableError(
+        absl::StrCat("pod sandbox '", id.str(), ready ? "': its shim does not answer" : "' is not running"));
+  }
   return it->second.shim;
 }
 

@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -36,14 +38,26 @@ class Registry {
   absl::StatusOr<PodId> ResolvePod(absl::string_view id) const;
   absl::StatusOr<ContainerId> ResolveContainer(absl::string_view id) const;
 
+  // created_at of a new one, ns since 1970: now by the wall clock, but later than what has the same name (of a pod: in
+  // the same namespace, with the same uid; of a container: in the same pod), which may be of a time before the clock
+  // was set back. Of several attempts the kubelet takes the latest.
+  int64_t CreationTime(const state::v1::PodSpec& spec) const;
+  int64_t CreationTime(const PodId& pod, const state::v1::ContainerSpec& spec) const;
+
   absl::Status AddPod(const state::v1::Pod& pod);
   absl::Status AddContainer(const state::v1::Container& container);
   // Changes the record and stores it. When the store fails, the memory keeps the new value and the error is returned:
-  // what is known to have happened has happened.
+  // what is known to have happened has happened. The record is unsaved then. A container's
+  // times are kept in their order: one that comes out before created_at or started_at, because the clock was set back
+  // meanwhile, becomes that.
   absl::Status UpdatePod(const PodId& id, const std::function<void(state::v1::Pod&)>& change);
   absl::Status UpdateContainer(const ContainerId& id, const std::function<void(state::v1::Container&)>& change);
   absl::Status ForgetPod(const PodId& id);
   absl::Status ForgetContainer(const ContainerId& id);
+  // Stores what is unsaved. After the first error the rest stays for the next call.
+  absl::Status SaveUnsaved();
+  // Called, with nothing locked, when there is something unsaved; set before anything is changed.
+  void OnUnsaved(std::function<void()> call) { on_unsaved_ = std::move(call); }
   // Puts a record that was read from the store back into memory.
   void RestorePod(const state::v1::Pod& pod);
   void RestoreContainer(const state::v1::Container& container);
@@ -69,10 +83,19 @@ class Registry {
     std::shared_ptr<client::PodShim> shim;
   };
 
+  using Key = std::pair<state::Kind, std::string>;
+  // Whether the store took it. If not, the key is unsaved.
+  absl::Status Save(const Key& key, const std::string& data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What such a call ends with, outside of the lock.
+  absl::Status Told(absl::Status saved) const;
+
   state::StateStore& store_;
+  std::function<void()> on_unsaved_ = [] {};
   mutable absl::Mutex mu_;
   absl::flat_hash_map<std::string, PodSlot> pods_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, state::v1::Container> containers_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, std::set<std::string>> containers_of_ ABSL_GUARDED_BY(mu_);  // by pod
+  std::set<Key> unsaved_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace berth::pod

@@ -15,6 +15,8 @@
 namespace berth::pod {
 namespace {
 
+constexpr int kMostMounts = 100;
+
 bool OnHostNetwork(const state::v1::PodSpec& spec) { return spec.namespaces().network() == state::v1::NODE; }
 
 std::string HostName() {
@@ -122,9 +124,12 @@ absl::Status PinNetns(int netns, const std::string& path) {
 }
 
 absl::Status UnpinNetns(const std::string& path) {
+  // More than one mount may lie there, and the lower ones would keep the file (EBUSY).
+  for (int mounts = 0; mounts < kMostMounts && umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0;) ++mounts;
   RETURN_IF_ERROR(Detach(path));
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
-  return absl::OkStatus();
+  if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  if (errno == EISDIR) return sys::RemoveTreeAt(AT_FDCWD, path);  // not ours, but where ours was
+  return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));
 }
 
 }  // namespace berth::pod

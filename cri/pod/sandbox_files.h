@@ -32,7 +32,8 @@ absl::Status MountShm(const std::string& dir, uint64_t size, const state::v1::Po
                       const std::string& label = "");
 absl::Status UnmountShm(const std::string& dir);
 
-// Binds the network namespace `netns` to the file `path`, where CNI plugins find it. Undone by UnpinNetns (idempotent).
+// Binds the network namespace `netns` to the file `path`, where CNI plugins find it. Undone by UnpinNetns (idempotent,
+// whatever was made of the path since: no mount any more, several, a directory).
 absl::Status PinNetns(int netns, const std::string& path);
 absl::Status UnpinNetns(const std::string& path);
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <linux/magic.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -75,6 +76,20 @@ TEST(SandboxFiles, AreWrittenMountedAndGone) {
   EXPECT_EQ(fs.f_type, NSFS_MAGIC);
   EXPECT_TRUE(UnpinNetns(dir + "/netns").ok());
   EXPECT_TRUE(UnpinNetns(dir + "/netns").ok());
+
+  // Whatever lies there now, it goes: a second mount, a file that is no mount, a directory.
+  const std::string pin = dir + "/netns";
+  ASSERT_TRUE(PinNetns(ns.get(), pin).ok());
+  ASSERT_EQ(mount(pin.c_str(), pin.c_str(), nullptr, MS_BIND, nullptr), 0);
+  EXPECT_TRUE(UnpinNetns(pin).ok());
+  EXPECT_NE(access(pin.c_str(), F_OK), 0);
+  ASSERT_TRUE(PinNetns(ns.get(), pin).ok());
+  ASSERT_EQ(umount(pin.c_str()), 0);
+  EXPECT_TRUE(UnpinNetns(pin).ok());
+  EXPECT_NE(access(pin.c_str(), F_OK), 0);
+  ASSERT_TRUE(sys::MakeDirs(pin + "/a/b", 0755).ok());
+  EXPECT_TRUE(UnpinNetns(pin).ok());
+  EXPECT_NE(access(pin.c_str(), F_OK), 0);
   EXPECT_TRUE(sys::RemoveTreeAt(AT_FDCWD, dir).ok());
 }
 

@@ -11,6 +11,7 @@
 #include "image/pull/file_layer.h"
 #include "image/pull/ranged_blob.h"
 #include "image/registry/server_queue.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::image {
 namespace {
@@ -67,8 +68,8 @@ class Fetcher {
   // Whether workers are left, after a short while.
   bool Working() ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
-    if (running_ > 0) changed_.WaitWithTimeout(&mutex_, kPoll);
-    return running_ > 0;
+    auto over = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return running_ == 0; };
+    return !changed_.Await(mutex_, over, Deadline::In(kPoll));
   }
 
   void Fail(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -109,7 +110,7 @@ class Fetcher {
     }
     absl::MutexLock lock(&mutex_);
     --running_;
-    changed_.Signal();
+    changed_.NotifyAll();
   }
 
   // The same bytes may come from any of the servers, so a transfer goes on at the next one. A layer that turned out
@@ -167,7 +168,7 @@ class Fetcher {
   std::atomic<size_t> next_{0};         // into jobs_
   std::atomic<bool> stop_{false};
   absl::Mutex mutex_;
-  absl::CondVar changed_;
+  TimedCondition changed_;
   int running_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<Finished> finished_ ABSL_GUARDED_BY(mutex_);  // a sink goes when it is committed
   absl::Status first_error_ ABSL_GUARDED_BY(mutex_);

@@ -1,7 +1,6 @@
 #include "image/pull/layer_flights.h"
 
 #include "absl/cleanup/cleanup.h"
-#include "absl/time/clock.h"
 
 namespace berth::image {
 namespace {
@@ -30,7 +29,7 @@ void LayerFlights::End(const std::string& diff_id, Flight& flight) {
   absl::MutexLock lock(&mutex_);
   flight.over_ = true;
   flights_.erase(diff_id);
-  ended_.SignalAll();
+  ended_.NotifyAll();
 }
 
 absl::StatusOr<bool> LayerFlights::Await(Flight& flight, const std::function<bool()>& cancelled,
@@ -38,20 +37,21 @@ absl::StatusOr<bool> LayerFlights::Await(Flight& flight, const std::function<boo
   flight.waiters_.fetch_add(1, std::memory_order_relaxed);
   absl::Cleanup leave = [&] { flight.waiters_.fetch_sub(1, std::memory_order_relaxed); };
   uint64_t seen = flight.received(), window = seen;
-  absl::Time window_end = absl::Now() + kProgressWindow;
+  Deadline window_end = Deadline::In(kProgressWindow);
   while (true) {
     {
       absl::MutexLock lock(&mutex_);
-      if (!flight.over_) ended_.WaitWithTimeout(&mutex_, kPoll);
-      if (flight.over_) return true;
+      if (ended_.Await(
+              mutex_, [&] { return flight.over_; }, Deadline::In(kPoll)))
+        return true;
     }
     if (cancelled && cancelled()) return absl::CancelledError("cancelled");
     if (uint64_t now = flight.received(); now != seen) moved(seen = now);
     if (seen >= window + kLeastProgress || flight.landing_.load(std::memory_order_relaxed)) {
       window = seen;
-      window_end = absl::Now() + kProgressWindow;
+      window_end = Deadline::In(kProgressWindow);
     }
-    if (absl::Now() > window_end) return false;
+    if (window_end.Passed()) return false;
   }
 }
 

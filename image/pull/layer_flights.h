@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::image {
 
@@ -80,7 +81,7 @@ class LayerFlights {
   void End(const std::string& diff_id, Flight& flight) ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Mutex mutex_;
-  absl::CondVar ended_;
+  TimedCondition ended_;
   std::map<std::string, std::shared_ptr<Flight>> flights_ ABSL_GUARDED_BY(mutex_);  // by diffID
 };
 

@@ -6,6 +6,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::image {
 namespace {
@@ -14,6 +15,7 @@ constexpr absl::Duration kReport = absl::Milliseconds(100);
 
 struct Progress {
   absl::Mutex mutex;
+  TimedCondition ended;
   size_t running ABSL_GUARDED_BY(mutex) = 0;
   absl::Status first_error ABSL_GUARDED_BY(mutex);
 };
@@ -34,6 +36,7 @@ absl::Status RunJobs(size_t count, int parallel, std::atomic<bool>& stop, absl::
     }
     absl::MutexLock lock(&progress.mutex);
     --progress.running;
+    progress.ended.NotifyAll();
   };
   const size_t workers = std::min(count, static_cast<size_t>(std::max(parallel, 1)));
   {
@@ -45,8 +48,8 @@ absl::Status RunJobs(size_t count, int parallel, std::atomic<bool>& stop, absl::
   for (bool running = true; running;) {
     {
       absl::MutexLock lock(&progress.mutex);
-      auto over = [](Progress* p) ABSL_EXCLUSIVE_LOCKS_REQUIRED(p->mutex) { return p->running == 0; };
-      running = !progress.mutex.AwaitWithTimeout(absl::Condition(+over, &progress), kReport);
+      auto over = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(progress.mutex) { return progress.running == 0; };
+      running = !progress.ended.Await(progress.mutex, over, Deadline::In(kReport));
     }
     report();
   }

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "absl/time/clock.h"
-
 namespace berth::image {
 namespace {
 
@@ -27,7 +25,7 @@ std::shared_ptr<PullFlights::Flight> PullFlights::Join(const std::string& key, J
     flight->done = true;
     // Who comes now wants to know how things are from now on.
     if (auto it = flights_.find(key); it != flights_.end() && it->second.get() == flight) flights_.erase(it);
-    changed_.SignalAll();
+    changed_.NotifyAll();
   });
   return slot;
 }
@@ -50,8 +48,8 @@ absl::StatusOr<ImageRow> PullFlights::Run(const std::string& key, const PullRequ
   for (bool done = false; !done;) {
     {
       absl::MutexLock lock(&mutex_);
-      if (!flight->done) changed_.WaitWithTimeout(&mutex_, kPoll);
-      done = flight->done;
+      done = changed_.Await(
+          mutex_, [&] { return flight->done; }, Deadline::In(kPoll));
       if (done) result = flight->result;
     }
     if (uint64_t version = flight->monitor.Version(); request.progress && version != seen) {

@@ -14,6 +14,7 @@
 #include "image/pull/pull_monitor.h"
 #include "image/store.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::image {
 
@@ -40,7 +41,7 @@ class PullFlights {
   void Leave(const std::string& key, const std::shared_ptr<Flight>& flight) ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Mutex mutex_;
-  absl::CondVar changed_;
+  TimedCondition changed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -11,7 +11,8 @@ absl::StatusOr<TransferSlots::Slot> TransferSlots::Take(const std::function<bool
   absl::MutexLock lock(&mutex_);
   while (free_ == 0) {
     if (cancelled && cancelled()) return absl::CancelledError("cancelled");
-    returned_.WaitWithTimeout(&mutex_, kPoll);
+    returned_.Await(
+        mutex_, [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return free_ > 0; }, Deadline::In(kPoll));
   }
   --free_;
   return Slot(this);
@@ -27,7 +28,7 @@ TransferSlots::Slot TransferSlots::TryTake() {
 void TransferSlots::Return() {
   absl::MutexLock lock(&mutex_);
   ++free_;
-  returned_.Signal();
+  returned_.NotifyAll();
 }
 
 }  // namespace berth::image

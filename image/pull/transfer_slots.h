@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::image {
 
@@ -44,7 +45,7 @@ class TransferSlots {
   void Return() ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Mutex mutex_;
-  absl::CondVar returned_;
+  TimedCondition returned_;
   int free_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "image/registry/retry.h"
+#include "runtime/base/deadline.h"
 #include "runtime/sys/file.h"
 
 namespace berth::image {
@@ -34,7 +35,8 @@ struct HttpClient::Transfer {
   const HttpClient::BodySink* sink;
   absl::Status status;       // set by a callback that ended the transfer
   bool body_is_cut = false;  // an error's body that is longer than anyone reads
-  absl::Time window_begin = absl::Now();
+  absl::Duration window;
+  Deadline window_end = Deadline::In(window);  // by then there has to be some progress
   size_t window_bytes = 0;
   curl_off_t sent = 0;
   char detail[CURL_ERROR_SIZE] = "";
@@ -144,7 +146,7 @@ absl::string_view HttpResponse::Header(absl::string_view name) const {
 void HttpClient::Transfer::Moved(size_t bytes) {
   window_bytes += bytes;
   if (window_bytes < kLeastProgress) return;
-  window_begin = absl::Now();
+  window_end = Deadline::In(window);
   window_bytes = 0;
 }
 
@@ -181,9 +183,9 @@ bool HttpClient::Transfer::Body(absl::string_view bytes) {
   Moved(bytes.size());
   bool wanted = response.status == 200 || response.status == 206;
   if (wanted && *sink) {
-    absl::Time begin = absl::Now();
+    const absl::Duration left = window_end.Left();  // what the sink takes is not the server's time
     status = (*sink)(response, bytes);
-    window_begin += absl::Now() - begin;
+    window_end = Deadline::In(left);
     return status.ok();
   }
   if (bytes.size() > max_body - response.body.size()) {
@@ -241,7 +243,7 @@ absl::Status HttpClient::Perform(Handle& handle, const HttpRequest& request, Tra
     transfer.Sent(handle.easy);
     if (*transfer.cancelled && (*transfer.cancelled)()) {
       ended = absl::CancelledError("the transfer was cancelled");
-    } else if (absl::Now() - transfer.window_begin > options_.progress_timeout) {
+    } else if (transfer.window_end.Passed()) {
       ended = absl::UnavailableError(
           failed(absl::StrCat("no progress for ", absl::FormatDuration(options_.progress_timeout))));
     } else {
@@ -272,7 +274,7 @@ absl::StatusOr<HttpResponse> HttpClient::Exchange(const HttpRequest& request, si
   CURL* curl = handle->easy;
   if (curl == nullptr || handle->multi == nullptr) return absl::ResourceExhaustedError("no memory for a transfer");
 
-  Transfer transfer{.max_body = max_body, .cancelled = &cancelled, .sink = &sink};
+  Transfer transfer{.max_body = max_body, .cancelled = &cancelled, .sink = &sink, .window = options_.progress_timeout};
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, transfer.detail);
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, Transfer::OnHeader);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
+#include "runtime/base/deadline.h"
 
 namespace berth::image {
 
@@ -24,12 +25,11 @@ absl::Duration ParseRetryAfter(absl::string_view value, absl::Time now) {
 }
 
 absl::Status Wait(absl::Duration time, const std::function<bool()>& cancelled) {
-  absl::Time end = absl::Now() + time;
+  const Deadline end = Deadline::In(time);
   while (true) {
     if (cancelled && cancelled()) return absl::CancelledError("cancelled");
-    absl::Duration left = end - absl::Now();
-    if (left <= absl::ZeroDuration()) return absl::OkStatus();
-    absl::SleepFor(std::min(left, absl::Milliseconds(50)));
+    if (end.Passed()) return absl::OkStatus();
+    absl::SleepFor(std::min(end.Left(), absl::Milliseconds(50)));
   }
 }
 

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/random/random.h"
-#include "absl/time/clock.h"
 
 namespace berth::image {
 
@@ -20,12 +19,10 @@ ServerQueue::ServerQueue(const std::vector<RegistrySession*>& servers, const Ret
 std::vector<ServerQueue::Server>::iterator ServerQueue::Choose() {
   auto best = servers_.end();
   std::tuple<absl::Duration, int, bool> best_rank;
-  const absl::Time now = absl::Now();
   for (auto it = servers_.begin(); it != servers_.end(); ++it) {
     if (it->given_up) continue;
     const std::string host = it->session->endpoint().base.HostAndPort();
-    absl::Duration pause = std::max(it->not_before - now, absl::ZeroDuration());
-    std::tuple<absl::Duration, int, bool> rank(std::max(pause, health_.RestLeft(host)), it->failures,
+    std::tuple<absl::Duration, int, bool> rank(std::max(it->not_before.Left(), health_.RestLeft(host)), it->failures,
                                                health_.IsUnreachable(host));
     if (best != servers_.end() && rank >= best_rank) continue;
     best = it;
@@ -39,7 +36,7 @@ absl::StatusOr<RegistrySession*> ServerQueue::Next() {
     if (cancelled_ && cancelled_()) return absl::CancelledError("cancelled");
     current_ = Choose();
     if (current_ == servers_.end()) return Verdict();
-    RETURN_IF_ERROR(Wait(current_->not_before - absl::Now(), cancelled_));
+    RETURN_IF_ERROR(Wait(current_->not_before.Left(), cancelled_));
     absl::Status rest = health_.CheckRest(current_->session->endpoint().base.HostAndPort());
     if (rest.ok()) return current_->session;
     Rest(rest);
@@ -50,7 +47,7 @@ absl::StatusOr<RegistrySession*> ServerQueue::Next() {
 void ServerQueue::Rest(const absl::Status& status) {
   absl::BitGen random;
   current_->status = status;
-  current_->not_before = absl::Now() + RestOf(status) * absl::Uniform(random, 1.0, 1.1);
+  current_->not_before = Deadline::In(RestOf(status) * absl::Uniform(random, 1.0, 1.1));
   current_->given_up = current_->given_up || RestOf(status) > HostHealth::kLongestWait;
 }
 
@@ -68,7 +65,7 @@ void ServerQueue::Failed(const absl::Status& status, bool progress) {
   current_->given_up = !absl::IsUnavailable(status) || current_->failures >= policy_.attempts;
   if (RestOf(status) > absl::ZeroDuration()) return Rest(status);
   absl::BitGen random;
-  current_->not_before = absl::Now() + Backoff(policy_, current_->failures, absl::Uniform(random, 0.0, 1.0));
+  current_->not_before = Deadline::In(Backoff(policy_, current_->failures, absl::Uniform(random, 0.0, 1.0)));
 }
 
 }  // namespace berth::image

@@ -11,6 +11,7 @@
 #include "image/registry/host_health.h"
 #include "image/registry/retry.h"
 #include "image/registry/session.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 
 namespace berth::image {
@@ -34,7 +35,7 @@ class ServerQueue {
   struct Server {
     RegistrySession* session;
     int failures = 0;
-    absl::Time not_before = absl::InfinitePast();
+    Deadline not_before = Deadline::In(absl::ZeroDuration());
     bool given_up = false;
     absl::Status status;  // of the last try
   };

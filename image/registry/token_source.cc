@@ -6,7 +6,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
-#include "absl/time/clock.h"
 #include "image/content/digest.h"
 #include "runtime/base/json.h"
 
@@ -122,18 +121,19 @@ absl::StatusOr<std::string> TokenSource::Token(HttpClient& http, const TokenRequ
     absl::MutexLock lock(&mutex_);
     while (entry->asked) {
       if (cancelled && cancelled()) return absl::CancelledError("cancelled");
-      answered_.WaitWithTimeout(&mutex_, kPoll);
+      answered_.Await(
+          mutex_, [&] { return !entry->asked; }, Deadline::In(kPoll));
     }
-    if (entry->token != stale && absl::Now() + kMargin < entry->expires) return entry->token;
+    if (entry->token != stale && entry->expires.Left() > kMargin) return entry->token;
     entry->asked = true;
   }
   absl::StatusOr<TokenAnswer> answer = Fetch(http, request, cancelled);
   absl::MutexLock lock(&mutex_);
   entry->asked = false;
-  answered_.SignalAll();
+  answered_.NotifyAll();
   RETURN_IF_ERROR(answer);
   entry->token = std::move(answer->token);
-  entry->expires = absl::Now() + answer->lifetime;
+  entry->expires = Deadline::In(answer->lifetime);
   return entry->token;
 }
 

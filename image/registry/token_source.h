@@ -13,6 +13,7 @@
 #include "image/registry/http_client.h"
 #include "image/store.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::image {
 
@@ -44,14 +45,14 @@ class TokenSource {
  private:
   struct Entry {  // guarded by TokenSource::mutex_
     std::string token;
-    absl::Time expires = absl::InfinitePast();
+    Deadline expires = Deadline::In(absl::ZeroDuration());
     bool asked = false;  // a thread is asking the service for it
   };
 
   std::shared_ptr<Entry> Find(const TokenRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Mutex mutex_;
-  absl::CondVar answered_;
+  TimedCondition answered_;
   std::map<std::string, std::shared_ptr<Entry>> entries_ ABSL_GUARDED_BY(mutex_);
 };
 

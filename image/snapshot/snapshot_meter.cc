@@ -25,19 +25,20 @@ void RunWhenIdle() {
 }  // namespace
 
 SnapshotMeter::SnapshotMeter(Options options)
-    : options_(std::move(options)), asked_(absl::Now()), thread_(&SnapshotMeter::Run, this) {}
+    : options_(std::move(options)), wanted_until_(Deadline::In(options_.linger)), thread_(&SnapshotMeter::Run, this) {}
 
 SnapshotMeter::~SnapshotMeter() {
   {
     absl::MutexLock lock(&mutex_);
     stop_ = true;
   }
+  changed_.NotifyAll();
   thread_.join();
 }
 
 void SnapshotMeter::Asked() {
-  asked_ = absl::Now();
-  wanted_ = true;
+  wanted_until_ = Deadline::In(options_.linger);
+  if (!std::exchange(wanted_, true)) changed_.NotifyAll();
 }
 
 std::map<ContainerId, SnapshotMeter::Figure> SnapshotMeter::All() {
@@ -95,13 +96,12 @@ void SnapshotMeter::Run() {
     }
     absl::MutexLock lock(&mutex_);
     round_ended_ = absl::Now();
-    mutex_.AwaitWithTimeout(absl::Condition(&stop_), options_.interval);
-    if (!stop_ && absl::Now() - asked_ >= options_.linger) {
+    auto stopped = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return stop_; };
+    changed_.Await(mutex_, stopped, Deadline::In(options_.interval));
+    if (wanted_until_.Passed()) {
       wanted_ = false;
-      mutex_.Await(absl::Condition(
-          +[](SnapshotMeter* meter)
-               ABSL_EXCLUSIVE_LOCKS_REQUIRED(meter->mutex_) { return meter->wanted_ || meter->stop_; },
-          this));
+      auto called = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return wanted_ || stop_; };
+      changed_.Await(mutex_, called, Deadline());
     }
     if (stop_) return;
   }

@@ -16,6 +16,7 @@
 #include "image/unpack/tree_usage.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::image {
 
@@ -58,9 +59,10 @@ class SnapshotMeter {
 
   const Options options_;
   absl::Mutex mutex_;
+  TimedCondition changed_;  // wanted_ or stop_
   std::map<ContainerId, Figure> figures_ ABSL_GUARDED_BY(mutex_);
   std::set<ContainerId> gone_ ABSL_GUARDED_BY(mutex_);  // removed since the round began
-  absl::Time asked_ ABSL_GUARDED_BY(mutex_);
+  Deadline wanted_until_ ABSL_GUARDED_BY(mutex_);
   absl::Time round_ended_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   bool wanted_ ABSL_GUARDED_BY(mutex_) = true;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;

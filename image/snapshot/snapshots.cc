@@ -16,6 +16,7 @@
 #include "image/snapshot/copy_tree.h"
 #include "image/snapshot/mapped_dirs.h"
 #include "runtime/base/json.h"
+#include "runtime/sys/boot_id.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
 
@@ -54,8 +55,7 @@ absl::StatusOr<std::string> PathInMount(int fd) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Snapshots>> Snapshots::Open(absl::string_view root, const LayerStore* layers) {
-  ASSIGN_OR_RETURN(std::string boot_id, sys::ReadFile("/proc/sys/kernel/random/boot_id"));
-  absl::StripTrailingAsciiWhitespace(&boot_id);
+  ASSIGN_OR_RETURN(std::string boot_id, sys::BootId());
   std::string path = absl::StrCat(root, "/snapshots");
   RETURN_IF_ERROR(sys::MakeDirs(path, 0700));
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::Open(path, O_RDONLY | O_DIRECTORY));

@@ -122,8 +122,10 @@ class ShimLauncher {
   // listen_fd are filled in by this function.
   virtual absl::StatusOr<std::shared_ptr<PodShim>> Launch(shim::v1::SandboxPlan plan, absl::string_view state_dir,
                                                           absl::Span<const int> fds) = 0;
-  // Connects to the shim that a former daemon left. NotFound when none lives there.
-  virtual absl::StatusOr<std::shared_ptr<PodShim>> Reconnect(const PodId& id, absl::string_view state_dir) = 0;
+  // Connects to the shim that lives there already. NotFound when none does, DeadlineExceeded when it does not answer
+  // within `patience`.
+  virtual absl::StatusOr<std::shared_ptr<PodShim>> Reconnect(const PodId& id, absl::string_view state_dir,
+                                                             absl::Duration patience = absl::Seconds(30)) = 0;
   // The exit records that a dead shim left in its state directory.
   static std::vector<shim::v1::ExitRecord> ReadExitRecords(absl::string_view state_dir);
 };

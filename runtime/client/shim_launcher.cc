@@ -106,7 +106,8 @@ class Launcher final : public ShimLauncher {
     return Annotate(last, "start the pod's shim");
   }
 
-  absl::StatusOr<std::shared_ptr<PodShim>> Reconnect(const PodId& id, absl::string_view state_dir) override {
+  absl::StatusOr<std::shared_ptr<PodShim>> Reconnect(const PodId& id, absl::string_view state_dir,
+                                                     absl::Duration patience) override {
     auto dir = sys::Open(state_dir, O_RDONLY | O_DIRECTORY);
     if (ErrnoOf(dir.status()) == ENOENT) return absl::NotFoundError("no state directory");
     RETURN_IF_ERROR(dir, "state directory");
@@ -116,7 +117,7 @@ class Launcher final : public ShimLauncher {
     hello.mutable_hello()->set_version(shim::kProtocolVersion);
     absl::Status sent = shim::SendMessage(socket.get(), hello.SerializeAsString(), {}, MSG_DONTWAIT);
     auto shim = sent.ok() ? ShimConnection::Open(reactor_, options_.events, id, std::move(socket),
-                                                 absl::Now() + options_.call_timeout, options_.call_timeout)
+                                                 absl::Now() + patience, options_.call_timeout)
                           : sent;
     if (absl::IsUnavailable(shim.status())) return absl::NotFoundError("the pod's shim is gone");
     RETURN_IF_ERROR(shim, "connect to the pod's shim");
@@ -193,8 +194,9 @@ absl::StatusOr<std::unique_ptr<ShimLauncher>> ShimLauncher::Start(Options option
   ASSIGN_OR_RETURN(sys::UniqueFd binary, sys::Open(options.shim_binary, O_RDONLY), "shim");
   ASSIGN_OR_RETURN(sys::UniqueFd image, sys::SealedExecutable(binary.get(), "berth-shim"), "shim");
   ASSIGN_OR_RETURN(std::shared_ptr<Reactor> reactor, Reactor::Start());
+  const std::string binary_path = options.shim_binary;
   auto launcher = std::make_unique<Launcher>(std::move(options), std::move(image), std::move(reactor));
-  RETURN_IF_ERROR(launcher->Begin());
+  RETURN_IF_ERROR(launcher->Begin(), "'", binary_path, "'");
   return std::unique_ptr<ShimLauncher>(std::move(launcher));
 }
 

@@ -10,8 +10,8 @@
 #include "runtime/base/id.h"
 #include "runtime/container/kill.h"
 #include "runtime/container/oom.h"
+#include "runtime/shim/exit_record.h"
 #include "runtime/shim/shim.h"
-#include "runtime/sys/file.h"
 
 namespace berth::shim {
 namespace {
@@ -19,8 +19,6 @@ namespace {
 // How long the exit of a container's first process waits for the end of its output, which another process may hold
 // open.
 constexpr uint64_t kDrainNanoseconds = 200000000;
-
-std::string RecordName(const std::string& id) { return absl::StrCat(id, ".exit"); }
 
 absl::Status Unknown(const std::string& id) {
   return absl::NotFoundError(absl::StrCat("the shim knows no container '", id, "'"));
@@ -96,12 +94,18 @@ absl::Status Shim::Create(PendingReply to, const v1::ContainerPlan& plan, std::v
     constexpr size_t kMost = container::CriLogEncoder::kMaxContent;
     if (const size_t asked = plan.log().max_line_bytes(); asked != 0) c->max_log_line = std::min(asked, kMost);
   }
-  ASSIGN_OR_RETURN(container::Spawned spawned, container::SpawnContainer(SpawnEnv(), plan, numbers));
+  RETURN_IF_ERROR(ReserveExitRecord(state_dir_.get(), id));
+  auto spawned = container::SpawnContainer(SpawnEnv(), plan, numbers);
+  if (!spawned.ok()) {
+    RemoveExitRecord(state_dir_.get(), id);
+    return spawned.status();
+  }
   PodContainer& known = *(containers_[id] = std::move(c));
-  absl::Status adopted = AdoptContainer(known, plan, std::move(spawned), std::move(fds));
+  absl::Status adopted = AdoptContainer(known, plan, *std::move(spawned), std::move(fds));
   if (!adopted.ok()) {
     // The child sees the end of its control socket; it is reaped as an orphan.
     sys::SignalPidfd(known.pidfd.get(), SIGKILL).IgnoreError();
+    RemoveExitRecord(state_dir_.get(), id);
     containers_.erase(id);
   }
   return adopted;
@@ -308,7 +312,8 @@ void Shim::Record(PodContainer& c) {
     Answer(to, absl::OkStatus());
     return MaybeFinish();
   }
-  sys::ReplaceFileAt(state_dir_.get(), RecordName(c.id), c.record.SerializeAsString(), 0600).IgnoreError();
+  // On an error it is in our memory, which State tells of.
+  WriteExitRecord(state_dir_.get(), c.record).IgnoreError();
   if (c.start_reply.waiting()) {
     Answer(std::exchange(c.start_reply, {}),
            c.start_error.ok() ? absl::AbortedError("the container's process was killed before it ran") : c.start_error);
@@ -321,7 +326,7 @@ void Shim::Record(PodContainer& c) {
 }
 
 void Shim::Forget(PodContainer& c) {
-  unlinkat(state_dir_.get(), RecordName(c.id).c_str(), 0);
+  RemoveExitRecord(state_dir_.get(), c.id);
   CloseOutput(c.out);
   CloseOutput(c.err);
   const std::string id = c.id;
@@ -338,12 +343,12 @@ void Shim::State(PendingReply to) {
   v1::Reply reply;
   v1::StateReply& state = *reply.mutable_state();
   for (const auto& [id, c] : containers_) {
-    if (c->state == PodContainer::State::kCreating) continue;  // it may still fail, and leave nothing
     v1::ContainerFact& fact = *state.add_containers();
     fact.set_container_id(id);
     fact.set_created_at(c->created_at);
     fact.set_started_at(c->record.started_at());
     switch (c->state) {
+      case PodContainer::State::kCreating:  // the daemon that asked for it may be dead: its successor is told
       case PodContainer::State::kCreated:
       case PodContainer::State::kStarting:
         fact.set_state(v1::CONTAINER_STATE_CREATED);

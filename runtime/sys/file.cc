@@ -157,16 +157,17 @@ absl::Status WriteFileAt(int dir, absl::string_view path, absl::string_view data
 absl::Status ReplaceFileAt(int dir, absl::string_view name, absl::string_view data, mode_t mode) {
   std::string tmp = absl::StrCat(".", name, ".new");
   std::string target(name);
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenAt(dir, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
   auto replace = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(UniqueFd fd, OpenAt(dir, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode));
     RETURN_IF_ERROR(WriteAll(fd.get(), data, tmp));
-    if (renameat(dir, tmp.c_str(), dir, target.c_str()) == 0) return absl::OkStatus();
-    return ErrnoError(errno, absl::StrCat("rename '", tmp, "' to '", target, "'"));
+    if (renameat(dir, tmp.c_str(), dir, target.c_str()) != 0) {
+      return ErrnoError(errno, absl::StrCat("rename '", tmp, "' to '", target, "'"));
+    }
+    return absl::OkStatus();
   };
-  absl::Status replaced = replace();
-  // What a full disk has cut short would stay there for ever.
-  if (!replaced.ok()) unlinkat(dir, tmp.c_str(), 0);
-  return replaced;
+  absl::Status status = replace();
+  if (!status.ok()) unlinkat(dir, tmp.c_str(), 0);  // on a full disk its beginning is there
+  return status;
 }
 
 absl::StatusOr<std::vector<std::string>> ListDir(int dir) {

@@ -54,7 +54,7 @@ absl::Status WriteAll(int fd, absl::string_view data, absl::string_view name);
 // One write(2) to an existing file: for cgroupfs, procfs and sysctl files.
 absl::Status WriteFileAt(int dir, absl::string_view path, absl::string_view data);
 // Temporary file in `dir`, then rename over `name`: readers see the old or the new content, never half of one.
-// Not synced: for state that a power cut ends anyway.
+// Not synced: for state that a power cut ends anyway. A failure leaves the old content, a kill perhaps ".NAME.new" too.
 absl::Status ReplaceFileAt(int dir, absl::string_view name, absl::string_view data, mode_t mode);
 
 absl::StatusOr<std::vector<std::string>> ListDir(int dir);

@@ -11,13 +11,21 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
+#include <utility>
 
 #include "absl/time/clock.h"
+#include "runtime/base/id.h"
+#include "runtime/sys/family.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/pidfd.h"
 #include "runtime/sys/unique_fd.h"
 
 namespace berth::sys {
 namespace {
+
+constexpr char kMarkName[] = "BERTH_SPAWN";
+constexpr int kReapMilliseconds = 2000;
 
 // Descriptors meant for the child stay above 2, so that putting one on 0, 1 or 2 never overwrites another.
 absl::StatusOr<UniqueFd> AboveStdio(UniqueFd fd) {
@@ -94,32 +102,36 @@ class FileActions {
   posix_spawn_file_actions_t actions_;
 };
 
-// The child until it is reaped. Leaving the scope early kills its whole process group first.
+// The child until it is reaped. Leaving the scope early ends it first, with all that it started.
 class Child {
  public:
-  explicit Child(pid_t pid) : pid_(pid) {}
+  Child(pid_t pid, std::string mark) : pid_(pid), mark_(std::move(mark)) {}
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   ~Child() {
     if (pid_ <= 0) return;
-    kill(-pid_, SIGKILL);
+    KillFamily(pid_, mark_);
+    kill(-pid_, SIGKILL);  // in case /proc could not be read
+    auto pidfd = OpenPidfd(pid_);
+    if (pidfd.ok() && !WaitPidfdExited(pidfd->get(), kReapMilliseconds)) {
+      // In the kernel, on a disk or a server that does not answer. Reaped whenever it comes back.
+      std::thread([pid = pid_] { (void)WaitFor(pid); }).detach();
+      return;
+    }
     (void)Reap();
   }
-  absl::StatusOr<int> Reap() {
-    int status = 0;
-    while (waitpid(pid_, &status, 0) < 0) {
-      if (errno != EINTR) {
-        pid_ = 0;
-        return ErrnoError(errno, "waitpid");
-      }
-    }
-    pid_ = 0;
-    return status;
-  }
-  pid_t pid() const { return pid_; }
+  absl::StatusOr<int> Reap() { return WaitFor(std::exchange(pid_, 0)); }
 
  private:
+  static absl::StatusOr<int> WaitFor(pid_t pid) {
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0) {
+      if (errno != EINTR) return ErrnoError(errno, "waitpid");
+    }
+    return status;
+  }
   pid_t pid_;
+  const std::string mark_;
 };
 
 // Takes what is there now. False at the end of the stream.
@@ -143,13 +155,15 @@ absl::StatusOr<bool> Drain(int fd, std::string* into, size_t limit, bool limit_i
 absl::Status Collect(const SpawnRequest& request, int pidfd, Pipe out, Pipe err, SpawnResult* result) {
   const absl::Time deadline = absl::Now() + request.timeout;
   for (bool ended = false; !ended;) {
-    struct pollfd fds[3] = {{pidfd, POLLIN, 0}, {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}};
+    struct pollfd fds[4] = {
+        {pidfd, POLLIN, 0}, {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}, {request.cancel, POLLIN, 0}};
     absl::Duration left = deadline - absl::Now();
     if (left <= absl::ZeroDuration()) {
       return absl::DeadlineExceededError(absl::StrCat("did not end within ", absl::FormatDuration(request.timeout)));
     }
     int64_t ms = std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 1 << 30);
-    if (poll(fds, 3, static_cast<int>(ms)) < 0 && errno != EINTR) return ErrnoError(errno, "poll");
+    if (poll(fds, 4, static_cast<int>(ms)) < 0 && errno != EINTR) return ErrnoError(errno, "poll");
+    if ((fds[3].revents & POLLIN) != 0) return absl::CancelledError("was not waited for");
     ended = (fds[0].revents & POLLIN) != 0;  // looked at before the last read, so nothing that it wrote is missed
     if (out.read) {
       ASSIGN_OR_RETURN(bool open, Drain(out.read.get(), &result->out, request.stdout_limit, !request.cut_stdout));
@@ -171,12 +185,15 @@ absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request) {
   ASSIGN_OR_RETURN(Pipe err, MakePipe());
   Attributes attributes;
   FileActions actions(request.cwd, in.get(), out.write.get(), err.write.get());
-  std::vector<char*> argv = Pointers(request.argv), env = Pointers(request.env);
+  const std::string mark = absl::StrCat(kMarkName, "=", RandomHexId().substr(0, 32));
+  std::vector<std::string> environment = request.env;
+  environment.push_back(mark);
+  std::vector<char*> argv = Pointers(request.argv), env = Pointers(environment);
   pid_t pid = -1;
   int code = posix_spawn(&pid, request.path.c_str(), actions.get(), attributes.get(), argv.data(), env.data());
   if (code != 0) return ErrnoError(code, absl::StrCat("run '", request.path, "'"));
 
-  Child child(pid);
+  Child child(pid, mark);
   out.write.Reset();
   err.write.Reset();
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));

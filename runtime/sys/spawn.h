@@ -19,13 +19,14 @@ namespace berth::sys {
 struct SpawnRequest {
   std::string path;               // the program, used as given: no search in PATH
   std::vector<std::string> argv;  // argv[0] included
-  std::vector<std::string> env;   // the whole environment, KEY=VALUE
+  std::vector<std::string> env;   // the whole environment but for BERTH_SPAWN, KEY=VALUE
   std::string input;              // what the program reads from its stdin
   std::string cwd = "/";
   size_t stdout_limit = 1 << 20;   // bytes; more is an error
   bool cut_stdout = false;         // it is none: what is beyond the limit is dropped
   size_t stderr_limit = 64 << 10;  // bytes; what is beyond it is dropped
   absl::Duration timeout = absl::Seconds(60);
+  int cancel = -1;  // a descriptor: once it is readable, the program is not waited for any more
 };
 
 struct SpawnResult {
@@ -37,10 +38,12 @@ struct SpawnResult {
 
 // Runs the program and waits for it. The child starts with default signal dispositions, no blocked signal, its own
 // process group, umask and credentials of the caller, and no descriptor but 0, 1 and 2.
-// An exit code other than 0 is a result, not an error. Errors, with the child's process group killed and the child
-// reaped: DeadlineExceeded after `timeout`; ResourceExhausted when stdout exceeds its limit (unless it is cut); the
-// errno of a failed spawn (ENOENT, EACCES, ENOEXEC). Needs that nobody else reaps the process's children (waitpid(-1)).
-// Thread-safe.
+// Its environment has one entry more than was given, BERTH_SPAWN with a number of this call, by which what it started
+// is found. An exit code other than 0 is a result, not an error, and what a child that ended left behind goes on.
+// Errors, with the child and all that it started killed (family.h) and the child reaped: Cancelled; DeadlineExceeded
+// after `timeout`; ResourceExhausted when stdout exceeds its limit (unless it is cut); the errno of a failed spawn
+// (ENOENT, EACCES, ENOEXEC). A child that SIGKILL does not end within 2 s, because the kernel holds it, is left to a
+// thread that reaps it later. Needs that nobody else reaps the process's children (waitpid(-1)). Thread-safe.
 absl::StatusOr<SpawnResult> Spawn(const SpawnRequest& request);
 
 // A child that waits and does nothing else: something that has a pid, for as long as one is needed. Its stdin is a pipe

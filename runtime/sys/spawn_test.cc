@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -41,7 +42,8 @@ TEST(SpawnTest, ChildSeesOnlyWhatItIsGiven) {
   sigemptyset(&blocked);
   sigaddset(&blocked, SIGUSR1);
   ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &blocked, &old), 0);
-  auto result = Spawn(Shell("env | grep -v -e ^PWD= -e ^_= ; pwd; ls /proc/$$/fd; grep SigBlk /proc/self/status"));
+  auto result = Spawn(
+      Shell("env | grep -v -e ^PWD= -e ^_= -e ^BERTH_SPAWN= ; pwd; ls /proc/$$/fd; grep SigBlk /proc/self/status"));
   pthread_sigmask(SIG_SETMASK, &old, nullptr);
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->out, "PATH=/usr/bin:/bin\n/\n0\n1\n2\nSigBlk:\t0000000000000000\n");
@@ -57,12 +59,35 @@ TEST(SpawnTest, DeadlineKillsTheWholeGroup) {
   EXPECT_THAT(std::string(result.status().message()), testing::HasSubstr("did not end within 200ms"));
 }
 
+// Each way out of the process group: a session of its own, a parent that ended, an emptied environment.
+TEST(SpawnTest, DeadlineKillsWhatWentItsOwnWay) {
+  const std::string token = absl::StrCat("7", getpid(), "0");  // as seconds of a sleep: the only one on the machine
+  SpawnRequest request = Shell(absl::StrCat("trap '' TERM; setsid sleep ", token, " & (setsid sh -c 'sleep ", token,
+                                            "; true' &) ; setsid env -i sleep ", token, " & sleep ", token));
+  request.timeout = absl::Milliseconds(500);
+  auto alive = [&] {
+    auto found = Spawn(
+        Shell(absl::StrCat("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c '[s]leep ", token, "'")));
+    return found.ok() ? found->out : std::string(found.status().message());
+  };
+  EXPECT_EQ(Spawn(request).status().code(), absl::StatusCode::kDeadlineExceeded);
+  for (int i = 0; i < 100 && alive() != "0\n"; ++i) absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(alive(), "0\n");
+}
+
 TEST(SpawnTest, ADaemonThatThePluginLeftBehindIsNotWaitedFor) {
   absl::Time start = absl::Now();
   auto result = Spawn(Shell("setsid sleep 3 & echo done"));
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->out, "done\n");
   EXPECT_LT(absl::Now() - start, absl::Seconds(2));
+}
+
+TEST(SpawnTest, IsCancelled) {
+  UniqueFd event(eventfd(1, EFD_CLOEXEC));
+  SpawnRequest request = Shell("sleep 100");
+  request.cancel = event.get();
+  EXPECT_EQ(Spawn(request).status().code(), absl::StatusCode::kCancelled);
 }
 
 TEST(SpawnTest, OutputIsBounded) {

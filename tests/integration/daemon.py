@@ -58,7 +58,7 @@ class Daemon:
         self.files = tempfile.mkdtemp(prefix="berth-it-files.", dir="/var/tmp")
         self.socket = f"{self.state}/b.sock"
         self.log = f"{self.files}/berthd.log"
-        self.process = None
+        self.process, self.programs, self.environment = None, BIN, {}
         self.crictl = Crictl(client, self.files, self.socket)
         self._write_config(settings(self) if settings else "")
 
@@ -72,8 +72,14 @@ class Daemon:
         with open(f"{self.files}/config.toml", "w", encoding="utf-8") as f:
             f.write(f'root = "{self.root}"\nstate = "{self.state}"\nsocket = "{self.socket}"\n'
                     f'cgroup_driver = "{self.cgroup_driver}"\ncgroup_parent = "{self.parent_name}"\nlog_level = "debug"\n{more}\n'
-                    f'[network]\nmode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n'
+                    f"[network]\n{self.network_table()}"
                     f"[image]\nusage_interval = 1\n{image}")
+
+    def network_table(self):
+        return f'mode = "embedded"\nbridge = "{self.bridge}"\nsubnet = "{self.subnet}"\n'
+
+    def command(self):
+        return [self.programs / "berthd", "--config", f"{self.files}/config.toml"]
 
     def cgroup_of(self, pod):
         """The cgroup in which that pod's shim lives, as a path beneath the trees."""
@@ -86,8 +92,8 @@ class Daemon:
 
     def start(self):
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BIN / "berthd", "--config", f"{self.files}/config.toml"], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, start_new_session=True, env={**os.environ, **self.environment})
         wait_for(f"berthd serves {self.socket}; its log: {self.log_tail()}", self._serves, 30)
 
     def _serves(self):

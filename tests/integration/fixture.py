@@ -95,6 +95,11 @@ class Fixture:
         self._before = {line for line in self._before if not line.startswith("descriptor")}
         self._before |= {line for line in leaks.snapshot(self.daemon) if line.startswith("descriptor")}
 
+    def nothing_left_but_descriptors(self):
+        """For a daemon that is another process than before the case."""
+        self.rebase_descriptors()
+        self.nothing_left()
+
     def end(self):
         for call, arguments in reversed(self._undo):
             call(*arguments)

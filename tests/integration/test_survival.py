@@ -4,6 +4,7 @@ story in cases that build on each other."""
 import os
 import pathlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -149,7 +150,8 @@ def test_shim_killed(f):
     equal(c.wait()["state"], "CONTAINER_EXITED")
     wait_for("the pod is not ready", lambda: pod.inspect()["status"]["state"] == "SANDBOX_NOTREADY")
     wait_for("no process is left", lambda: not list(leaks.processes_in(group)))
-    assert c.status()["exitCode"] != 0, c.status()
+    equal((c.status()["exitCode"], c.status()["reason"]), (137, "ShimLost"))
+    contains(c.status()["message"], "shim ended unexpectedly")
 
 
 def test_shim_and_daemon_killed(f):
@@ -160,15 +162,101 @@ def test_shim_and_daemon_killed(f):
     f.daemon.kill()
     os.kill(shim, signal.SIGKILL)
     f.daemon.start()
-    equal(c.status()["state"], "CONTAINER_EXITED")
+    equal((c.status()["state"], c.status()["reason"]), ("CONTAINER_EXITED", "ShimLost"))
     equal(pod.inspect()["status"]["state"], "SANDBOX_NOTREADY")
     wait_for("no process is left", lambda: not list(leaks.processes_in(group)))
     pod.remove()
     f.rebase()
 
 
+def shim_of(f, pod):
+    [shim] = [p for p, name in leaks.processes_in(f.daemon.cgroup_of(pod)) if name == "berth-shim"]
+    return shim
+
+
+def test_shim_that_does_not_answer_at_the_start(f):
+    """It lives, and so do its containers: nothing is said of them that is not known, and others do not wait."""
+    pod, other = f.run_pod(), f.run_pod()
+    c = pod.start(["/bin/sh", "-c", GO])
+    other.start(["/bin/sleep", "1000"])
+    shim = shim_of(f, pod)
+    os.kill(shim, signal.SIGSTOP)
+    try:
+        f.daemon.kill()
+        f.daemon.start()
+        equal(c.status()["state"], "CONTAINER_RUNNING")
+        equal(other.sh("echo fine"), (0, "fine\n"))
+        contains(str(f.crictl.call("exec", c.id, "true")), "its shim does not answer")
+    finally:
+        os.kill(shim, signal.SIGCONT)
+    wait_for("it is taken up", lambda: f.crictl.call("exec", c.id, "touch", "/go").status == 0)
+    equal((c.wait()["exitCode"], c.output()), (41, "last words\n"))
+    pod.remove()
+    other.remove()
+    f.rebase()
+
+
+def test_pods_whose_records_are_lost(f):
+    """What no record speaks of is killed and removed."""
+    pod, kept = f.run_pod(), f.run_pod()
+    c = pod.start(["/bin/sleep", "1000"])
+    init, group = c.process(), f.daemon.cgroup_of(pod)
+    k = kept.start(["/bin/sleep", "1000"])
+    survivor = k.process()
+    f.daemon.kill()
+    with sqlite3.connect(f"{f.daemon.root}/state.db") as db:
+        db.execute("DELETE FROM records WHERE id IN (?, ?)", (pod.id, c.id))
+    db.close()
+    f.daemon.start()
+    wait_for("its processes are gone", lambda: not list(leaks.processes_in(group)) and not os.path.exists(f"/proc/{init}/exe"))
+    equal(k.process(), survivor)
+    kept.remove()
+    f.nothing_left_but_descriptors()
+
+
+def test_stop_that_was_begun_is_finished(f):
+    pod = f.run_pod()
+    c = pod.start(["/bin/sleep", "1000"])
+    group = f.daemon.cgroup_of(pod)
+    f.daemon.kill()
+    # As it is between the stop's first step and its second.
+    with sqlite3.connect(f"{f.daemon.root}/state.db") as db:
+        [(record,)] = db.execute("SELECT data FROM records WHERE id = ?", (pod.id,))
+        db.execute("UPDATE records SET data = ? WHERE id = ?", (record[6:] + b"\x18\x01", pod.id))  # without its seal
+    db.close()
+    f.daemon.start()
+    wait_for("the pod's processes are gone", lambda: not list(leaks.processes_in(group)))
+    equal(c.wait()["state"], "CONTAINER_EXITED")
+    wait_for("its network too", lambda: not os.path.exists(f"{f.daemon.state}/netns/{pod.id}"))
+    pod.remove()
+    f.nothing_left_but_descriptors()
+
+
+def test_killed_while_a_container_is_made(f):
+    """A retry gets a container, the same when there was one already; what was half made is gone."""
+    pod = f.run_pod()
+    config = pod.container_config(["/bin/sleep", "1000"])
+    f.rebase()
+    for i in range(6):
+        call = subprocess.Popen([f.crictl.program, "-c", f.crictl.config, "create", "--no-pull", pod.id,
+                                 f.write("again.json", config), pod.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.010 + 0.003 * i)
+        f.daemon.kill()
+        call.wait()
+        f.daemon.start()
+        there = [c["id"] for c in f.crictl.json("ps", "-a", "--pod", pod.id)["containers"]]
+        made = pod.try_create(config)
+        equal(made.status, 0, str(made))
+        if there:
+            equal([made.out.strip()], there)
+        f.crictl("rm", "-f", made.out.strip())
+        f.nothing_left_but_descriptors()
+    pod.remove()
+    f.rebase()
+
+
 def test_killed_while_a_pod_is_made(f):
-    """A retry then gets a pod that is ready, or is told of one that is not; either can be removed."""
+    """A retry then gets a pod: the same when it was ready already, else another, and the half-made one is gone."""
     config = f.pod_config()
     path = f.write("retried.json", config)
     for i in range(6):
@@ -177,17 +265,12 @@ def test_killed_while_a_pod_is_made(f):
         f.daemon.kill()
         call.wait()
         f.daemon.start()
-        states = {p["id"]: p["state"] for p in f.crictl.json("pods", "--name", config["metadata"]["name"])["items"]}
-        retry = f.crictl.call("runp", path)
-        if "SANDBOX_NOTREADY" in states.values():
-            retry.refused("AlreadyExists", *states)
-        else:
-            equal(retry.status, 0, str(retry))
-            states = states or {retry.out.strip(): ""}
-            equal([retry.out.strip()], list(states))
-        for pod in states:
-            f.crictl("rmp", "-f", pod)
-        f.nothing_left()
+        pods = f.crictl.json("pods", "--name", config["metadata"]["name"], "--state", "ready")["items"]
+        made = f.crictl("runp", path).strip()
+        if pods:
+            equal([made], [p["id"] for p in pods])
+        f.crictl("rmp", "-f", made)
+        f.nothing_left_but_descriptors()
 
 
 def test_orderly_end_keeps_pods(f):
