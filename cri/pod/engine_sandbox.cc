@@ -224,6 +224,9 @@ absl::Status Engine::TearDownSandbox(const Pod& pod) {
     RestorePin(pod, **shim);
     Keep(first, (*shim)->Shutdown());
     if (first.ok()) registry_.SetShim(id, nullptr);
+  } else {
+    // One that was started and could not be spoken to lives all the same.
+    Keep(first, parts_.cgroups.Kill(pod.cgroup_path()));
   }
   auto detached = DetachNetwork(pod);
   Keep(first, Annotate(detached.status(), "pod network"));

@@ -16,7 +16,7 @@ ERRORS = ("ENOSPC", "EIO", "ENOMEM", "EMFILE", "EINTR")
 # What a fault of the machine is never: the caller's mistake, or a thing that nobody has thought of.
 WRONG_CODES = ("Unknown", "Unimplemented", "InvalidArgument", "NotFound", "AlreadyExists", "OutOfRange", "Unauthenticated")
 # Functions of their arguments alone, which no fault of the machine makes fail, and whose errors are the caller's mistakes.
-PURE = ("image/reference/",)
+PURE = ("image/reference/", "image/content/digest.cc")
 # What goes wrong with the connection to a shim is to its pod what the shim's death is.
 CONNECTION = ("runtime/shim/connection.cc", "runtime/client/shim_connection.cc")
 # The kubelet knows these by the beginning of the words, whatever the code.
