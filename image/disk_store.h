@@ -37,7 +37,7 @@ class DiskStore final : public Store {
   absl::Status Save(const SaveRequest& request) override;
   absl::StatusOr<std::vector<Image>> Load(const LoadRequest& request) override;
   absl::StatusOr<Image> Find(absl::string_view reference_or_id) override;
-  std::vector<Image> List() override;
+  absl::StatusOr<std::vector<Image>> List() override;
   absl::Status Remove(absl::string_view reference_or_id) override;
   absl::StatusOr<std::string> Tag(absl::string_view reference_or_id, absl::string_view name) override;
   absl::StatusOr<PruneResult> Prune(const PruneOptions& options) override;

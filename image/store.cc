@@ -1,6 +1,7 @@
 #include "image/store.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <utility>
 
@@ -139,12 +140,14 @@ absl::StatusOr<Image> DiskStore::Find(absl::string_view reference_or_id) {
   return ToImage(row);
 }
 
-std::vector<Image> DiskStore::List() {
+absl::StatusOr<std::vector<Image>> DiskStore::List() {
+  ASSIGN_OR_RETURN(std::vector<ImageRow> rows, catalog_->ListImages());
   std::vector<Image> out;
-  auto rows = catalog_->ListImages();
-  if (!rows.ok()) return out;
-  for (const ImageRow& row : *rows) {
-    if (auto image = ToImage(row); image.ok()) out.push_back(*std::move(image));
+  for (const ImageRow& row : rows) {
+    auto image = ToImage(row);
+    // One that is damaged is not listed; one that cannot be read now is not gone.
+    if (const int error = ErrnoOf(image.status()); error != 0 && error != ENOENT) return image.status();
+    if (image.ok()) out.push_back(*std::move(image));
   }
   return out;
 }
