@@ -2,6 +2,7 @@
 import dataclasses
 import errno
 import os
+import re
 import signal
 import time
 
@@ -9,6 +10,7 @@ import grpc_client
 import leaks
 from cri import EXITED, NOTREADY, READY
 from lifecycle import End
+from rpc import message
 from suite import wait_for
 from world import alive, shortened
 
@@ -21,6 +23,7 @@ PURE = ("image/reference/", "image/content/digest.cc")
 CONNECTION = ("runtime/shim/connection.cc", "runtime/client/shim_connection.cc")
 # The kubelet knows these by the beginning of the words, whatever the code.
 CLASSES = ("RegistryUnavailable: ", "SignatureValidationFailed: ")
+IMAGE = re.compile("row of images.db|/images/")
 SETTLES = 0.05  # how long a step that is passed after the answer may take
 STOPPED_SECONDS = 3  # how long a caller waits for a process that is stopped
 START_SECONDS = 30
@@ -219,15 +222,24 @@ def run_start(world, step, fault, skip):
             problems.append(f"it {words} without a word")
         world.daemon.start()
     for one in (world.bystander, world.standing):
-        if fault == "kill" and not _alive_soon(one.shim_pid):
+        if _is_lost(world, one, step, fault):
             problems += _dead_pod(world, one)
             return Result("finding" if problems else "renew", words, tuple(problems), _ms(began))
     try:
-        problems += [*_untouched(world), *world.leftovers()]
+        problems += [*_untouched(world), *_healed(world)]
     except AssertionError as problem:
         problems.append(str(problem))
     outcome = "finding" if problems else "ok" if fired else "missed"
     return Result(outcome, words, tuple(problems), _ms(began))
+
+
+def _healed(world):
+    """An image that cannot be read when the daemon starts is given up; it can be pulled again, and then all is as it was."""
+    left = world.leftovers()
+    if left and all(line.startswith("missing: ") and IMAGE.search(line) for line in left):
+        world.cri.must("PullImage", (1, message((1, world.busybox))))
+        left = world.leftovers()
+    return left
 
 
 def _ms(began):
