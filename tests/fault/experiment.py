@@ -234,8 +234,12 @@ def run_start(world, step, fault, skip):
 
 
 def _healed(world):
-    """An image that cannot be read when the daemon starts is given up; it can be pulled again, and then all is as it was."""
+    """What one start cannot remove the next one does. An image that cannot be read when the daemon starts is given up; it can be
+    pulled again, and then all is as it was."""
     left = world.leftovers()
+    if any(line.startswith("left: ") for line in left):
+        world.restart()
+        left = world.leftovers()
     if left and all(line.startswith("missing: ") and IMAGE.search(line) for line in left):
         world.cri.must("PullImage", (1, message((1, world.busybox))))
         left = world.leftovers()
