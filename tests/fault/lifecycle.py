@@ -104,7 +104,8 @@ def _judge_create(w, s, end):
 
 def _judge_start(w, s, end):
     status = w.cri.status(s.container_id)
-    if end.answer.ok and status.state != RUNNING:
+    # One that is killed before its program begins may be seen as a program that was killed.
+    if end.answer.ok and status.state != RUNNING and not (end.signalled and status.exit_code):
         yield f"it was started, and is in state {status.state} ({status.reason} {status.message})"
     if not end.answer.ok and not end.unanswered and status.state == RUNNING:
         yield f"the call failed ({end.answer}), and it runs"
