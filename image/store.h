@@ -229,7 +229,7 @@ class Store {
 
   // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.
   virtual absl::StatusOr<Image> Find(absl::string_view reference_or_id) = 0;
-  virtual std::vector<Image> List() = 0;
+  virtual absl::StatusOr<std::vector<Image>> List() = 0;
   // Removes the image that the reference names, with all its references. Layers in use by a snapshot stay until that
   // is removed. OK when there is no such image.
   virtual absl::Status Remove(absl::string_view reference_or_id) = 0;
