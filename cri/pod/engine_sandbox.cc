@@ -186,6 +186,7 @@ absl::Status Engine::StopPod(absl::string_view id_text) {
   auto id = registry_.ResolvePod(id_text);
   if (absl::IsNotFound(id.status())) return absl::OkStatus();
   RETURN_IF_ERROR(id);
+  ASSIGN_OR_RETURN(CallLimit::Turn turn, ends_.Enter(id->str()));
   auto entry = registry_.Entry(*id);
   if (!entry.ok()) return absl::OkStatus();  // removed meanwhile
   absl::MutexLock lock(&(*entry)->op);
@@ -219,19 +220,19 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
 // not keep the others from being done.
 absl::Status Engine::TearDownSandbox(const Pod& pod) {
   const PodId id(pod.id());
-  absl::Status first;
-  if (auto shim = registry_.Shim(id); shim.ok()) {
-    RestorePin(pod, **shim);
-    Keep(first, (*shim)->Shutdown());
-    if (first.ok()) registry_.SetShim(id, nullptr);
-  }
+  // While a process does not die, the shim is there to reap it.
+  const absl::Status killed = KillContainers(id);
+  absl::Status first = killed;
+  if (auto shim = registry_.Shim(id); shim.ok()) RestorePin(pod, **shim);
+  if (killed.ok()) Keep(first, EndShim(pod));
   auto detached = DetachNetwork(pod);
   Keep(first, Annotate(detached.status(), "pod network"));
   // Plugins that may still do their work are given the namespace.
   if (detached.ok() && !pod.netns_path().empty()) Keep(first, UnpinNetns(pod.netns_path()));
   Keep(first, UnmountShm(PodDir(pod.id())));
+  if (!killed.ok()) return killed;
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
-    if (!c.cgroup_path().empty()) Keep(first, parts_.cgroups.Remove(c.cgroup_path()));
+    if (!c.cgroup_path().empty()) Keep(first, RemoveCgroup(c.cgroup_path()));
   }
   Keep(first, Annotate(parts_.pod_cgroups.Remove(pod.cgroup_path()), "pod cgroup"));
   if (first.ok() && *detached == DetachState::kOwed) first = debts_.Take(pod);
@@ -243,6 +244,7 @@ absl::Status Engine::RemovePod(absl::string_view id_text) {
   auto id = registry_.ResolvePod(id_text);
   if (absl::IsNotFound(id.status())) return absl::OkStatus();
   RETURN_IF_ERROR(id);
+  ASSIGN_OR_RETURN(CallLimit::Turn turn, ends_.Enter(id->str()));
   auto entry = registry_.Entry(*id);
   if (!entry.ok()) return absl::OkStatus();
   absl::MutexLock lock(&(*entry)->op);

@@ -137,6 +137,7 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
     if (it == containers_.end()) return NoContainer(id);
     change(it->second);
     KeepTimesInOrder(it->second);
+    changed_.NotifyAll();
     saved = Save({state::Kind::kContainer, id.str()}, it->second.SerializeAsString());
   }
   return Told(std::move(saved));
@@ -176,6 +177,7 @@ absl::Status Registry::ForgetContainer(const ContainerId& id) {
   siblings->second.erase(id.str());
   if (siblings->second.empty()) containers_of_.erase(siblings);
   containers_.erase(it);
+  changed_.NotifyAll();
   return absl::OkStatus();
 }
 
@@ -244,13 +246,13 @@ absl::StatusOr<std::shared_ptr<client::PodShim>> Registry::Shim(const PodId& id)
   return it->second.shim;
 }
 
-bool Registry::AwaitExit(const ContainerId& id, absl::Time deadline) const {
-  auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+bool Registry::AwaitExit(const ContainerId& id, const Deadline& deadline) const {
+  absl::MutexLock lock(&mu_);
+  const auto ended = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     auto it = containers_.find(id.str());
     return it == containers_.end() || it->second.state() == state::v1::Container::EXITED;
   };
-  absl::ReaderMutexLock lock(&mu_);
-  return mu_.AwaitWithDeadline(absl::Condition(&ended), deadline);
+  return changed_.Await(mu_, ended, deadline);
 }
 
 }  // namespace berth::pod

@@ -12,10 +12,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "cri/state/state_store.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 #include "runtime/client/shim_client.h"
 #include "state/v1/state.pb.h"
 
@@ -74,7 +74,7 @@ class Registry {
   absl::StatusOr<std::shared_ptr<client::PodShim>> Shim(const PodId& id) const;
 
   // Waits until the container is EXITED or gone; false when `deadline` came first.
-  bool AwaitExit(const ContainerId& id, absl::Time deadline) const;
+  bool AwaitExit(const ContainerId& id, const Deadline& deadline) const;
 
  private:
   struct PodSlot {
@@ -92,6 +92,7 @@ class Registry {
   state::StateStore& store_;
   std::function<void()> on_unsaved_ = [] {};
   mutable absl::Mutex mu_;
+  mutable TimedCondition changed_;  // what AwaitExit waits for
   absl::flat_hash_map<std::string, PodSlot> pods_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, state::v1::Container> containers_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, std::set<std::string>> containers_of_ ABSL_GUARDED_BY(mu_);  // by pod
