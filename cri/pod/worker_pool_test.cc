@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
 #include "cri/pod/call_limit.h"
 
@@ -13,8 +14,16 @@ using testing::HasSubstr;
 
 TEST(WorkerPoolTest, OneWithoutAQueueRunsAtOnceOrRefuses) {
   absl::Notification go;
+  absl::BlockingCounter begun(2);
   WorkerPool pool(2, 0, "stops");
-  for (int i = 0; i < 2; ++i) EXPECT_TRUE(pool.Post([&] { go.WaitForNotification(); }).ok());
+  for (int i = 0; i < 2; ++i) {
+    absl::Status posted = pool.Post([&] {
+      begun.DecrementCount();
+      go.WaitForNotification();
+    });
+    EXPECT_TRUE(posted.ok()) << posted;
+  }
+  begun.Wait();
   absl::Status third = pool.Post([] {});
   EXPECT_EQ(third.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(third.message()), HasSubstr("2 stops run and 0 wait"));
