@@ -26,7 +26,7 @@ class Stuck(fixture.Fixture):
 
     def __init__(self):
         self.disks = []
-        super().__init__([fixture.BUSYBOX])
+        super().__init__([fixture.BUSYBOX], ())
 
     def close(self):
         for disk in self.disks:
@@ -268,6 +268,7 @@ class FrozenDisk:
         wait_for("the disk is not in use any more",
                  lambda: subprocess.run(["umount", self.path], check=False, capture_output=True).returncode == 0)
         os.unlink(self.image)
+        os.rmdir(self.path)
         self.f.disks.remove(self)
 
 
