@@ -385,8 +385,8 @@ def test_silent_shim_container_stop(f):
     done, took = timed(f.crictl.call, "stop", "--timeout", "20", c.id)
     equal(done.status, 0, str(done))
     within(took, REPORT_WAIT + KILL_WAIT, "the stop")
-    assert not os.path.exists(f"/proc/{first}"), "the container lives"
-    assert not os.path.exists(f"/proc/{shim}"), "the shim lives"
+    for pid in (first, shim):
+        wait_for("it is gone, and reaped by whom its parent's death left it to", lambda: not os.path.exists(f"/proc/{pid}"))
     equal(pod.inspect()["status"]["state"], "SANDBOX_NOTREADY")
     equal(f.crictl.call("stopp", pod.id).status, 0)
 
@@ -400,7 +400,7 @@ def test_silent_shim_pod_stop(f):
         _, error = call.communicate(timeout=60)
         equal(call.returncode, 0, error)
         within(time.monotonic() - started, REPORT_WAIT + KILL_WAIT + SHUTDOWN_WAIT, verb)
-        assert not os.path.exists(f"/proc/{shim}"), "the shim lives"
+        wait_for("the shim is gone, and reaped", lambda: not os.path.exists(f"/proc/{shim}"))
         equal(f.crictl.call("rmp", "-f", pod.id).status, 0)
 
 
