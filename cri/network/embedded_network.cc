@@ -270,7 +270,8 @@ absl::Status EmbeddedNetwork::Disconnect(const Lease& lease) {
   ForgetFlows(lease);
   ASSIGN_OR_RETURN(RtNetlink rt, RtNetlink::Open());
   auto link = rt.Find(lease.link);
-  absl::Status stopped = link.ok() ? rt.DisablePort(link->index) : link.status();
+  absl::Status stopped = link.status();
+  if (link.ok() && link->master != 0) stopped = rt.DisablePort(link->index);  // 0: its bridge was deleted
   if (!stopped.ok() && ErrnoOf(stopped) != ENODEV) return stopped;
   return store_.Remove(lease.pod);
 }

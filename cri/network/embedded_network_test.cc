@@ -298,11 +298,11 @@ TEST_F(EmbeddedNetworkTest, ADeletedBridgeGetsItsPodsBack) {
 }
 
 TEST_F(EmbeddedNetworkTest, AFullDiskIsAnErrorThatLeavesNothing) {
-  Start();
+  Start("10.89.0.0/30");  // one address
   const std::string before = Leftovers(), links = Sh("ip -o link"), leases = dir_ + "/leases";
   network_.reset();
   ASSERT_EQ(mount("none", leases.c_str(), "tmpfs", 0, "size=4k"), 0);
-  Start();
+  Start("10.89.0.0/30");
   Sh("head -c 4096 /dev/zero > " + leases + "/ballast");
   TestPod a('a', {{kTcp, 80, 8080, ""}});
   absl::Status full = network_->Attach(a.request).status();

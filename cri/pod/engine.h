@@ -11,6 +11,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/time/time.h"
 #include "cri/network/network.h"
+#include "cri/pod/call_limit.h"
 #include "cri/pod/detach_debts.h"
 #include "cri/pod/janitor.h"
 #include "cri/pod/name_table.h"
@@ -32,7 +33,7 @@ namespace berth::pod {
 
 // Of one call: until when an answer is of use, and whether somebody still waits for it.
 struct CallContext {
-  absl::Time deadline = absl::InfiniteFuture();
+  Deadline deadline;
   std::function<bool()> cancelled = [] { return false; };
 };
 
@@ -158,7 +159,23 @@ class Engine : public streaming::Backend {
   absl::Status RemoveContainerLocked(const state::v1::Container& container);
   absl::Status RemoveEffects(const PodId& pod, const ContainerId& id, const std::string& cgroup_path);
   absl::Status ApplyUpdate(const state::v1::Container& container, const spec::ResourceUpdate& update);
+  // engine_stop.cc. Signals to a container's first process, without its shim; OK when it is gone.
+  absl::Status SignalFirst(const state::v1::Container& container, int signal);
+  // Whether the container is EXITED before the deadline; calls `at_each_look` now and then while its process lives. A
+  // shim that keeps silent of an exit is killed on the way.
+  bool AwaitEnd(const state::v1::Container& container, const Deadline& deadline,
+                const std::function<void()>& at_each_look);
+  void EndSilentShim(const PodId& id);
+  // SIGKILL, and waits for 10 s or until `deadline`: DeadlineExceeded naming the processes that are left, and in which
+  // state.
   absl::Status KillAndWait(const state::v1::Container& container);
+  absl::Status KillAndWait(const state::v1::Container& container, const Deadline& deadline);
+  // All of a pod within those 10 s.
+  absl::Status KillContainers(const PodId& id);
+  absl::Status EndShim(const state::v1::Pod& pod);
+  // Kills what is left in it first. DeadlineExceeded naming what does not die.
+  absl::Status RemoveCgroup(const std::string& path);
+  std::string WhatIsLeft(const std::string& cgroup_path, int64_t also);
   void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record);
   void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record, absl::string_view reason);
   void OnExit(const PodId& pod, const shim::v1::ExitRecord& record);
@@ -206,6 +223,7 @@ class Engine : public streaming::Backend {
   NameTable pod_names_, container_names_;
   std::unique_ptr<spec::LaunchPlanner> planner_;
   StopSet stopping_;
+  CallLimit ends_{8};                 // stops and removals of one pod or container
   WorkerPool background_{2, 100000};  // what nobody waits for
   DetachDebts debts_{parts_.store, parts_.network, janitor_};
   Janitor janitor_;  // last: what it calls uses all of the above

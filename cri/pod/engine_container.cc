@@ -1,11 +1,10 @@
-// Containers: create, start, stop, remove.
+// Containers: create, start, remove.
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 
 #include "cri/pod/engine.h"
 #include "cri/spec/launch_plan.h"
@@ -21,9 +20,6 @@ namespace {
 using state::v1::Container;
 using state::v1::ContainerSpec;
 using state::v1::Pod;
-
-// How long a container may take to die after SIGKILL before the caller is told that it does not.
-constexpr absl::Duration kKillWait = absl::Seconds(10);
 
 void AddSteps(Container& container, const google::protobuf::RepeatedPtrField<shim::v1::StepTime>& steps) {
   for (const auto& s : steps) {
@@ -198,40 +194,11 @@ absl::Status Engine::StartContainer(absl::string_view id_text) {
   });
 }
 
-absl::Status Engine::StopContainer(absl::string_view id_text, absl::Duration grace) {
-  auto id = registry_.ResolveContainer(id_text);
-  if (absl::IsNotFound(id.status())) return absl::OkStatus();
-  RETURN_IF_ERROR(id);
-  auto container = registry_.Container(*id);
-  if (!container.ok() || container->state() == Container::EXITED) return absl::OkStatus();
-  auto shim = registry_.Shim(PodId(container->pod_id()));
-  if (grace > absl::ZeroDuration() && shim.ok() && container->state() == Container::RUNNING) {
-    // A caller that went away does not take the stop back; a second one does not signal again.
-    if (stopping_.Insert(*id)) {
-      RETURN_IF_ERROR((*shim)->Signal(*id, static_cast<int>(container->stop_signal()), false));
-    }
-    if (registry_.AwaitExit(*id, absl::Now() + grace)) return absl::OkStatus();
-  }
-  return KillAndWait(*container);
-}
-
-absl::Status Engine::KillAndWait(const Container& container) {
-  const ContainerId id(container.id());
-  if (auto shim = registry_.Shim(PodId(container.pod_id())); shim.ok()) {
-    absl::Status s = (*shim)->Signal(id, SIGKILL, true);
-    if (!s.ok() && !absl::IsNotFound(s)) return s;
-  } else {
-    RETURN_IF_ERROR(parts_.cgroups.Kill(container.cgroup_path()));
-  }
-  if (registry_.AwaitExit(id, absl::Now() + kKillWait)) return absl::OkStatus();
-  return absl::DeadlineExceededError(
-      absl::StrCat("container '", id.str(), "' was killed but did not end within ", absl::FormatDuration(kKillWait)));
-}
-
 absl::Status Engine::RemoveContainer(absl::string_view id_text) {
   auto id = registry_.ResolveContainer(id_text);
   if (absl::IsNotFound(id.status())) return absl::OkStatus();
   RETURN_IF_ERROR(id);
+  ASSIGN_OR_RETURN(CallLimit::Turn turn, ends_.Enter(id->str()));
   auto container = registry_.Container(*id);
   if (!container.ok()) return absl::OkStatus();
   auto entry = registry_.Entry(PodId(container->pod_id()));
@@ -244,7 +211,7 @@ absl::Status Engine::RemoveContainer(absl::string_view id_text) {
 
 absl::Status Engine::RemoveContainerLocked(const Container& container) {
   const ContainerId id(container.id());
-  if (container.state() == Container::RUNNING) RETURN_IF_ERROR(KillAndWait(container));
+  if (container.state() != Container::EXITED) RETURN_IF_ERROR(KillAndWait(container));
   RETURN_IF_ERROR(RemoveEffects(PodId(container.pod_id()), id, container.cgroup_path()));
   RETURN_IF_ERROR(registry_.ForgetContainer(id));
   stopping_.Erase(id);
@@ -258,7 +225,7 @@ absl::Status Engine::RemoveEffects(const PodId& pod, const ContainerId& id, cons
     absl::Status s = (*shim)->Remove(id);  // ends what was created and never started, too
     if (!s.ok() && !absl::IsNotFound(s) && !absl::IsUnavailable(s)) return s;
   }
-  RETURN_IF_ERROR(parts_.cgroups.Remove(cgroup_path));
+  RETURN_IF_ERROR(RemoveCgroup(cgroup_path));
   return parts_.images.RemoveSnapshot(id);
 }
 

@@ -21,7 +21,7 @@ constexpr size_t kOutputLimit = (16 << 20) - 1024;
 // How much longer than its own timeout an exec is waited for: the shim kills it, this is for a shim that does not.
 constexpr absl::Duration kSlack = absl::Seconds(5);
 // How soon an exec that nobody waits for any more is killed.
-constexpr int64_t kCallerCheckMs = 1000;
+constexpr int kCallerCheckMs = 1000;
 
 // What the launcher's thread and the waiting one share; the last of them frees it.
 struct Completion {
@@ -79,19 +79,17 @@ enum class Collected { kAll, kOutOfTime, kNobodyWaits };
 
 // Reads both streams until the command is done. A child that it left behind may hold the pipes open: what is in
 // them at that moment is taken, and nobody waits for more.
-Collected Collect(Output& out, Output& err, Completion& completion, absl::Time deadline, const CallContext& call) {
+Collected Collect(Output& out, Output& err, Completion& completion, const Deadline& deadline, const CallContext& call) {
   for (;;) {
     bool done = completion.Done();
     out.Drain();
     err.Drain();
     CutToLimit(out.data, err.data);
     if (done) return Collected::kAll;
-    absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) return Collected::kOutOfTime;
+    if (deadline.Passed()) return Collected::kOutOfTime;
     if (call.cancelled()) return Collected::kNobodyWaits;
     pollfd fds[3] = {{completion.event.get(), POLLIN, 0}, {out.pipe.get(), POLLIN, 0}, {err.pipe.get(), POLLIN, 0}};
-    int ms = static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, kCallerCheckMs));
-    poll(fds, 3, ms);  // descriptors of -1 are passed over
+    poll(fds, 3, std::min(deadline.Milliseconds(), kCallerCheckMs));  // descriptors of -1 are passed over
   }
 }
 
@@ -142,7 +140,7 @@ absl::StatusOr<ExecResult> Engine::ExecSync(absl::string_view id, const std::vec
   out_pipe.theirs.Reset();
   err_pipe.theirs.Reset();
   Output out{std::move(out_pipe.ours), ""}, err{std::move(err_pipe.ours), ""};
-  absl::Time deadline = timeout > absl::ZeroDuration() ? absl::Now() + timeout + kSlack : absl::InfiniteFuture();
+  const Deadline deadline = timeout > absl::ZeroDuration() ? Deadline::In(timeout + kSlack) : Deadline();
   const Collected collected = Collect(out, err, *completion, deadline, call);
   if (collected != Collected::kAll) (void)launch.shim->KillExec(exec.id);
   if (collected == Collected::kNobodyWaits) return absl::CancelledError("the caller is gone");

@@ -107,15 +107,14 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(level, "selinux_options");
   pod.set_selinux_level(*level);
   auto labels = planner_->SelinuxLabels(pod, {});
-  absl::Status known = labels.ok() ? registry_.AddPod(pod) : labels.status();
-  if (!known.ok()) {
+  auto entry = labels.ok() ? registry_.AddPod(pod) : labels.status();
+  if (!entry.ok()) {
     selinux.Release(*level);
-    return known;
+    return entry.status();
   }
-  ASSIGN_OR_RETURN(auto entry, registry_.Entry(id));
-  // A stop that comes meanwhile waits. One that was quicker has nothing to undo, and leaves nothing to be made.
-  absl::MutexLock lock(&entry->op);
-  RETURN_IF_ERROR(registry_.Pod(id).status(), "removed while it was made");
+  // A stop that comes meanwhile waits. A removal that was quicker left nothing to be undone.
+  absl::MutexLock lock(&(*entry)->op);
+  if (!registry_.Pod(id).ok()) return absl::AbortedError("the pod sandbox was removed while it was made");
 
   Undo undo;
   undo.Add([&] {
@@ -134,9 +133,15 @@ absl::StatusOr<PodId> Engine::MakePod(const PodSpec& spec) {
   RETURN_IF_ERROR(LaunchShim(pod));
   if (!pod.netns_path().empty()) RETURN_IF_ERROR(AttachNetwork(pod));
   RETURN_IF_ERROR(WriteSandboxFiles(PodDir(pod.id()), spec, {pod.ips().begin(), pod.ips().end()}), PodDir(pod.id()));
-  pod.set_state(Pod::READY);
-  pod.set_unfinished(false);
-  RETURN_IF_ERROR(registry_.ReplacePod(pod));
+  Pod ready = pod;
+  ready.set_state(Pod::READY);
+  ready.set_unfinished(false);
+  RETURN_IF_ERROR(registry_.ReplacePod(ready));
+  // A shim that was lost meanwhile was lost before there was a ready pod to be marked.
+  if (absl::Status shim = registry_.Shim(id).status(); !shim.ok()) {
+    (void)registry_.UpdatePod(id, [&](Pod& record) { record = pod; });
+    return shim;
+  }
   undo.Commit();
   return id;
 }
@@ -186,6 +191,7 @@ absl::Status Engine::StopPod(absl::string_view id_text) {
   auto id = registry_.ResolvePod(id_text);
   if (absl::IsNotFound(id.status())) return absl::OkStatus();
   RETURN_IF_ERROR(id);
+  ASSIGN_OR_RETURN(CallLimit::Turn turn, ends_.Enter(id->str()));
   auto entry = registry_.Entry(*id);
   if (!entry.ok()) return absl::OkStatus();  // removed meanwhile
   absl::MutexLock lock(&(*entry)->op);
@@ -198,7 +204,8 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
   RETURN_IF_ERROR(registry_.UpdatePod(id, [](Pod& record) { record.set_state(Pod::NOT_READY); }));
   if (absl::Status s = TearDownSandbox(*pod); !s.ok()) {
     OweStop(id);
-    return s;
+    // NotFound, of a plugin for one, would tell the kubelet that there is no such pod.
+    return absl::IsNotFound(s) ? absl::FailedPreconditionError(s.message()) : s;
   }
   // Exits are reported before the shim ends; a container whose report did not come was killed with it.
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
@@ -219,19 +226,19 @@ absl::Status Engine::StopPodLocked(const PodId& id) {
 // not keep the others from being done.
 absl::Status Engine::TearDownSandbox(const Pod& pod) {
   const PodId id(pod.id());
-  absl::Status first;
-  if (auto shim = registry_.Shim(id); shim.ok()) {
-    RestorePin(pod, **shim);
-    Keep(first, (*shim)->Shutdown());
-    if (first.ok()) registry_.SetShim(id, nullptr);
-  }
+  // While a process does not die, the shim is there to reap it.
+  const absl::Status killed = KillContainers(id);
+  absl::Status first = killed;
+  if (auto shim = registry_.Shim(id); shim.ok()) RestorePin(pod, **shim);
+  if (killed.ok()) Keep(first, EndShim(pod));
   auto detached = DetachNetwork(pod);
   Keep(first, Annotate(detached.status(), "pod network"));
   // Plugins that may still do their work are given the namespace.
   if (detached.ok() && !pod.netns_path().empty()) Keep(first, UnpinNetns(pod.netns_path()));
   Keep(first, UnmountShm(PodDir(pod.id())));
+  if (!killed.ok()) return killed;
   for (const state::v1::Container& c : registry_.ContainersOf(id)) {
-    if (!c.cgroup_path().empty()) Keep(first, parts_.cgroups.Remove(c.cgroup_path()));
+    if (!c.cgroup_path().empty()) Keep(first, RemoveCgroup(c.cgroup_path()));
   }
   Keep(first, Annotate(parts_.pod_cgroups.Remove(pod.cgroup_path()), "pod cgroup"));
   if (first.ok() && *detached == DetachState::kOwed) first = debts_.Take(pod);
@@ -243,6 +250,7 @@ absl::Status Engine::RemovePod(absl::string_view id_text) {
   auto id = registry_.ResolvePod(id_text);
   if (absl::IsNotFound(id.status())) return absl::OkStatus();
   RETURN_IF_ERROR(id);
+  ASSIGN_OR_RETURN(CallLimit::Turn turn, ends_.Enter(id->str()));
   auto entry = registry_.Entry(*id);
   if (!entry.ok()) return absl::OkStatus();
   absl::MutexLock lock(&(*entry)->op);

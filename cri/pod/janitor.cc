@@ -6,8 +6,6 @@
 #include <bit>
 #include <utility>
 
-#include "absl/time/clock.h"
-
 namespace berth::pod {
 
 Janitor::Janitor(Options options) : options_(options), workers_(options.threads, 100000), thread_([this] { Loop(); }) {}
@@ -17,6 +15,7 @@ Janitor::~Janitor() {
     absl::MutexLock lock(&mu_);
     ending_ = true;
   }
+  wake_.NotifyAll();
   thread_.join();
 }
 
@@ -27,8 +26,9 @@ void Janitor::Owe(absl::string_view key, std::function<absl::Status()> chore, ab
     it->second.run = std::move(chore);
     it->second.wait = options_.first;
   }
-  it->second.due = absl::Now() + delay;
+  it->second.due = Deadline::In(delay);
   changed_ = true;
+  wake_.NotifyAll();
 }
 
 void Janitor::Forget(absl::string_view key) {
@@ -43,10 +43,10 @@ std::map<std::string, std::string> Janitor::Owed() const {
   return out;
 }
 
-absl::Time Janitor::Next() const {
-  absl::Time next = absl::InfiniteFuture();
+Deadline Janitor::Next() const {
+  Deadline next;
   for (const auto& [key, chore] : chores_) {
-    if (!chore.at_work) next = std::min(next, chore.due);
+    if (!chore.at_work) next = Deadline::Earlier(next, chore.due);
   }
   return next;
 }
@@ -56,14 +56,13 @@ void Janitor::Loop() {
   while (!ending_) {
     changed_ = false;
     auto awake = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return ending_ || changed_; };
-    mu_.AwaitWithDeadline(absl::Condition(&awake), Next());
+    wake_.Await(mu_, awake, Next());
     if (ending_) return;
-    const absl::Time now = absl::Now();
     for (auto& [key, chore] : chores_) {
-      if (chore.at_work || chore.due > now) continue;
+      if (chore.at_work || !chore.due.Passed()) continue;
       absl::Status posted = workers_.Post([this, key = key, run = chore.run] { Run(key, run); });
       chore.at_work = posted.ok();
-      if (!posted.ok()) chore.due = now + chore.wait;  // no thread to be had
+      if (!posted.ok()) chore.due = Deadline::In(chore.wait);  // no thread to be had
     }
   }
 }
@@ -85,9 +84,10 @@ void Janitor::Run(const std::string& key, const std::function<absl::Status()>& c
   if (++c.failures; is_new || std::has_single_bit(c.failures)) {
     spdlog::warn("{}: {}; will be tried again (attempt {})", key, done.ToString(), c.failures);
   }
-  c.due = absl::Now() + c.wait;
+  c.due = Deadline::In(c.wait);
   c.wait = std::min(c.wait * 2, options_.longest);
   changed_ = true;
+  wake_.NotifyAll();
 }
 
 }  // namespace berth::pod

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "cri/pod/worker_pool.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::pod {
 
@@ -44,7 +45,7 @@ class Janitor {
  private:
   struct Chore {
     std::function<absl::Status()> run;
-    absl::Time due;
+    Deadline due;
     absl::Duration wait;
     bool at_work = false;
     uint64_t failures = 0;
@@ -53,10 +54,11 @@ class Janitor {
   void Loop();
   void Run(const std::string& key, const std::function<absl::Status()>& chore);
   bool Due() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Time Next() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Deadline Next() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   mutable absl::Mutex mu_;
+  TimedCondition wake_;
   std::map<std::string, Chore> chores_ ABSL_GUARDED_BY(mu_);
   bool ending_ ABSL_GUARDED_BY(mu_) = false;
   bool changed_ ABSL_GUARDED_BY(mu_) = false;

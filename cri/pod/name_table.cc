@@ -2,13 +2,13 @@
 
 namespace berth::pod {
 
-absl::StatusOr<std::optional<std::string>> NameTable::Claim(absl::string_view name, absl::Time deadline) {
+absl::StatusOr<std::optional<std::string>> NameTable::Claim(absl::string_view name, const Deadline& deadline) {
   absl::MutexLock lock(&mu_);
   auto settled = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     auto it = names_.find(name);
     return it == names_.end() || !it->second.in_progress;
   };
-  if (!mu_.AwaitWithDeadline(absl::Condition(&settled), deadline)) {
+  if (!changed_.Await(mu_, settled, deadline)) {
     return absl::DeadlineExceededError(absl::StrCat("metadata: '", name, "' is still being made by an earlier call"));
   }
   auto [it, is_new] = names_.try_emplace(std::string(name));
@@ -27,11 +27,13 @@ bool NameTable::Hold(absl::string_view name) {
 void NameTable::Finish(absl::string_view name, absl::string_view id, bool delivered) {
   absl::MutexLock lock(&mu_);
   names_[std::string(name)] = Entry{false, delivered, std::string(id)};
+  changed_.NotifyAll();
 }
 
 void NameTable::Release(absl::string_view name) {
   absl::MutexLock lock(&mu_);
   names_.erase(name);
+  changed_.NotifyAll();
 }
 
 void NameTable::ReleaseOf(absl::string_view name, absl::string_view id) {

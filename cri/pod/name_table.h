@@ -8,8 +8,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 
 namespace berth::pod {
 
@@ -19,7 +19,7 @@ class NameTable {
   // nullopt: the name is now the caller's, who ends with Finish or Release. An id: an earlier call made it and its
   // caller never got the answer; the id is his now. Waits while an earlier call is at work, until `deadline`
   // (DeadlineExceeded). AlreadyExists when the name is taken; the message names the owner.
-  absl::StatusOr<std::optional<std::string>> Claim(absl::string_view name, absl::Time deadline);
+  absl::StatusOr<std::optional<std::string>> Claim(absl::string_view name, const Deadline& deadline);
   // As Claim, but at once: whether the name was free, and now is the caller's.
   bool Hold(absl::string_view name);
   // The work is done. `delivered`: its caller is still there to hear of it.
@@ -36,6 +36,7 @@ class NameTable {
     std::string id;
   };
   absl::Mutex mu_;
+  TimedCondition changed_;
   absl::flat_hash_map<std::string, Entry> names_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -10,7 +10,7 @@
 namespace berth::pod {
 namespace {
 
-absl::Time Soon() { return absl::Now() + absl::Milliseconds(20); }
+Deadline Soon() { return Deadline::In(absl::Milliseconds(20)); }
 
 TEST(NameTable, SecondUseIsAnErrorUntilReleased) {
   NameTable names;
@@ -48,7 +48,7 @@ TEST(NameTable, RetryWaitsForTheFirstCall) {
     absl::SleepFor(absl::Milliseconds(30));
     names.Release("web");  // it failed
   });
-  EXPECT_EQ(*names.Claim("web", absl::InfiniteFuture()), std::nullopt);
+  EXPECT_EQ(*names.Claim("web", Deadline()), std::nullopt);
   first.join();
 }
 

@@ -73,10 +73,9 @@ absl::StatusOr<ContainerId> Registry::ResolveContainer(absl::string_view id) con
   return ContainerId(full);
 }
 
-absl::Status Registry::AddPod(const state::v1::Pod& pod) {
+absl::StatusOr<std::shared_ptr<PodEntry>> Registry::AddPod(const state::v1::Pod& pod) {
   RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString())));
-  RestorePod(pod);
-  return absl::OkStatus();
+  return RestorePod(pod);
 }
 
 absl::Status Registry::AddContainer(const state::v1::Container& container) {
@@ -85,9 +84,11 @@ absl::Status Registry::AddContainer(const state::v1::Container& container) {
   return absl::OkStatus();
 }
 
-void Registry::RestorePod(const state::v1::Pod& pod) {
+std::shared_ptr<PodEntry> Registry::RestorePod(const state::v1::Pod& pod) {
+  auto entry = std::make_shared<PodEntry>(PodId(pod.id()));
   absl::MutexLock lock(&mu_);
-  pods_[pod.id()] = {pod, std::make_shared<PodEntry>(PodId(pod.id())), nullptr};
+  pods_[pod.id()] = {pod, entry, nullptr};
+  return entry;
 }
 
 void Registry::RestoreContainer(const state::v1::Container& container) {
@@ -144,6 +145,7 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
     if (it == containers_.end()) return NoContainer(id);
     change(it->second);
     KeepTimesInOrder(it->second);
+    changed_.NotifyAll();
     saved = Save({state::Kind::kContainer, id.str()}, it->second.SerializeAsString());
   }
   if (!saved.ok()) on_unsaved_();
@@ -192,6 +194,7 @@ absl::Status Registry::ForgetContainer(const ContainerId& id) {
   siblings->second.erase(id.str());
   if (siblings->second.empty()) containers_of_.erase(siblings);
   containers_.erase(it);
+  changed_.NotifyAll();
   return absl::OkStatus();
 }
 
@@ -260,13 +263,13 @@ absl::StatusOr<std::shared_ptr<client::PodShim>> Registry::Shim(const PodId& id)
   return it->second.shim;
 }
 
-bool Registry::AwaitExit(const ContainerId& id, absl::Time deadline) const {
-  auto ended = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+bool Registry::AwaitExit(const ContainerId& id, const Deadline& deadline) const {
+  absl::MutexLock lock(&mu_);
+  const auto ended = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     auto it = containers_.find(id.str());
     return it == containers_.end() || it->second.state() == state::v1::Container::EXITED;
   };
-  absl::ReaderMutexLock lock(&mu_);
-  return mu_.AwaitWithDeadline(absl::Condition(&ended), deadline);
+  return changed_.Await(mu_, ended, deadline);
 }
 
 }  // namespace berth::pod

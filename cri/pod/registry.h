@@ -12,10 +12,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "cri/state/state_store.h"
 #include "runtime/base/id.h"
 #include "runtime/base/status.h"
+#include "runtime/base/timed_condition.h"
 #include "runtime/client/shim_client.h"
 #include "state/v1/state.pb.h"
 
@@ -44,7 +44,7 @@ class Registry {
   int64_t CreationTime(const state::v1::PodSpec& spec) const;
   int64_t CreationTime(const PodId& pod, const state::v1::ContainerSpec& spec) const;
 
-  absl::Status AddPod(const state::v1::Pod& pod);
+  absl::StatusOr<std::shared_ptr<PodEntry>> AddPod(const state::v1::Pod& pod);
   absl::Status AddContainer(const state::v1::Container& container);
   // Changes the record and stores it; NotFound is the only error. When the store fails, the memory has the new value
   // all the same, for what has happened has happened: the record is unsaved then. A container's times are kept in their
@@ -61,7 +61,7 @@ class Registry {
   // Called, with nothing locked, when there is something unsaved; set before anything is changed.
   void OnUnsaved(std::function<void()> call) { on_unsaved_ = std::move(call); }
   // Puts a record that was read from the store back into memory.
-  void RestorePod(const state::v1::Pod& pod);
+  std::shared_ptr<PodEntry> RestorePod(const state::v1::Pod& pod);
   void RestoreContainer(const state::v1::Container& container);
 
   absl::StatusOr<state::v1::Pod> Pod(const PodId& id) const;
@@ -76,7 +76,7 @@ class Registry {
   absl::StatusOr<std::shared_ptr<client::PodShim>> Shim(const PodId& id) const;
 
   // Waits until the container is EXITED or gone; false when `deadline` came first.
-  bool AwaitExit(const ContainerId& id, absl::Time deadline) const;
+  bool AwaitExit(const ContainerId& id, const Deadline& deadline) const;
 
  private:
   struct PodSlot {
@@ -95,6 +95,7 @@ class Registry {
   state::StateStore& store_;
   std::function<void()> on_unsaved_ = [] {};
   mutable absl::Mutex mu_;
+  mutable TimedCondition changed_;  // what AwaitExit waits for
   absl::flat_hash_map<std::string, PodSlot> pods_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, state::v1::Container> containers_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, std::set<std::string>> containers_of_ ABSL_GUARDED_BY(mu_);  // by pod

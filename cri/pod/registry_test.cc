@@ -178,14 +178,14 @@ TEST_F(RegistryTest, NothingEndsBeforeItBeganThoughTheClockWasSetBack) {
 
 TEST_F(RegistryTest, AwaitExitEndsWithTheContainerOrTheDeadline) {
   ASSERT_TRUE(registry_.AddContainer(MakeContainer("a", "p")).ok());
-  EXPECT_FALSE(registry_.AwaitExit(ContainerId("a"), absl::Now() + absl::Milliseconds(10)));
+  EXPECT_FALSE(registry_.AwaitExit(ContainerId("a"), Deadline::In(absl::Milliseconds(10))));
   std::thread exits([&] {
     absl::SleepFor(absl::Milliseconds(10));
     (void)registry_.UpdateContainer(ContainerId("a"), [](auto& c) { c.set_state(state::v1::Container::EXITED); });
   });
-  EXPECT_TRUE(registry_.AwaitExit(ContainerId("a"), absl::Now() + absl::Seconds(30)));
+  EXPECT_TRUE(registry_.AwaitExit(ContainerId("a"), Deadline::In(absl::Seconds(30))));
   exits.join();
-  EXPECT_TRUE(registry_.AwaitExit(ContainerId("gone"), absl::InfinitePast()));
+  EXPECT_TRUE(registry_.AwaitExit(ContainerId("gone"), Deadline::In(absl::ZeroDuration())));
 }
 
 }  // namespace

@@ -26,7 +26,8 @@ inline grpc::Status ToGrpc(const absl::Status& s) {
 
 // Valid until the call is finished.
 inline pod::CallContext ContextOf(grpc::CallbackServerContext* context) {
-  return {absl::FromChrono(context->deadline()), [context] { return context->IsCancelled(); }};
+  const absl::Duration left = absl::FromChrono(context->deadline()) - absl::Now();
+  return {Deadline::In(left), [context] { return context->IsCancelled(); }};
 }
 
 // `work` with its outcome in the log.

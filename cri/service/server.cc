@@ -50,8 +50,8 @@ class Unimplemented : public grpc::ServerWriteReactor<Response> {
 
 class RuntimeService final : public v1::RuntimeService::CallbackService {
  public:
-  RuntimeService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow)
-      : calls_(calls), quick_(quick), slow_(slow) {}
+  RuntimeService(Calls& calls, pod::WorkerPool& quick, pod::WorkerPool& slow, pod::WorkerPool& ends)
+      : calls_(calls), quick_(quick), slow_(slow), ends_(ends) {}
 
   BERTH_UNARY(quick_, Version)
   BERTH_UNARY(quick_, Status)
@@ -62,12 +62,12 @@ class RuntimeService final : public v1::RuntimeService::CallbackService {
   BERTH_UNARY(quick_, ListContainers)
   BERTH_UNARY(quick_, ContainerStatus)
   BERTH_UNARY(slow_, RunPodSandbox)
-  BERTH_UNARY(slow_, StopPodSandbox)
-  BERTH_UNARY(slow_, RemovePodSandbox)
+  BERTH_UNARY(ends_, StopPodSandbox)
+  BERTH_UNARY(ends_, RemovePodSandbox)
   BERTH_UNARY(slow_, CreateContainer)
   BERTH_UNARY(slow_, StartContainer)
-  BERTH_UNARY(slow_, StopContainer)
-  BERTH_UNARY(slow_, RemoveContainer)
+  BERTH_UNARY(ends_, StopContainer)
+  BERTH_UNARY(ends_, RemoveContainer)
   BERTH_UNARY(slow_, UpdateContainerResources)
   BERTH_UNARY(slow_, UpdatePodSandboxResources)
   BERTH_UNARY(slow_, ReopenContainerLog)
@@ -96,6 +96,7 @@ class RuntimeService final : public v1::RuntimeService::CallbackService {
   Calls& calls_;
   pod::WorkerPool& quick_;
   pod::WorkerPool& slow_;
+  pod::WorkerPool& ends_;
 };
 
 class ImageService final : public v1::ImageService::CallbackService {
@@ -123,7 +124,9 @@ class ImageService final : public v1::ImageService::CallbackService {
 class GrpcServer final : public Server {
  public:
   GrpcServer(Calls& calls, AdminCalls& admin)
-      : runtime_(calls, quick_, slow_), image_(calls, quick_, slow_), admin_(NewAdminService(admin, quick_, slow_)) {}
+      : runtime_(calls, quick_, slow_, ends_),
+        image_(calls, quick_, slow_),
+        admin_(NewAdminService(admin, quick_, slow_)) {}
 
   absl::Status Listen(const std::string& socket) {
     RETURN_IF_ERROR(sys::RemoveStaleSocket(socket), "socket");
@@ -146,9 +149,11 @@ class GrpcServer final : public Server {
   }
 
  private:
-  // Reads never wait behind pulls, stops and execs.
+  // Reads never wait behind pulls, stops and execs, and nothing waits behind stops and removals, which may take as long
+  // as the pod's grace: each has a thread at once or is refused (docs/design/0039-stop-ladder.md).
   pod::WorkerPool quick_{16, 4096};
   pod::WorkerPool slow_{256, 1024};
+  pod::WorkerPool ends_{2048, 0, "stops and removals"};
   RuntimeService runtime_;
   ImageService image_;
   std::unique_ptr<grpc::Service> admin_;

@@ -22,6 +22,7 @@ void Cgroup::AddTo(std::vector<int>* fds, shim::v1::CgroupJoin* join) const {
   join->set_kill_fd(add(fds_.kill));
   join->set_v1_procs_fd(add(fds_.v1_procs));
   join->set_v1_freezer_fd(add(fds_.v1_freezer));
+  join->set_v1_dir_fd(add(fds_.v1_dir));
 }
 
 absl::Status CheckMemory(const Limits& limits, const Stats& stats) {

@@ -30,7 +30,7 @@ class Cgroup {
   struct Descriptors {
     sys::UniqueFd v2_dir;
     std::vector<sys::UniqueFd> v1_tasks;
-    sys::UniqueFd oom, kill, v1_procs, v1_freezer;
+    sys::UniqueFd oom, kill, v1_procs, v1_freezer, v1_dir;
   };
   Cgroup(std::string path, Descriptors descriptors) : path_(std::move(path)), fds_(std::move(descriptors)) {}
 
@@ -85,9 +85,12 @@ class Hierarchy {
   // Removes it and the cgroups beneath it. Retried while the kernel says EBUSY (processes that are
   // not reaped yet) until `timeout`; then FailedPrecondition with EBUSY. OK when it is not there.
   virtual absl::Status Remove(absl::string_view path, absl::Duration timeout = absl::Seconds(2)) = 0;
-  // SIGKILL to every process in it and beneath it. When it returns they are dying, not gone. OK
-  // when it is not there.
+  // SIGKILL to every process in it and beneath it, frozen or not. When it returns, within about a second, they are
+  // dying, not gone. OK when it is not there. DeadlineExceeded when processes keep appearing; FailedPrecondition when a
+  // cgroup above it is frozen (v1).
   virtual absl::Status Kill(absl::string_view path) = 0;
+  // Lets go on what somebody froze in it or beneath it. A hint: errors are not told.
+  virtual void Thaw(absl::string_view path) = 0;
   // NotFound when it does not exist. Figures whose controller is missing are 0.
   virtual absl::StatusOr<Stats> ReadStats(absl::string_view path) = 0;
   // v1: each hierarchy's directory of the cgroup as a detached mount, read-only unless `writable`.

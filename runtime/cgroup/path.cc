@@ -1,16 +1,15 @@
 #include "runtime/cgroup/path.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "runtime/cgroup/kill.h"
 #include "runtime/sys/file.h"
 
 namespace berth::cgroup {
@@ -31,7 +30,7 @@ absl::StatusOr<std::vector<std::string>> Children(int dir) {
   return out;
 }
 
-absl::Status RemoveAt(int parent, const std::string& name, absl::Time deadline) {
+absl::Status RemoveAt(int parent, const std::string& name, const Deadline& deadline) {
   for (;;) {
     if (unlinkat(parent, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return absl::OkStatus();
     if (errno != EBUSY) return ErrnoError(errno, absl::StrCat("rmdir cgroup '", name, "'"));
@@ -41,7 +40,7 @@ absl::Status RemoveAt(int parent, const std::string& name, absl::Time deadline) 
     ASSIGN_OR_RETURN(std::vector<std::string> children, Children(dir->get()));
     for (const std::string& child : children) RETURN_IF_ERROR(RemoveAt(dir->get(), child, deadline), name);
     if (!children.empty()) continue;
-    if (absl::Now() >= deadline) return ErrnoError(EBUSY, absl::StrCat("rmdir cgroup '", name, "'"));
+    if (deadline.Passed()) return ErrnoError(EBUSY, absl::StrCat("rmdir cgroup '", name, "'"));
     absl::SleepFor(kRetry);
   }
 }
@@ -114,7 +113,7 @@ absl::StatusOr<bool> MakeDir(int parent, const std::string& name) {
   return ErrnoError(errno, absl::StrCat("mkdir cgroup '", name, "'"));
 }
 
-absl::Status RemoveTree(int root, absl::string_view path, absl::Time deadline) {
+absl::Status RemoveTree(int root, absl::string_view path, const Deadline& deadline) {
   ASSIGN_OR_RETURN(std::vector<std::string> parts, SplitPath(path));
   const std::string name = parts.back();
   parts.pop_back();
@@ -128,32 +127,6 @@ absl::Status RemoveTree(int root, absl::string_view path, absl::Time deadline) {
     parent = *std::move(dir);
   }
   return RemoveAt(parent.valid() ? parent.get() : root, name, deadline);
-}
-
-absl::StatusOr<std::vector<pid_t>> ReadPids(int dir) {
-  std::vector<pid_t> pids;
-  ASSIGN_OR_RETURN(std::vector<std::string> children, Children(dir));
-  for (const std::string& child : children) {
-    auto sub = sys::OpenBeneath(dir, child, O_RDONLY | O_DIRECTORY);
-    if (!sub.ok()) continue;
-    ASSIGN_OR_RETURN(const std::vector<pid_t> below, ReadPids(sub->get()));
-    pids.insert(pids.end(), below.begin(), below.end());
-  }
-  auto procs = sys::ReadFileAt(dir, "cgroup.procs", 16 << 20);
-  if (ErrnoOf(procs.status()) == EOPNOTSUPP) return pids;  // a threaded cgroup's processes are listed above it
-  RETURN_IF_ERROR(procs);
-  for (absl::string_view line : absl::StrSplit(*procs, '\n', absl::SkipEmpty())) {
-    pid_t pid = 0;
-    // 0 is a process of another pid namespace.
-    if (absl::SimpleAtoi(line, &pid) && pid > 0) pids.push_back(pid);
-  }
-  return pids;
-}
-
-absl::StatusOr<int> SignalTree(int dir) {
-  ASSIGN_OR_RETURN(const std::vector<pid_t> pids, ReadPids(dir));
-  for (pid_t pid : pids) kill(pid, SIGKILL);
-  return static_cast<int>(pids.size());
 }
 
 bool IsUnusedDir(int dir) {

@@ -2,13 +2,11 @@
 // Thread-safe.
 #pragma once
 
-#include <sys/types.h>
-
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/status.h"
 #include "runtime/cgroup/limits.h"
 #include "runtime/sys/unique_fd.h"
@@ -26,11 +24,7 @@ absl::StatusOr<bool> MakeDir(int parent, const std::string& name);
 
 // rmdir of `path` and what is beneath it, as long as the kernel says EBUSY until `deadline`. OK
 // when it is not there.
-absl::Status RemoveTree(int root, absl::string_view path, absl::Time deadline);
-
-// SIGKILL to every process in `dir` and beneath it, as its cgroup.procs say. The number of
-// processes seen.
-absl::StatusOr<int> SignalTree(int dir);
+absl::Status RemoveTree(int root, absl::string_view path, const Deadline& deadline);
 
 // The text of a file in `dir`; "" when it is missing or cannot be read.
 std::string ReadOrEmpty(int dir, const char* file);
@@ -43,9 +37,6 @@ absl::Status WriteLimits(int dir, const std::vector<FileWrite>& writes);
 
 // What undoes the writes, from the files as they are now; in the order of undoing.
 std::vector<FileWrite> PlanUndo(int dir, const std::vector<FileWrite>& writes);
-
-// The processes of `dir` and of the cgroups beneath it, as this process's pid namespace numbers them.
-absl::StatusOr<std::vector<pid_t>> ReadPids(int dir);
 
 // Whether no process lives in `dir` or beneath it and there is no cgroup beneath it.
 bool IsUnusedDir(int dir);

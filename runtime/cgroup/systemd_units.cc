@@ -8,7 +8,7 @@
 #include <map>
 #include <memory>
 
-#include "absl/time/clock.h"
+#include "runtime/base/deadline.h"
 
 namespace berth::cgroup {
 namespace {
@@ -62,15 +62,15 @@ class Jobs {
     return r < 0 ? Unreachable(r, "listen to JobRemoved") : absl::OkStatus();
   }
 
-  absl::StatusOr<std::string> Await(sd_bus* bus, const std::string& job, absl::Time deadline) {
+  absl::StatusOr<std::string> Await(sd_bus* bus, const std::string& job, const Deadline& deadline) {
     for (;;) {
       if (auto it = ended_.find(job); it != ended_.end()) return it->second;
       int r = sd_bus_process(bus, nullptr);
       if (r < 0) return Unreachable(r, "wait for a job");
       if (r > 0) continue;
-      const int64_t left = absl::ToInt64Microseconds(deadline - absl::Now());
-      if (left <= 0) return absl::DeadlineExceededError("systemd: the job does not end");
-      if (r = sd_bus_wait(bus, static_cast<uint64_t>(left)); r < 0) return Unreachable(r, "wait for a job");
+      if (deadline.Passed()) return absl::DeadlineExceededError("systemd: the job does not end");
+      if (r = sd_bus_wait(bus, static_cast<uint64_t>(deadline.Milliseconds()) * 1000); r < 0)
+        return Unreachable(r, "wait for a job");
     }
   }
 
@@ -99,7 +99,7 @@ absl::Status CallError(int r, const BusError& error, absl::string_view what) {
 // Sends the call, whose answer is a job, and waits for that job. The answer's own error goes to `error`.
 absl::Status RunJob(sd_bus* bus, sd_bus_message* call, absl::string_view what, absl::Duration timeout,
                     BusError& error) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const Deadline deadline = Deadline::In(timeout);
   Jobs jobs;
   RETURN_IF_ERROR(jobs.Listen(bus));
   sd_bus_message* raw = nullptr;

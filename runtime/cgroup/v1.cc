@@ -13,9 +13,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
 #include "absl/types/span.h"
 #include "runtime/cgroup/hierarchies.h"
+#include "runtime/cgroup/kill.h"
 #include "runtime/cgroup/path.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/mount.h"
@@ -48,7 +48,7 @@ class V1 final : public Hierarchy {
     std::vector<const V1Tree*> made;
     auto result = CreateIn(path, parts, std::move(writes), made);
     if (!result.ok()) {
-      for (const V1Tree* tree : made) (void)RemoveTree(tree->root.get(), path, absl::Now());
+      for (const V1Tree* tree : made) (void)RemoveTree(tree->root.get(), path, Deadline::In(absl::ZeroDuration()));
       return Annotate(result.status(), absl::StrCat("create cgroup '", path, "'"));
     }
     return result;
@@ -96,7 +96,7 @@ class V1 final : public Hierarchy {
   }
 
   absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
-    const absl::Time deadline = absl::Now() + timeout;
+    const Deadline deadline = Deadline::In(timeout);
     absl::Status first;
     for (const V1Tree& tree : trees_) {
       absl::Status status = RemoveTree(tree.root.get(), path, deadline);
@@ -105,24 +105,18 @@ class V1 final : public Hierarchy {
     return first;
   }
 
+  // The freezer first. What a container with rights over the trees moved out of that one is still in others.
   absl::Status Kill(absl::string_view path) override {
-    const V1Tree* tree = TreeOf("freezer");
-    const bool freezer = tree != nullptr;
-    if (!freezer) tree = &trees_.front();
-    auto dir = OpenDir(tree->root.get(), path);
-    if (ErrnoOf(dir.status()) == ENOENT) return absl::OkStatus();
-    RETURN_IF_ERROR(dir, "kill cgroup '", path, "'");
-    // Frozen processes cannot fork, so one look at the list is enough, and none of its numbers can
-    // be used again.
-    if (freezer) (void)Freeze(dir->get());
-    auto seen = SignalTree(dir->get());
-    if (freezer) RETURN_IF_ERROR(sys::WriteFileAt(dir->get(), "freezer.state", "THAWED"));
-    // What was not to be frozen in time (or at all) may have forked.
-    for (int round = 0; seen.ok() && *seen > 0 && round < 3; ++round) {
-      absl::SleepFor(absl::Milliseconds(1));
-      seen = SignalTree(dir->get());
+    std::set<pid_t> signalled;
+    RETURN_IF_ERROR(KillIn(TreeOfProcesses(), path, signalled));
+    for (const V1Tree& tree : trees_) {
+      if (&tree != &TreeOfProcesses()) RETURN_IF_ERROR(KillIn(tree, path, signalled));
     }
-    return ErrnoOf(seen.status()) == ENOENT || ErrnoOf(seen.status()) == ENODEV ? absl::OkStatus() : seen.status();
+    return absl::OkStatus();
+  }
+
+  void Thaw(absl::string_view path) override {
+    if (auto dir = OpenDir(TreeOfProcesses().root.get(), path); dir.ok()) cgroup::Thaw(dir->get());
   }
 
   absl::StatusOr<Stats> ReadStats(absl::string_view path) override {
@@ -203,6 +197,7 @@ class V1 final : public Hierarchy {
       }
       if (!fds.v1_procs.valid() || tree.controllers.contains("freezer")) {
         ASSIGN_OR_RETURN(fds.v1_procs, sys::OpenAt(dir, "cgroup.procs", O_RDONLY));
+        ASSIGN_OR_RETURN(fds.v1_dir, sys::OpenAt(dir, ".", O_RDONLY | O_DIRECTORY));
       }
     }
     return Cgroup(std::string(path), std::move(fds));
@@ -264,13 +259,11 @@ class V1 final : public Hierarchy {
     return absl::OkStatus();
   }
 
-  static absl::Status Freeze(int dir) {
-    RETURN_IF_ERROR(sys::WriteFileAt(dir, "freezer.state", "FROZEN"));
-    for (int i = 0; i < 100; ++i) {
-      if (absl::StartsWith(ReadOrEmpty(dir, "freezer.state"), "FROZEN")) return absl::OkStatus();
-      absl::SleepFor(absl::Milliseconds(1));
-    }
-    return absl::DeadlineExceededError("freeze cgroup");
+  static absl::Status KillIn(const V1Tree& tree, absl::string_view path, std::set<pid_t>& signalled) {
+    auto dir = OpenDir(tree.root.get(), path);
+    if (ErrnoOf(dir.status()) == ENOENT) return absl::OkStatus();
+    RETURN_IF_ERROR(dir, "kill cgroup '", path, "'");
+    return Annotate(KillAllIn(dir->get(), signalled), absl::StrCat("kill cgroup '", path, "'"));
   }
 
   static void ReadMemory(int dir, Stats& stats) {

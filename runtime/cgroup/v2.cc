@@ -7,9 +7,9 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "absl/time/clock.h"
 #include "runtime/cgroup/device_program.h"
 #include "runtime/cgroup/hierarchies.h"
+#include "runtime/cgroup/kill.h"
 #include "runtime/cgroup/path.h"
 #include "runtime/sys/file.h"
 
@@ -69,7 +69,7 @@ class V2 final : public Hierarchy {
     bool made = false;
     auto result = CreateIn(path, parts, writes, limits, made);
     if (!result.ok()) {
-      if (made) (void)RemoveTree(root_.get(), path, absl::Now());
+      if (made) (void)RemoveTree(root_.get(), path, Deadline::In(absl::ZeroDuration()));
       return Annotate(result.status(), absl::StrCat("create cgroup '", path, "'"));
     }
     return result;
@@ -118,21 +118,19 @@ class V2 final : public Hierarchy {
   }
 
   absl::Status Remove(absl::string_view path, absl::Duration timeout) override {
-    return Annotate(RemoveTree(root_.get(), path, absl::Now() + timeout), absl::StrCat("remove cgroup '", path, "'"));
+    return Annotate(RemoveTree(root_.get(), path, Deadline::In(timeout)), absl::StrCat("remove cgroup '", path, "'"));
   }
 
   absl::Status Kill(absl::string_view path) override {
     auto dir = OpenDir(root_.get(), path);
     if (ErrnoOf(dir.status()) == ENOENT) return absl::OkStatus();
     RETURN_IF_ERROR(dir, "kill cgroup '", path, "'");
-    absl::Status status = sys::WriteFileAt(dir->get(), "cgroup.kill", "1");
-    if (ErrnoOf(status) != ENOENT) return status;
-    // FALLBACK(linux<5.14): no cgroup.kill.
-    for (int round = 0; round < 10; ++round) {
-      ASSIGN_OR_RETURN(const int seen, SignalTree(dir->get()));
-      if (seen == 0) break;
-    }
-    return absl::OkStatus();
+    std::set<pid_t> signalled;
+    return Annotate(KillAllIn(dir->get(), signalled), absl::StrCat("kill cgroup '", path, "'"));
+  }
+
+  void Thaw(absl::string_view path) override {
+    if (auto dir = OpenDir(root_.get(), path); dir.ok()) cgroup::Thaw(dir->get());
   }
 
   absl::StatusOr<Stats> ReadStats(absl::string_view path) override {

@@ -17,16 +17,11 @@ namespace {
 
 constexpr absl::Duration kShutdownTimeout = absl::Seconds(10);
 
-int PollTimeout(absl::Time deadline) {
-  const int64_t ms = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
-  return static_cast<int>(std::clamp<int64_t>(ms, 0, 3600000));
-}
-
 // Whether `fd` got ready before the deadline.
-bool Await(int fd, short events, absl::Time deadline) {
+bool Await(int fd, short events, const Deadline& deadline) {
   for (;;) {
     pollfd p = {fd, events, 0};
-    const int n = poll(&p, 1, PollTimeout(deadline));
+    const int n = poll(&p, 1, deadline.Milliseconds());
     if (n > 0) return true;
     if (n == 0 || errno != EINTR) return false;
   }
@@ -49,7 +44,8 @@ absl::Status Gone() { return absl::UnavailableError("the pod's shim is gone"); }
 
 absl::StatusOr<std::shared_ptr<ShimConnection>> ShimConnection::Open(std::shared_ptr<Reactor> reactor,
                                                                      ShimEvents events, PodId id, sys::UniqueFd socket,
-                                                                     absl::Time deadline, absl::Duration call_timeout) {
+                                                                     const Deadline& deadline,
+                                                                     absl::Duration call_timeout) {
   std::shared_ptr<ShimConnection> shim(
       new ShimConnection(std::move(reactor), std::move(events), std::move(id), std::move(socket), call_timeout));
   RETURN_IF_ERROR(shim->ReadHello(deadline));
@@ -67,7 +63,7 @@ ShimConnection::~ShimConnection() {
   Close(Gone());
 }
 
-absl::Status ShimConnection::ReadHello(absl::Time deadline) {
+absl::Status ShimConnection::ReadHello(const Deadline& deadline) {
   for (;;) {
     if (!Await(socket_.get(), POLLIN, deadline)) return absl::DeadlineExceededError("the shim does not answer");
     auto packet = sys::RecvPacket(socket_.get(), shim::kMaxPacketBytes, MSG_DONTWAIT);
@@ -90,7 +86,8 @@ absl::Status ShimConnection::ReadHello(absl::Time deadline) {
   }
 }
 
-absl::Status ShimConnection::Send(const shim::v1::Request& request, absl::Span<const int> fds, absl::Time deadline) {
+absl::Status ShimConnection::Send(const shim::v1::Request& request, absl::Span<const int> fds,
+                                  const Deadline& deadline) {
   ASSIGN_OR_RETURN(std::vector<shim::OutPacket> packets, shim::EncodeMessage(request.SerializeAsString(), fds));
   absl::MutexLock lock(&send_mutex_);
   for (size_t i = 0; i < packets.size();) {
@@ -110,7 +107,7 @@ absl::Status ShimConnection::Send(const shim::v1::Request& request, absl::Span<c
 
 absl::StatusOr<ShimConnection::Answer> ShimConnection::Call(shim::v1::Request request, absl::Span<const int> fds,
                                                             absl::Duration timeout, Ended ended) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const Deadline deadline = Deadline::In(timeout);
   uint64_t seq;
   {
     absl::MutexLock lock(&mutex_);
@@ -129,7 +126,7 @@ absl::StatusOr<ShimConnection::Answer> ShimConnection::Call(shim::v1::Request re
     auto it = pending_.find(seq);
     return closed_ || it == pending_.end() || it->second.answer.has_value();
   };
-  const bool in_time = mutex_.AwaitWithDeadline(absl::Condition(&answered), deadline);
+  const bool in_time = answered_.Await(mutex_, answered, deadline);
   auto it = pending_.find(seq);
   if (it == pending_.end()) return Gone();
   std::optional<Answer> answer = std::move(it->second.answer);
@@ -169,6 +166,7 @@ void ShimConnection::OnAnswer(Answer answer) {
       open_[reply.has_attach() ? reply.attach().attach_id() : reply.exec().exec_id()] = std::move(it->second.ended);
     }
     it->second.answer = std::move(answer);
+    answered_.NotifyAll();
     return;
   }
   if (reply.has_exited() && events_.on_exit) events_.on_exit(id_, reply.exited());
@@ -214,6 +212,7 @@ void ShimConnection::Close(const absl::Status& why) {
     closed_ = true;
     open.swap(open_);
   }
+  answered_.NotifyAll();
   for (auto& [id, ended] : open) ended(why);
 }
 
@@ -260,7 +259,7 @@ absl::Status ShimConnection::Tell(shim::v1::Request request) {
     if (closed_) return Gone();
     request.set_seq(next_seq_++);
   }
-  return Send(request, {}, absl::Now() + call_timeout_);
+  return Send(request, {}, Deadline::In(call_timeout_));
 }
 
 absl::StatusOr<shim::v1::CreateReply> ShimConnection::Create(const shim::v1::ContainerPlan& plan,
@@ -378,7 +377,7 @@ absl::StatusOr<std::vector<shim::v1::ContainerFact>> ShimConnection::State() {
 }
 
 absl::Status ShimConnection::Shutdown() {
-  const absl::Time deadline = absl::Now() + kShutdownTimeout;
+  const Deadline deadline = Deadline::In(kShutdownTimeout);
   {
     absl::MutexLock lock(&mutex_);
     shutting_down_ = true;
@@ -386,7 +385,7 @@ absl::Status ShimConnection::Shutdown() {
   shim::v1::Request request;
   request.mutable_shutdown();
   Call(std::move(request), {}, kShutdownTimeout).status().IgnoreError();
-  if (sys::WaitPidfdExited(pidfd_.get(), PollTimeout(deadline))) return absl::OkStatus();
+  if (sys::WaitPidfdExited(pidfd_.get(), deadline.Milliseconds())) return absl::OkStatus();
   // Its containers get SIGKILL from their parent's death.
   sys::SignalPidfd(pidfd_.get(), SIGKILL).IgnoreError();
   if (sys::WaitPidfdExited(pidfd_.get(), 5000)) return absl::OkStatus();

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "runtime/base/timed_condition.h"
 #include "runtime/client/reactor.h"
 #include "runtime/client/shim_client.h"
 #include "runtime/shim/wire.h"
@@ -24,7 +25,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   // then the shim is known, and its events are delivered. Unavailable when the shim is gone or was never there; the
   // shim's own error when it could not start. FailedPrecondition when it is another pod's.
   static absl::StatusOr<std::shared_ptr<ShimConnection>> Open(std::shared_ptr<Reactor> reactor, ShimEvents events,
-                                                              PodId id, sys::UniqueFd socket, absl::Time deadline,
+                                                              PodId id, sys::UniqueFd socket, const Deadline& deadline,
                                                               absl::Duration call_timeout);
   ~ShimConnection() override;
 
@@ -71,14 +72,14 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
         call_timeout_(call_timeout),
         socket_(std::move(socket)) {}
 
-  absl::Status ReadHello(absl::Time deadline);
+  absl::Status ReadHello(const Deadline& deadline);
   absl::StatusOr<Answer> Call(shim::v1::Request request, absl::Span<const int> fds, absl::Duration timeout,
                               Ended ended = nullptr) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
   // With the usual timeout, for the status alone.
   absl::Status Ask(shim::v1::Request request);
   // Waits until it is sent, not for the answer.
   absl::Status Tell(shim::v1::Request request) ABSL_LOCKS_EXCLUDED(mutex_, send_mutex_);
-  absl::Status Send(const shim::v1::Request& request, absl::Span<const int> fds, absl::Time deadline)
+  absl::Status Send(const shim::v1::Request& request, absl::Span<const int> fds, const Deadline& deadline)
       ABSL_LOCKS_EXCLUDED(send_mutex_);
 
   // On the reactor's thread.
@@ -103,6 +104,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   // Taken before mutex_, never the other way round.
   absl::Mutex send_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // packets of one message stay together
   absl::Mutex mutex_;
+  TimedCondition answered_;
   const sys::UniqueFd socket_;
   uint64_t next_seq_ ABSL_GUARDED_BY(mutex_) = 2;
   std::map<uint64_t, Pending> pending_ ABSL_GUARDED_BY(mutex_);

@@ -50,6 +50,7 @@ class Launcher final : public ShimLauncher {
     auto zygote = SpawnZygote(image_.get());
     absl::MutexLock lock(&mutex_);
     starting_ = false;
+    zygote_changed_.NotifyAll();
     RETURN_IF_ERROR(zygote);
     zygote_ = *std::move(zygote);
     ++generation_;
@@ -89,7 +90,7 @@ class Launcher final : public ShimLauncher {
     plan.set_listen_fd(static_cast<int>(all.size()));
     all.push_back(listener.get());
     const std::string body = plan.SerializeAsString();
-    const absl::Time deadline = absl::Now() + options_.call_timeout;
+    const Deadline deadline = Deadline::In(options_.call_timeout);
     absl::Status last;
     // A zygote that dies takes with it what it had not read yet; its successor is asked once more.
     for (int attempt = 0; attempt < 2; ++attempt) {
@@ -117,7 +118,7 @@ class Launcher final : public ShimLauncher {
     hello.mutable_hello()->set_version(shim::kProtocolVersion);
     absl::Status sent = shim::SendMessage(socket.get(), hello.SerializeAsString(), {}, MSG_DONTWAIT);
     auto shim = sent.ok() ? ShimConnection::Open(reactor_, options_.events, id, std::move(socket),
-                                                 absl::Now() + patience, options_.call_timeout)
+                                                 Deadline::In(patience), options_.call_timeout)
                           : sent;
     if (absl::IsUnavailable(shim.status())) return absl::NotFoundError("the pod's shim is gone");
     RETURN_IF_ERROR(shim, "connect to the pod's shim");
@@ -127,14 +128,14 @@ class Launcher final : public ShimLauncher {
 
  private:
   // The number of the zygote that lives. Waits while one is being started.
-  absl::StatusOr<uint64_t> AwaitZygote(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mutex_) {
+  absl::StatusOr<uint64_t> AwaitZygote(const Deadline& deadline) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     if (zygote_.pid == 0 && !starting_) {
       starting_ = true;
       reactor_->Post([this] { StartZygote().IgnoreError(); });
     }
     auto settled = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return zygote_.pid != 0 || !starting_; };
-    if (!mutex_.AwaitWithDeadline(absl::Condition(&settled), deadline)) {
+    if (!zygote_changed_.Await(mutex_, settled, deadline)) {
       return absl::DeadlineExceededError("the zygote does not start");
     }
     if (zygote_.pid == 0) return absl::UnavailableError("the zygote cannot be started");
@@ -146,11 +147,11 @@ class Launcher final : public ShimLauncher {
     absl::MutexLock lock(&mutex_);
     auto died = [this, generation]()
                     ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return generation_ != generation || zygote_.pid == 0; };
-    return mutex_.AwaitWithTimeout(absl::Condition(&died), absl::Milliseconds(200));
+    return zygote_changed_.Await(mutex_, died, Deadline::In(absl::Milliseconds(200)));
   }
 
   absl::StatusOr<std::shared_ptr<ShimConnection>> LaunchOnce(const PodId& id, const std::string& body,
-                                                             const std::vector<int>& fds, absl::Time deadline)
+                                                             const std::vector<int>& fds, const Deadline& deadline)
       ABSL_LOCKS_EXCLUDED(mutex_) {
     ASSIGN_OR_RETURN(auto pair, sys::SeqpacketPair());
     std::vector<int> all = fds;
@@ -168,6 +169,7 @@ class Launcher final : public ShimLauncher {
     reactor_->Remove(zygote_watch_, zygote_.pidfd.get());
     waitpid(zygote_.pid, nullptr, 0);
     zygote_ = ZygoteProcess();  // the next launch starts another
+    zygote_changed_.NotifyAll();
   }
 
   void Remember(const std::shared_ptr<ShimConnection>& shim) ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -180,6 +182,7 @@ class Launcher final : public ShimLauncher {
   const sys::UniqueFd image_;
   const std::shared_ptr<Reactor> reactor_;
   absl::Mutex mutex_;
+  TimedCondition zygote_changed_;
   ZygoteProcess zygote_ ABSL_GUARDED_BY(mutex_);
   uint64_t zygote_watch_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;

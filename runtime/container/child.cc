@@ -252,7 +252,7 @@ absl::Status PrepareToEnter(ChildContext& context) {
   RETURN_IF_ERROR(EnterCgroup(context), "cgroup");
   RETURN_IF_ERROR(WriteProcSettings(context), "labels, oom score");
   const CgroupFds& cgroup = context.cgroup;
-  for (int fd : {cgroup.v2_dir, cgroup.oom, cgroup.kill, cgroup.v1_procs, cgroup.v1_freezer}) {
+  for (int fd : {cgroup.v2_dir, cgroup.oom, cgroup.kill, cgroup.v1_procs, cgroup.v1_freezer, cgroup.v1_dir}) {
     if (fd >= 0) close(fd);
   }
   for (int fd : cgroup.v1_tasks) close(fd);

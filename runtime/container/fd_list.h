@@ -34,6 +34,7 @@ struct CgroupFds {
   int kill = -1;
   int v1_procs = -1;
   int v1_freezer = -1;
+  int v1_dir = -1;
   bool empty() const { return v2_dir < 0 && v1_tasks.empty(); }
 };
 
@@ -48,6 +49,7 @@ inline CgroupFds ResolveCgroup(bool present, const shim::v1::CgroupJoin& join, a
   out.kill = FdAt(fds, join.kill_fd());
   out.v1_procs = FdAt(fds, join.v1_procs_fd());
   out.v1_freezer = FdAt(fds, join.v1_freezer_fd());
+  if (join.has_v1_dir_fd()) out.v1_dir = FdAt(fds, join.v1_dir_fd());
   return out;
 }
 

@@ -295,8 +295,8 @@ void Shim::OnDeadlines() {
     const bool to_be_killed = exec->kill_at != 0 && exec->kill_at <= now;
     if (!out_of_time && !to_be_killed) continue;
     exec->timed_out |= out_of_time;
-    exec->deadline = exec->kill_at = 0;
-    container::KillTree(start_.procfs.get(), exec->pid);
+    exec->deadline = 0;
+    KillExecTree(*exec);
   }
   std::vector<PodContainer*> due;
   for (const auto& [id, c] : containers_) {

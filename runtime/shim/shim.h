@@ -98,6 +98,7 @@ class Shim {
   // shim_execs.cc
   absl::Status Exec(PendingReply to, const v1::ExecPlan& plan, std::vector<sys::UniqueFd> fds);
   void HangUpAllOf(uint64_t connection);
+  void KillExecTree(ExecProcess& exec);
   absl::Status KillExec(const v1::KillExec& request);
   void OnExecControl(ExecProcess& exec);
   void OnExecReport(ExecProcess& exec, container::ReceivedReport received);

@@ -37,7 +37,7 @@ std::vector<sys::UniqueFd> KeepCgroup(const container::CgroupFds& cgroup, std::v
   std::vector<sys::UniqueFd> kept;
   for (sys::UniqueFd& fd : fds) {
     bool used = false;
-    for (int wanted : {cgroup.v2_dir, cgroup.oom, cgroup.kill, cgroup.v1_procs, cgroup.v1_freezer}) {
+    for (int wanted : {cgroup.v2_dir, cgroup.oom, cgroup.kill, cgroup.v1_procs, cgroup.v1_freezer, cgroup.v1_dir}) {
       used |= wanted >= 0 && wanted == fd.get();
     }
     for (int wanted : cgroup.v1_tasks) used |= wanted == fd.get();

@@ -14,6 +14,8 @@ namespace {
 
 // For what was hung up to tidy up, before it is killed.
 constexpr uint64_t kHangUpNanoseconds = 5000000000u;
+// Between two attempts at a tree that grows.
+constexpr uint64_t kGoOnNanoseconds = 50000000u;
 
 }  // namespace
 
@@ -60,6 +62,12 @@ void Shim::HangUpAllOf(uint64_t connection) {
   }
 }
 
+// One that forks faster than it is killed is gone on with in a moment: others are served in between.
+void Shim::KillExecTree(ExecProcess& exec) {
+  const bool all = container::KillTree(start_.procfs.get(), exec.pid);
+  exec.kill_at = all ? 0 : StepTimer::Now() + kGoOnNanoseconds;
+}
+
 absl::Status Shim::KillExec(const v1::KillExec& request) {
   const int signal = request.signal();
   if (signal < 0 || signal > SIGRTMAX) return absl::InvalidArgumentError(absl::StrCat("signal ", signal));
@@ -67,7 +75,7 @@ absl::Status Shim::KillExec(const v1::KillExec& request) {
   if (it == execs_.end() || it->second->exit_status) return absl::OkStatus();
   ExecProcess& exec = *it->second;
   if (signal == 0 || signal == SIGKILL) {
-    container::KillTree(start_.procfs.get(), exec.pid);
+    KillExecTree(exec);
     return absl::OkStatus();
   }
   container::SignalTree(start_.procfs.get(), exec.pid, signal);

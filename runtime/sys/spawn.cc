@@ -14,7 +14,7 @@
 #include <thread>
 #include <utility>
 
-#include "absl/time/clock.h"
+#include "runtime/base/deadline.h"
 #include "runtime/base/id.h"
 #include "runtime/sys/family.h"
 #include "runtime/sys/file.h"
@@ -153,16 +153,14 @@ absl::StatusOr<bool> Drain(int fd, std::string* into, size_t limit, bool limit_i
 
 // Reads both streams until the child has ended. A grandchild that keeps the pipes open is not waited for.
 absl::Status Collect(const SpawnRequest& request, int pidfd, Pipe out, Pipe err, SpawnResult* result) {
-  const absl::Time deadline = absl::Now() + request.timeout;
+  const Deadline deadline = Deadline::In(request.timeout);
   for (bool ended = false; !ended;) {
     struct pollfd fds[4] = {
         {pidfd, POLLIN, 0}, {out.read.get(), POLLIN, 0}, {err.read.get(), POLLIN, 0}, {request.cancel, POLLIN, 0}};
-    absl::Duration left = deadline - absl::Now();
-    if (left <= absl::ZeroDuration()) {
+    if (deadline.Passed()) {
       return absl::DeadlineExceededError(absl::StrCat("did not end within ", absl::FormatDuration(request.timeout)));
     }
-    int64_t ms = std::min<int64_t>(absl::ToInt64Milliseconds(left) + 1, 1 << 30);
-    if (poll(fds, 4, static_cast<int>(ms)) < 0 && errno != EINTR) return ErrnoError(errno, "poll");
+    if (poll(fds, 4, deadline.Milliseconds()) < 0 && errno != EINTR) return ErrnoError(errno, "poll");
     if ((fds[3].revents & POLLIN) != 0) return absl::CancelledError("was not waited for");
     ended = (fds[0].revents & POLLIN) != 0;  // looked at before the last read, so nothing that it wrote is missed
     if (out.read) {
