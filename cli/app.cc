@@ -76,6 +76,7 @@ void AddAllCommands(CLI::App& app, Action& action) {
   AddPrune(app, action);
   AddDf(app, action);
   AddInfo(app, action);
+  AddDoctor(app, action);
   AddVersion(app, action);
   AddCompletion(app, action);
 }

@@ -39,6 +39,8 @@ TEST_F(AppTest, UsageErrorsEndWithTwo) {
                                                        {"tag", "a"},
                                                        {"prune", "x"},
                                                        {"df", "x"},
+                                                       {"doctor", "x"},
+                                                       {"doctor", "--yes"},
                                                        {"rm"},
                                                        {"rm", "--all", "x"},
                                                        {"stop"},
@@ -85,14 +87,14 @@ TEST_F(AppTest, UnknownWordsAreNamed) {
 TEST_F(AppTest, EveryCommandHasHelpWithExamples) {
   EXPECT_EQ(Run({"--help"}), 0);
   for (const char* command :
-       {"version", "info", "pull", "images", "tag",          "rmi",  "prune", "df",      "run",   "ps",
-        "pods",    "logs", "exec", "attach", "port-forward", "stop", "rm",    "inspect", "stats", "completion"}) {
+       {"version", "info", "pull",   "images",       "tag",  "rmi", "prune",   "df",    "run",        "ps",    "pods",
+        "logs",    "exec", "attach", "port-forward", "stop", "rm",  "inspect", "stats", "completion", "doctor"}) {
     EXPECT_THAT(out_, HasSubstr(command));
   }
   EXPECT_THAT(out_, Not(HasSubstr("__complete")));
   for (const char* command :
-       {"version", "info", "pull", "images", "tag",          "rmi",  "prune", "df",      "run",   "ps",
-        "pods",    "logs", "exec", "attach", "port-forward", "stop", "rm",    "inspect", "stats", "completion"}) {
+       {"version", "info", "pull",   "images",       "tag",  "rmi", "prune",   "df",    "run",        "ps",    "pods",
+        "logs",    "exec", "attach", "port-forward", "stop", "rm",  "inspect", "stats", "completion", "doctor"}) {
     EXPECT_EQ(Run({command, "--help"}), 0);
     EXPECT_THAT(out_, HasSubstr("Examples:\n")) << command;
     EXPECT_THAT(err_, IsEmpty());

@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   berth::cli::Streams streams{std::cin,    std::cout, std::cerr, isatty(STDERR_FILENO) == 1, isatty(STDIN_FILENO) == 1,
                               SizeOfStderr};
+  streams.out_is_terminal = isatty(STDOUT_FILENO) == 1;
   berth::cli::Session session(streams, [](const char* name) -> const char* { return getenv(name); });
   std::thread([&] { WatchSignals(session, signals); }).detach();
   int code = berth::cli::RunBerth({argv + 1, argv + argc}, session);

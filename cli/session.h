@@ -38,6 +38,7 @@ struct Streams {
   std::function<TerminalSize()> err_size = [] { return TerminalSize(); };  // when err is a terminal; now
   // The same, for what is passed on as it comes; nothing is read ahead from `in`.
   int in_fd = STDIN_FILENO, out_fd = STDOUT_FILENO, err_fd = STDERR_FILENO;
+  bool out_is_terminal = false;
 };
 
 class Session {

@@ -84,7 +84,8 @@ class BookkeepingTest : public ::testing::Test {
   }
   std::vector<std::string> Ids() {
     std::vector<std::string> ids;
-    for (const Image& image : store_->List()) ids.push_back(image.id.str());
+    const std::vector<Image> images = *store_->List();
+    for (const Image& image : images) ids.push_back(image.id.str());
     return ids;
   }
   size_t FilesIn(const std::string& sub) {
@@ -161,7 +162,7 @@ TEST_F(BookkeepingTest, PruneTakesWhatNobodyUses) {
   ASSERT_TRUE(store_->CreateSnapshot(container, a, {}).ok());
   auto plan = store_->Prune({.dry_run = true});
   ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(store_->List().size(), 2u);
+  EXPECT_EQ(store_->List()->size(), 2u);
   const DiskUsage before = store_->Usage();
   auto done = store_->Prune({});
   ASSERT_TRUE(done.ok()) << done.status();
@@ -186,7 +187,7 @@ TEST_F(BookkeepingTest, PruneSparesPinnedImagesAndVolumes) {
   const ImageId a = Pull(first_), b = Pull(second_);
   ASSERT_TRUE(store_->CreateSnapshot(ContainerId(RandomHexId()), a, std::vector<ImageId>{b}).ok());
   EXPECT_THAT(store_->Prune({})->images, IsEmpty());
-  EXPECT_EQ(store_->List().size(), 2u);
+  EXPECT_EQ(store_->List()->size(), 2u);
 }
 
 TEST_F(BookkeepingTest, PruneOfUntaggedImages) {
@@ -308,7 +309,7 @@ TEST_F(BookkeepingTest, AnImageThatLostALayerIsDroppedAndPulledAgain) {
                                                           ") is dropped, to be pulled again: layer ",
                                                           First().diff_ids[1], " is not there"))));
   Pull(first_);
-  EXPECT_EQ(store_->List().size(), 2u);
+  EXPECT_EQ(store_->List()->size(), 2u);
   Reopen();
   EXPECT_THAT(healed_, IsEmpty());
 }
@@ -325,7 +326,7 @@ TEST_F(BookkeepingTest, ALayerWithADamagedRecordIsReplaced) {
   EXPECT_THAT(healed_, Contains(HasSubstr("is left aside")));
   EXPECT_THAT(healed_, Contains(HasSubstr("is dropped, to be pulled again")));
   Pull(first_);
-  EXPECT_EQ(store_->List().size(), 1u);
+  EXPECT_EQ(store_->List()->size(), 1u);
 }
 
 TEST_F(BookkeepingTest, ADamagedDocumentIsRemovedAndTheImageStays) {
@@ -334,7 +335,7 @@ TEST_F(BookkeepingTest, ADamagedDocumentIsRemovedAndTheImageStays) {
   std::ofstream(absl::StrCat(dir_, "/store/content/", DigestHex(First().manifest_digest))) << "evil";
   Reopen();
   EXPECT_THAT(healed_, ElementsAre(HasSubstr(absl::StrCat("document ", First().manifest_digest, " is removed"))));
-  EXPECT_EQ(store_->List().size(), 1u);
+  EXPECT_EQ(store_->List()->size(), 1u);
   EXPECT_EQ(FilesIn("content"), 1u);
   // The next pull brings it back.
   Pull(first_);

@@ -2,6 +2,7 @@
 // store_transfer.cc, bookkeeping in store_usage.cc, what it does to itself at start in store_recover.cc.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <set>
@@ -36,7 +37,7 @@ class DiskStore final : public Store {
   absl::Status Save(const SaveRequest& request) override;
   absl::StatusOr<std::vector<Image>> Load(const LoadRequest& request) override;
   absl::StatusOr<Image> Find(absl::string_view reference_or_id) override;
-  std::vector<Image> List() override;
+  absl::StatusOr<std::vector<Image>> List() override;
   absl::Status Remove(absl::string_view reference_or_id) override;
   absl::StatusOr<std::string> Tag(absl::string_view reference_or_id, absl::string_view name) override;
   absl::StatusOr<PruneResult> Prune(const PruneOptions& options) override;
@@ -75,8 +76,10 @@ class DiskStore final : public Store {
   absl::Status RefreshPins();
   bool IsPinned(const ImageRow& row) const;
 
-  // Removes layers and documents that no image, snapshot or running call needs. Of several errors the first.
+  // Removes layers and documents that no image, snapshot or running call needs. Of several errors the first; what it
+  // did not come to is owed.
   absl::Status Collect();
+  absl::Status CollectAllBut(const std::multiset<std::string>& leased);
   absl::StatusOr<ImageRow> FindRow(absl::string_view reference_or_id);
   // Its layers and documents stay as long as `lease`, also when it is removed meanwhile.
   absl::StatusOr<ImageRow> FindAndHold(absl::string_view reference_or_id, LayerLeases::Lease& lease);
@@ -98,7 +101,8 @@ class DiskStore final : public Store {
   PullFlights flights_;
   PullParts parts_;
   std::unique_ptr<KnownBlobs> known_blobs_;
-  std::unique_ptr<SnapshotMeter> meter_;  // last: its thread uses the others
+  std::atomic<bool> collect_owed_ = false;  // an image or snapshot went, and what only it needed may be there still
+  std::unique_ptr<SnapshotMeter> meter_;    // last: its thread uses the others
 };
 
 }  // namespace berth::image

@@ -1,6 +1,7 @@
 #include "image/store.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <set>
 #include <utility>
 
@@ -84,23 +85,29 @@ absl::Status DiskStore::OpenParts() {
 }
 
 absl::Status DiskStore::Collect() {
-  return leases_.Collect([&](const std::multiset<std::string>& leased) -> absl::Status {
-    ASSIGN_OR_RETURN(std::set<std::string> layers, catalog_->LayersInUse());
-    layers.merge(snapshots_->LayersInUse());
-    ASSIGN_OR_RETURN(std::set<std::string> documents, catalog_->DocumentsInUse());
-    absl::Status first;
-    bool removed = false;
-    for (const std::string& layer : layers_->List()) {
-      if (layers.count(layer) > 0 || leased.count(layer) > 0) continue;
-      first.Update(layers_->Remove(layer));
-      removed = true;
-    }
-    for (const std::string& document : content_->List()) {
-      if (documents.count(document) == 0 && leased.count(document) == 0) first.Update(content_->Remove(document));
-    }
-    if (removed) first.Update(snapshots_->PruneFixups());
-    return first;
+  return leases_.Collect([&](const std::multiset<std::string>& leased) {
+    absl::Status collected = CollectAllBut(leased);
+    collect_owed_ = !collected.ok();
+    return collected;
   });
+}
+
+absl::Status DiskStore::CollectAllBut(const std::multiset<std::string>& leased) {
+  ASSIGN_OR_RETURN(std::set<std::string> layers, catalog_->LayersInUse());
+  layers.merge(snapshots_->LayersInUse());
+  ASSIGN_OR_RETURN(std::set<std::string> documents, catalog_->DocumentsInUse());
+  absl::Status first;
+  bool removed = false;
+  for (const std::string& layer : layers_->List()) {
+    if (layers.count(layer) > 0 || leased.count(layer) > 0) continue;
+    first.Update(layers_->Remove(layer));
+    removed = true;
+  }
+  for (const std::string& document : content_->List()) {
+    if (documents.count(document) == 0 && leased.count(document) == 0) first.Update(content_->Remove(document));
+  }
+  if (removed) first.Update(snapshots_->PruneFixups());
+  return first;
 }
 
 absl::StatusOr<Image> DiskStore::Pull(const PullRequest& request) {
@@ -133,19 +140,21 @@ absl::StatusOr<Image> DiskStore::Find(absl::string_view reference_or_id) {
   return ToImage(row);
 }
 
-std::vector<Image> DiskStore::List() {
+absl::StatusOr<std::vector<Image>> DiskStore::List() {
+  ASSIGN_OR_RETURN(std::vector<ImageRow> rows, catalog_->ListImages());
   std::vector<Image> out;
-  auto rows = catalog_->ListImages();
-  if (!rows.ok()) return out;
-  for (const ImageRow& row : *rows) {
-    if (auto image = ToImage(row); image.ok()) out.push_back(*std::move(image));
+  for (const ImageRow& row : rows) {
+    auto image = ToImage(row);
+    // One that is damaged is not listed; one that cannot be read now is not gone.
+    if (const int error = ErrnoOf(image.status()); error != 0 && error != ENOENT) return image.status();
+    if (image.ok()) out.push_back(*std::move(image));
   }
   return out;
 }
 
 absl::Status DiskStore::Remove(absl::string_view reference_or_id) {
   absl::StatusOr<ImageRow> row = FindRow(reference_or_id);
-  if (absl::IsNotFound(row.status())) return absl::OkStatus();
+  if (absl::IsNotFound(row.status())) return collect_owed_ ? Collect() : absl::OkStatus();
   RETURN_IF_ERROR(row);
   RETURN_IF_ERROR(catalog_->RemoveImage(row->id));
   return Collect();
@@ -187,11 +196,14 @@ absl::Status DiskStore::RemoveSnapshot(const ContainerId& id) {
   const std::vector<std::string> layers = snapshots_->LayersOf(id);
   RETURN_IF_ERROR(snapshots_->Remove(id));
   meter_->Remove(id);
+  if (collect_owed_) return Collect();
   // Nearly always another snapshot or an image has them still.
-  ASSIGN_OR_RETURN(std::set<std::string> used, catalog_->LayersInUse());
-  used.merge(snapshots_->LayersInUse());
+  auto used = catalog_->LayersInUse();
+  if (!used.ok()) collect_owed_ = true;
+  RETURN_IF_ERROR(used);
+  used->merge(snapshots_->LayersInUse());
   const bool all_used =
-      std::all_of(layers.begin(), layers.end(), [&](const std::string& layer) { return used.count(layer) > 0; });
+      std::all_of(layers.begin(), layers.end(), [&](const std::string& layer) { return used->count(layer) > 0; });
   return all_used ? absl::OkStatus() : Collect();
 }
 

@@ -229,7 +229,7 @@ class Store {
 
   // By full or unambiguous short id, tag, or digest reference. NotFound when there is none.
   virtual absl::StatusOr<Image> Find(absl::string_view reference_or_id) = 0;
-  virtual std::vector<Image> List() = 0;
+  virtual absl::StatusOr<std::vector<Image>> List() = 0;
   // Removes the image that the reference names, with all its references. Layers in use by a snapshot stay until that
   // is removed. OK when there is no such image.
   virtual absl::Status Remove(absl::string_view reference_or_id) = 0;
@@ -275,6 +275,17 @@ class Store {
   virtual absl::StatusOr<DiskUsage> SnapshotUsage(const ContainerId& id) = 0;
   virtual std::vector<ContainerId> Snapshots() = 0;
 };
+
+// A store as it lies on disk, open somewhere or not.
+struct Inspection {
+  std::vector<ContainerId> snapshots;
+  size_t layers = 0, documents = 0;
+  std::vector<std::string> damage;  // one line for each thing that is not sound
+};
+// Changes nothing and needs nothing of it to be sound: records are read and, with `digests`, every document and every
+// layer that is kept as one file, to its end. Beside a process that has the store open, what it removes meanwhile counts
+// as never seen. Errors are those of directories that cannot be read.
+absl::StatusOr<Inspection> Inspect(const std::string& root, bool digests);
 
 // "busybox" → "docker.io/library/busybox:latest". InvalidArgument names what is wrong.
 absl::StatusOr<std::string> NormalizeReference(absl::string_view reference);

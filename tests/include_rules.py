@@ -46,13 +46,15 @@ ALLOWED = {
     "cri/service": PLANS | {"image/store.h", "cri/cdi", "cri/pod", "cri/spec", "cri/network/network.h",
                             "cri/streaming/server.h"},
     "cri/daemon": PLANS | {"runtime/client", "image/store.h", "cri"},
-    "cli": SYS | {"cli", "cri/streaming/spdy"},
+    "cri/doctor": PLANS | {"image/store.h", "cri/spec", "cri/state", "cri/pod/records.h", "cri/network/network.h",
+                           "cri/network/survey.h", "cri/daemon/config.h", "cri/daemon/command_line.h", "cri/daemon/parts.h"},
+    "cli": SYS | {"cli", "cri/streaming/spdy", "cri/doctor/doctor.h", "cri/daemon/command_line.h"},
 }
 # Messages: which folders may know which.
 MESSAGES = {
     "cri/v1/": {"cri/service", "cli"},
     "berth/v1/": {"cri/service", "cli"},
-    "state/v1/": {"cri/spec", "cri/pod", "cri/service"},
+    "state/v1/": {"cri/spec", "cri/pod", "cri/service", "cri/doctor"},
     "shim/v1/": {"runtime/cgroup", "runtime/rootfs", "runtime/security", "runtime/container", "runtime/shim",
                  "runtime/client", "cri/spec", "cri/pod"},
 }

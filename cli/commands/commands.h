@@ -32,6 +32,7 @@ void AddStop(CLI::App& app, Action& action);
 void AddRm(CLI::App& app, Action& action);
 void AddInspect(CLI::App& app, Action& action);
 void AddStats(CLI::App& app, Action& action);
+void AddDoctor(CLI::App& app, Action& action);
 void AddCompletion(CLI::App& app, Action& action);  // with the hidden __complete
 
 }  // namespace berth::cli

@@ -15,8 +15,9 @@
 #include "absl/synchronization/notification.h"
 #include "commit.h"  // written by the build
 #include "cri/cdi/registry.h"
+#include "cri/daemon/command_line.h"
 #include "cri/daemon/config.h"
-#include "cri/network/network.h"
+#include "cri/daemon/parts.h"
 #include "cri/pod/engine.h"
 #include "cri/service/server.h"
 #include "cri/spec/features.h"
@@ -46,18 +47,6 @@ std::string ShimBinary(const Config& config) {
   return access(beside.c_str(), X_OK) == 0 ? beside : "/usr/libexec/berth/berth-shim";
 }
 
-absl::StatusOr<std::unique_ptr<network::PodNetwork>> MakeNetwork(const Config& config) {
-  if (config.network.mode == NetworkMode::kCni) {
-    return network::NewCniNetwork({config.network.cni_conf_dirs, config.network.cni_bin_dirs,
-                                   config.network.cni_cache_dir, absl::Seconds(config.network.cni_plugin_timeout)});
-  }
-  network::EmbeddedOptions options;
-  options.bridge = config.network.bridge;
-  options.subnet = config.network.subnet;
-  options.state_dir = config.root + "/network";
-  return network::NewEmbeddedNetwork(options);
-}
-
 void LogPull(const image::PullSummary& pull) {
   spdlog::info("pulled {} as {} in {:.2f} s: {} bytes, {} layers fetched, {} already there", pull.reference,
                pull.id.str(), absl::ToDoubleSeconds(pull.took), pull.bytes, pull.layers_fetched, pull.layers_there);
@@ -66,23 +55,7 @@ void LogPull(const image::PullSummary& pull) {
 std::string DirectoryOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
 absl::StatusOr<std::unique_ptr<image::Store>> OpenImages(const Config& config) {
-  image::Store::Options options;
-  options.root = config.root + "/images";
-  options.hosts_dirs = config.image.hosts_dirs;
-  options.pinned = config.image.pinned;
-  options.parallel_layers = config.image.parallel_layers;
-  options.layers = config.image.layers;
-  options.max_transfers = config.image.max_transfers;
-  options.range_connections = config.image.range_connections;
-  options.progress_timeout = absl::Seconds(config.image.progress_timeout);
-  if (!config.image.policy.empty()) {
-    options.trust.policy = config.image.policy;
-    options.trust.policy_required = true;
-  }
-  options.trust.verifiers_dir = config.image.verifiers.dir;
-  options.trust.most_verifiers = config.image.verifiers.max;
-  options.trust.verifier_timeout = absl::Seconds(config.image.verifiers.timeout);
-  options.usage_interval = absl::Seconds(config.image.usage_interval);
+  image::Store::Options options = ImageOptionsOf(config);
   options.pulled = LogPull;
   options.healed = [](absl::string_view what) { spdlog::warn("images: {}", std::string(what)); };
   return image::Store::Open(std::move(options));
@@ -151,6 +124,7 @@ void AwaitEnd() {
 absl::Status Run(const Config& config) {
   RETURN_IF_ERROR(sys::MakeDirs(config.root, 0711), "root");
   RETURN_IF_ERROR(sys::MakeDirs(config.state, 0711), "state");
+  ASSIGN_OR_RETURN(Claim claim, ClaimDirectories(config));
   ASSIGN_OR_RETURN(auto store, state::OpenSqliteStateStore(config.root + "/state.db"));
   ASSIGN_OR_RETURN(auto images, OpenImages(config), "images");
   ASSIGN_OR_RETURN(auto network, MakeNetwork(config), "network");
@@ -209,45 +183,17 @@ absl::Status Run(const Config& config) {
   return absl::OkStatus();
 }
 
-struct Flags {
-  std::string config_file = "/etc/berth/config.toml";
-  std::string dropins = "/etc/berth/config.d";
-  std::string network, root, state, socket, log_level;
-  bool config_given = false;
-};
-
-absl::StatusOr<Config> Configure(const Flags& flags) {
-  ASSIGN_OR_RETURN(Config config,
-                   LoadConfig(flags.config_file, flags.config_given, flags.config_given ? "" : flags.dropins));
-  // Flags are read like one more file, so that they are checked as one.
-  std::string toml;
-  for (auto [key, value] : {std::pair<const char*, const std::string&>{"root", flags.root},
-                            {"state", flags.state},
-                            {"socket", flags.socket},
-                            {"log_level", flags.log_level},
-                            {"network.mode", flags.network}}) {
-    if (!value.empty()) absl::StrAppend(&toml, key, " = '", value, "'\n");
-  }
-  RETURN_IF_ERROR(ApplyToml(toml, "command line", config));
-  return config;
-}
-
 int Main(int argc, char** argv) {
   BoundMemory();
   Flags flags;
   CLI::App app{"berthd: a Kubernetes node runtime that serves CRI v1", "berthd"};
   app.set_version_flag("--version", std::string("berthd ") + BERTH_VERSION);
-  auto* file =
-      app.add_option("--config", flags.config_file, "configuration file; the drop-in directory is then not read")
-          ->capture_default_str();
-  app.add_option("--root", flags.root, "images and records (config key root)");
-  app.add_option("--state", flags.state, "live pods (config key state)");
+  AddDirectoryFlags(app, flags);
   app.add_option("--socket", flags.socket, "where CRI is served (config key socket)");
   app.add_option("--network", flags.network, "cni or embedded (config key network.mode)");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn or error (config key log_level)");
   auto* print = app.add_subcommand("config", "print the configuration in force as TOML, with a comment for each key");
   CLI11_PARSE(app, argc, argv);
-  flags.config_given = file->count() > 0;
 
   spdlog::set_default_logger(spdlog::stderr_color_mt("berthd"));
   spdlog::set_pattern(getenv("JOURNAL_STREAM") ? "%l %v" : "%Y-%m-%dT%H:%M:%S.%e %l %v");

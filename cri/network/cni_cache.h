@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cri/network/cni_config.h"
+#include "cri/network/network.h"
 #include "runtime/base/id.h"
 #include "runtime/base/json.h"
 #include "runtime/sys/unique_fd.h"
@@ -21,6 +22,9 @@ struct CniAttachment {
 
 std::string AttachmentText(const CniAttachment& attachment);
 absl::StatusOr<CniAttachment> ParseAttachment(absl::string_view text);
+
+// Where the files of a network with these options are.
+inline std::string CniCacheDir(const CniOptions& options) { return options.cache_dir + "/berth"; }
 
 // Files in `dir`, named by pod, interface and network. Replaced by rename, not synced: without its file, DEL is done
 // without prevResult, which plugins must accept. The directory is made with the first write. Thread-safe for different

@@ -26,7 +26,7 @@ CniNetwork::CniNetwork(CniOptions options)
     : options_(std::move(options)),
       ends_(eventfd(0, EFD_CLOEXEC)),
       source_(options_.conf_dirs),
-      cache_(absl::StrCat(options_.cache_dir, "/berth")) {
+      cache_(CniCacheDir(options_)) {
   auto entries = cache_.List();
   if (!entries.ok()) return;
   for (const CniCache::Entry& entry : *entries) inherited_.insert(entry.pod);

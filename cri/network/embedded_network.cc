@@ -19,7 +19,6 @@
 namespace berth::network {
 namespace {
 
-constexpr absl::string_view kLinkPrefix = "bv";
 constexpr char kPodInterface[] = "eth0";
 
 // 48 bits of the pod's id: unique enough, and found again without a record.

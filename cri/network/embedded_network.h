@@ -25,6 +25,9 @@
 
 namespace berth::network {
 
+// The host's end of a pod's pair is named by this and the first digits of the pod's id.
+inline constexpr absl::string_view kLinkPrefix = "bv";
+
 class EmbeddedNetwork : public PodNetwork {
  public:
   EmbeddedNetwork(BridgeSpec spec, LeaseStore store, Nft nft);

@@ -114,7 +114,12 @@ absl::StatusOr<std::vector<Lease>> LeaseStore::Load(std::vector<std::string>* pr
       if (lease.pod.str() != pod) return absl::InvalidArgumentError("field 'pod': is not the file's name");
       return lease;
     };
-    if (auto lease = read(); lease.ok()) {
+    auto lease = read();
+    // What the machine is short of says nothing of the lease, and without it its addresses would be given twice.
+    if (const int error = ErrnoOf(lease.status()); error == EMFILE || error == ENFILE || error == ENOMEM) {
+      return Annotate(lease.status(), absl::StrCat("lease '", name, "'"));
+    }
+    if (lease.ok()) {
       leases.push_back(*std::move(lease));
     } else {
       problems->push_back(absl::StrCat("lease '", name, "' is dropped: ", lease.status().message()));

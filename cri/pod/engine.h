@@ -223,6 +223,7 @@ class Engine : public streaming::Backend {
   NameTable pod_names_, container_names_;
   std::unique_ptr<spec::LaunchPlanner> planner_;
   StopSet stopping_;
+  bool recovered_ = false;            // the records have been read
   CallLimit ends_{8};                 // stops and removals of one pod or container
   WorkerPool background_{2, 100000};  // what nobody waits for
   DetachDebts debts_{parts_.store, parts_.network, janitor_};

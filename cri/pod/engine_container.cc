@@ -158,6 +158,11 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     container.set_process(launch.plan.process().SerializeAsString());
   }
   RETURN_IF_ERROR(registry_.AddContainer(container));
+  // A shim that was lost meanwhile was lost before there was a container to be marked.
+  if (auto now = registry_.Shim(PodId(pod.id())); !now.ok() || *now != shim) {
+    (void)registry_.ForgetContainer(id);
+    return absl::UnavailableError("the pod's shim was lost while the container was made");
+  }
   sources.Keep();
   undo.Commit();
   return id;

@@ -35,7 +35,7 @@ Engine::Engine(Options options, Parts parts) : options_(std::move(options)), par
 
 Engine::~Engine() {
   // With the last pod gone, nothing of ours stays in the cgroup trees either.
-  if (registry_.Pods().empty()) parts_.pod_cgroups.RemoveParent(options_.cgroup_parent);
+  if (recovered_ && registry_.Pods().empty()) parts_.pod_cgroups.RemoveParent(options_.cgroup_parent);
 }
 
 client::ShimEvents Engine::Events() {
@@ -83,9 +83,14 @@ absl::Status Engine::TakeUp(const PodId& id) {
     LosePod(id, {"Unknown", "the machine was restarted while it ran", 255});
     return absl::OkStatus();
   }
-  auto shim = launcher_->Reconnect(id, PodDir(id.str()), kShimPatience);
-  auto facts = shim.ok() ? (*shim)->State() : shim.status();
-  if (absl::IsDeadlineExceeded(facts.status())) return facts.status();
+  absl::StatusOr<std::shared_ptr<client::PodShim>> shim;
+  absl::StatusOr<std::vector<shim::v1::ContainerFact>> facts;
+  // A connection may be lost, but not twice: a pod is not given up for that.
+  for (int attempt = 0; attempt < 2 && !facts.ok(); ++attempt) {
+    shim = launcher_->Reconnect(id, PodDir(id.str()), kShimPatience);
+    facts = shim.ok() ? (*shim)->State() : shim.status();
+    if (absl::IsDeadlineExceeded(facts.status())) return facts.status();
+  }
   if (!facts.ok()) {
     if (pod->state() == Pod::READY) spdlog::error("pod {}: {}", id.str(), facts.status().ToString());
     LosePod(id, {"ShimLost", "the pod's shim ended unexpectedly, and its containers were killed", 137});
@@ -205,6 +210,7 @@ absl::Status Engine::Recover() {
   for (const char* dir : {"", "/pods", "/netns"}) RETURN_IF_ERROR(sys::MakeDirs(options_.state_dir + dir, 0711));
   ASSIGN_OR_RETURN(const Records records, ReadRecords(parts_.store));
   RestoreRecords(records);
+  recovered_ = true;
   {
     WorkerPool pool(kTakingUp, registry_.Pods().size());
     for (const Pod& pod : registry_.Pods()) {

@@ -93,7 +93,10 @@ absl::Status Engine::StopContainer(absl::string_view id_text, absl::Duration gra
     // A caller that went away does not take the stop back; a second one does not signal again. Each call climbs on by
     // its own grace: so the shortest one counts.
     if (stopping_.Insert(*id)) {
-      RETURN_IF_ERROR(SignalFirst(*container, static_cast<int>(container->stop_signal())), "stop signal");
+      if (absl::Status sent = SignalFirst(*container, static_cast<int>(container->stop_signal())); !sent.ok()) {
+        stopping_.Erase(*id);
+        return Annotate(sent, "stop signal");
+      }
     }
     if (AwaitEnd(*container, Deadline::In(grace), [] {})) return absl::OkStatus();
   }
@@ -142,7 +145,8 @@ absl::Status Engine::KillContainers(const PodId& id) {
 absl::Status Engine::EndShim(const Pod& pod) {
   const PodId id(pod.id());
   auto shim = registry_.Shim(id);
-  if (!shim.ok()) return absl::OkStatus();
+  // One that was started and could not be spoken to lives all the same.
+  if (!shim.ok()) return parts_.cgroups.Kill(pod.cgroup_path());
   parts_.cgroups.Thaw(pod.cgroup_path());
   if (absl::Status ended = (*shim)->Shutdown(); !ended.ok()) {
     return absl::Status(ended.code(), absl::StrCat(ended.message(), ": ", sys::DescribeProcesses({(*shim)->pid()})));

@@ -11,11 +11,10 @@
 #include "absl/strings/str_join.h"
 #include "cri/spec/id_mapping.h"
 #include "runtime/sys/file.h"
+#include "runtime/sys/mount.h"
 
 namespace berth::pod {
 namespace {
-
-constexpr int kMostMounts = 100;
 
 bool OnHostNetwork(const state::v1::PodSpec& spec) { return spec.namespaces().network() == state::v1::NODE; }
 
@@ -46,13 +45,6 @@ absl::Status WriteFile(int dir, const char* name, absl::string_view text, Owner 
   RETURN_IF_ERROR(sys::ReplaceFileAt(dir, name, text, 0644));
   if (fchownat(dir, name, owner.uid, owner.gid, AT_SYMLINK_NOFOLLOW) != 0) {
     return ErrnoError(errno, absl::StrCat("chown '", name, "'"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status Detach(const std::string& path) {
-  if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0 && errno != EINVAL && errno != ENOENT) {
-    return ErrnoError(errno, absl::StrCat("umount '", path, "'"));
   }
   return absl::OkStatus();
 }
@@ -110,7 +102,7 @@ absl::Status MountShm(const std::string& dir, uint64_t size, const state::v1::Po
   return absl::OkStatus();
 }
 
-absl::Status UnmountShm(const std::string& dir) { return Detach(dir + "/shm"); }
+absl::Status UnmountShm(const std::string& dir) { return sys::UnmountPath(dir + "/shm"); }
 
 absl::Status PinNetns(int netns, const std::string& path) {
   ASSIGN_OR_RETURN(sys::UniqueFd file, sys::Open(path, O_RDONLY | O_CREAT | O_EXCL, 0444));
@@ -124,9 +116,7 @@ absl::Status PinNetns(int netns, const std::string& path) {
 }
 
 absl::Status UnpinNetns(const std::string& path) {
-  // More than one mount may lie there, and the lower ones would keep the file (EBUSY).
-  for (int mounts = 0; mounts < kMostMounts && umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0;) ++mounts;
-  RETURN_IF_ERROR(Detach(path));
+  RETURN_IF_ERROR(sys::UnmountPath(path));
   if (unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
   if (errno == EISDIR) return sys::RemoveTreeAt(AT_FDCWD, path);  // not ours, but where ours was
   return ErrnoError(errno, absl::StrCat("unlink '", path, "'"));

@@ -28,7 +28,8 @@ absl::Status Calls::ListImages(const pod::CallContext&, const v1::ListImagesRequ
     if (image.ok()) *out.add_images() = ToImage(*image);
     return absl::IsNotFound(image.status()) ? absl::OkStatus() : image.status();
   }
-  for (const image::Image& image : images_.List()) *out.add_images() = ToImage(image);
+  ASSIGN_OR_RETURN(std::vector<image::Image> images, images_.List());
+  for (const image::Image& image : images) *out.add_images() = ToImage(image);
   return absl::OkStatus();
 }
 

@@ -22,12 +22,16 @@ bool CanSetOptions() {
   return mount.ok() && sys::SetMountAttrs(mount->get(), kOptions, 0, 0, false).ok();
 }
 
-// A user namespace with ids of the host's, the layers of an image mounted with them.
-absl::Status TryUserNamespaces(image::Store& images) {
+absl::StatusOr<sys::UniqueFd> MakeUserNamespace() {
   ASSIGN_OR_RETURN(sys::UniqueFd procfs, sys::OpenDetachedProcfs());
-  const sys::IdRange range = {0, 65536, 65536};
-  ASSIGN_OR_RETURN(sys::UniqueFd userns, sys::NewUserNamespace(procfs.get(), {&range, 1}, {&range, 1}));
-  return images.TryMapping(userns.get());
+  const sys::IdRange range = {0, 65536, 65536};  // ids of the host's
+  return sys::NewUserNamespace(procfs.get(), {&range, 1}, {&range, 1});
+}
+
+// The layers of an image mounted with its ids.
+absl::Status TryMapping(image::Store* images) {
+  ASSIGN_OR_RETURN(sys::UniqueFd userns, MakeUserNamespace());
+  return images ? images->TryMapping(userns.get()) : absl::OkStatus();
 }
 
 // The host's /sys as containers would get it.
@@ -36,17 +40,20 @@ bool CanBindSys() {
   return tree.ok() && sys::SetMountAttrs(tree->get(), MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, true).ok();
 }
 
-}  // namespace
-
-Features ProbeFeatures(image::Store& images) {
+Features Probe(image::Store* images) {
   Features out;
   out.recursive_read_only = CanSetAttrsRecursively();
   out.mount_options = CanSetOptions();
-  const absl::Status userns = TryUserNamespaces(images);
+  const absl::Status userns = TryMapping(images);
   out.user_namespaces = userns.ok();
   out.why_no_user_namespaces = std::string(userns.message());
   out.user_namespaces_host_network = out.user_namespaces && CanBindSys();
   return out;
 }
+
+}  // namespace
+
+Features ProbeFeatures(image::Store& images) { return Probe(&images); }
+Features ProbeKernelFeatures() { return Probe(nullptr); }
 
 }  // namespace berth::spec

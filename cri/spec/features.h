@@ -17,5 +17,7 @@ struct Features {
 
 // Once at start. Blocking; leaves nothing behind. What cannot be tried is not there.
 Features ProbeFeatures(image::Store& images);
+// Without a store: what it takes for user namespaces is told only as far as the kernel goes.
+Features ProbeKernelFeatures();
 
 }  // namespace berth::spec

@@ -9,12 +9,12 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "cri/state/state_store.h"
 #include "runtime/sys/file.h"
 
 namespace berth::state {
 namespace {
 
-constexpr int kVersion = 1;
 // Above this a version number is nobody's, and a sign of damage.
 constexpr int kMostVersion = 1000;
 constexpr char kSchema[] =
@@ -24,7 +24,7 @@ constexpr char kSchema[] =
     ") STRICT, WITHOUT ROWID;"
     "PRAGMA user_version=1;"
     "COMMIT;";
-static_assert(kVersion == 1);
+static_assert(kStateDbVersion == 1);
 // In databases of former daemons too, which made none.
 constexpr char kAside[] =
     "CREATE TABLE IF NOT EXISTS damaged ("
@@ -137,14 +137,14 @@ absl::Status Database::Check() const {
   if (check != "ok") return absl::DataLossError(absl::StrCat("'", path_, "': ", check));
   ASSIGN_OR_RETURN(std::string version, Ask("PRAGMA user_version"));
   const int found = atoi(version.c_str());
-  if (found > kVersion && found <= kMostVersion) {
+  if (found > kStateDbVersion && found <= kMostVersion) {
     return absl::FailedPreconditionError(
-        absl::StrCat("'", path_, "': has version ", found, ", this berthd knows ", kVersion));
+        absl::StrCat("'", path_, "': has version ", found, ", this berthd knows ", kStateDbVersion));
   }
   ASSIGN_OR_RETURN(std::string tables, Ask("SELECT count(*) FROM sqlite_schema"));
   ASSIGN_OR_RETURN(std::string ours, Ask("SELECT count(*) FROM sqlite_schema WHERE type='table' AND name='records'"));
   if (found == 0 && tables == "0") return Exec(kSchema);
-  if (found != kVersion || ours != "1") {
+  if (found != kStateDbVersion || ours != "1") {
     return absl::DataLossError(absl::StrCat("'", path_, "': is no database of berth"));
   }
   return absl::OkStatus();

@@ -42,6 +42,9 @@ class StateStore {
   virtual absl::Status SetAside(Kind kind, absl::string_view id, absl::string_view why) = 0;
 };
 
+// What `PRAGMA user_version` of the database says when this program wrote it.
+inline constexpr int kStateDbVersion = 1;
+
 // SQLite (WAL, synchronous=NORMAL) in the file `path`. One that is damaged, or is no database, is set aside as
 // PATH.damaged-N, and what can be read of it is taken over; `Load` reports it. FailedPrecondition for a file of a newer
 // version, or one that cannot be written.

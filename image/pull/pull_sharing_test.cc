@@ -55,7 +55,7 @@ TEST_F(PullSharing, ALayerOfTwoImagesIsFetchedOnce) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(TwoImages::Count(first, images.base), 1);
   EXPECT_EQ(TwoImages::Count(second, images.base), 0);
-  EXPECT_EQ(store_->List().size(), 2u);
+  EXPECT_EQ(store_->List()->size(), 2u);
 }
 
 TEST_F(PullSharing, WhoWaitsFetchesItselfWhenTheFirstFails) {

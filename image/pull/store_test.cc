@@ -97,7 +97,7 @@ TEST_F(StoreTest, PullByTagIsFoundByEveryName) {
        {Name("app"), Name("app:v2"), std::string("ffffffffffff"), std::string("!!"), std::string("")}) {
     EXPECT_TRUE(absl::IsNotFound(store_->Find(name).status())) << name;
   }
-  EXPECT_EQ(store_->List().size(), 1u);
+  EXPECT_EQ(store_->List()->size(), 1u);
   EXPECT_GT(store_->Usage().bytes, 0u);
 }
 
@@ -208,7 +208,7 @@ TEST_F(StoreTest, SharedLayersAreFetchedOnceAndKeptUntilTheLastImageGoes) {
   EXPECT_EQ(LayersOnDisk(), 2u);
   ASSERT_TRUE(store_->Remove(image->id.str()).ok());
   EXPECT_EQ(LayersOnDisk(), 0u);
-  EXPECT_THAT(store_->List(), IsEmpty());
+  EXPECT_THAT(*store_->List(), IsEmpty());
   EXPECT_TRUE(store_->Remove(Name("app:v1")).ok()) << "removing what is not there is fine";
 }
 

@@ -66,7 +66,7 @@ class StoreFixture : public ::testing::Test {
   }
   // What an interrupted or failed pull must leave: no image, and nothing that is half done.
   void ExpectNothingLeft() {
-    EXPECT_THAT(store_->List(), ::testing::IsEmpty());
+    EXPECT_THAT(*store_->List(), ::testing::IsEmpty());
     EXPECT_THAT(Entries("/store/content"), ::testing::IsEmpty());
     for (const std::string& entry : Entries("/store/layers")) {  // staging and trash stay, empty
       EXPECT_THAT(Entries("/store/layers/" + entry), ::testing::IsEmpty());

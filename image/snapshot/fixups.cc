@@ -38,6 +38,9 @@ absl::StatusOr<Record> ReadRecord(int dir, const std::string& name) {
   return record;
 }
 
+// Whether the record may be a good one, which cannot be read now: its layer may be a running container's.
+bool MayBeGood(const absl::Status& read) { return ErrnoOf(read) != 0 && ErrnoOf(read) != ENOENT; }
+
 }  // namespace
 
 absl::StatusOr<Fixups> Fixups::Open(absl::string_view path, absl::string_view boot_id) {
@@ -50,8 +53,9 @@ absl::StatusOr<Fixups> Fixups::Open(absl::string_view path, absl::string_view bo
   return Fixups(std::move(dir), boot_id);
 }
 
-bool Fixups::IsCurrent(const std::string& name) const {
+absl::StatusOr<bool> Fixups::IsCurrent(const std::string& name) const {
   auto record = ReadRecord(dir_.get(), name);
+  if (MayBeGood(record.status())) return record.status();
   return record.ok() && record->boot_id == boot_id_;
 }
 
@@ -59,7 +63,8 @@ absl::StatusOr<sys::UniqueFd> Fixups::Get(absl::Span<const std::string> layers, 
   std::string name(DigestHex(Sha256Digest(absl::StrJoin(layers, "\n"))));
   {
     absl::MutexLock lock(building_.get());
-    if (!IsCurrent(name)) RETURN_IF_ERROR(Make(name, layers, stack), "fix-up layer");
+    ASSIGN_OR_RETURN(bool current, IsCurrent(name), "fix-up layer");
+    if (!current) RETURN_IF_ERROR(Make(name, layers, stack), "fix-up layer");
   }
   auto root = sys::OpenAt(dir_.get(), absl::StrCat(name, "/", kRoot), O_PATH | O_DIRECTORY | O_NOFOLLOW);
   if (ErrnoOf(root.status()) == ENOENT) return sys::UniqueFd();
@@ -107,6 +112,7 @@ absl::Status Fixups::Prune(const LayerStore& store) const {
   ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(dir_.get()));
   for (const std::string& name : names) {
     auto record = ReadRecord(dir_.get(), name);
+    if (MayBeGood(record.status())) continue;
     bool whole = record.ok();
     for (const std::string& layer : record.ok() ? record->layers : std::vector<std::string>()) {
       whole = whole && store.Has(layer);

@@ -35,7 +35,7 @@ class Fixups {
       : dir_(std::move(dir)), boot_id_(boot_id), building_(std::make_unique<absl::Mutex>()) {}
   absl::Status Make(const std::string& name, absl::Span<const std::string> layers, const LayerStack& stack) const;
   absl::Status Build(int target, const std::vector<std::string>& paths, const LayerStack& stack) const;
-  bool IsCurrent(const std::string& name) const;
+  absl::StatusOr<bool> IsCurrent(const std::string& name) const;
 
   sys::UniqueFd dir_;
   std::string boot_id_;

@@ -94,6 +94,8 @@ absl::Status DiskLayerStore::Init(absl::string_view root, const LayerStoreOption
   ASSIGN_OR_RETURN(std::vector<std::string> names, sys::ListDir(layers_.get()));
   for (const std::string& name : names) {
     if (absl::Status loaded = Load(name); !loaded.ok()) {
+      // What the machine is short of says nothing of the layer, and without it its image would be given up.
+      if (const int error = ErrnoOf(loaded); error == EMFILE || error == ENFILE || error == ENOMEM) return loaded;
       absl::MutexLock lock(&mutex_);
       problems_.push_back(absl::StrCat("layer '", name, "' is left aside: ", loaded.message()));
     }

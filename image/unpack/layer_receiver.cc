@@ -9,6 +9,7 @@
 
 #include "image/unpack/layer_record.h"
 #include "runtime/base/id.h"
+#include "runtime/base/undo.h"
 #include "runtime/sys/file.h"
 
 namespace berth::image {
@@ -21,10 +22,13 @@ absl::StatusOr<std::unique_ptr<LayerReceiver>> LayerReceiver::Create(int staging
   }
   std::string name = RandomHexId().substr(0, 32);
   if (mkdirat(staging, name.c_str(), 0700) != 0) return ErrnoError(errno, absl::StrCat("mkdir '", name, "'"));
+  Undo undo;
+  undo.Add([&] { sys::RemoveTreeAt(staging, name).IgnoreError(); });
   ASSIGN_OR_RETURN(sys::UniqueFd dir, sys::OpenAt(staging, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   ASSIGN_OR_RETURN(std::unique_ptr<LayerBuilder> builder, options.format == LayerFormat::kErofs
                                                               ? NewErofsBuilder(dir.get(), limits)
                                                               : NewDirectoryBuilder(dir.get(), limits));
+  undo.Commit();  // from here on it is the receiver's
   std::unique_ptr<LayerReceiver> receiver(
       new LayerReceiver(staging, blob, limits, std::move(name), std::move(dir), std::move(builder)));
   if (options.keep_blob && !blob.digest.empty()) {  // what nobody promised is no blob of a registry

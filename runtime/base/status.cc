@@ -21,7 +21,10 @@ std::string Describe(int err) {
 }  // namespace
 
 absl::Status ErrnoError(int err, absl::string_view what) {
-  absl::Status status(absl::ErrnoToStatusCode(err), absl::StrCat(what, ": ", Describe(err)));
+  absl::StatusCode code = absl::ErrnoToStatusCode(err);
+  // absl has none for EIO and the like; that something is amiss with this machine is known.
+  if (code == absl::StatusCode::kUnknown) code = absl::StatusCode::kInternal;
+  absl::Status status(code, absl::StrCat(what, ": ", Describe(err)));
   status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(err)));
   return status;
 }

@@ -16,6 +16,11 @@ TEST(Status, ErrnoSurvivesContext) {
   EXPECT_EQ(ErrnoOf(absl::InternalError("no errno")), 0);
 }
 
+TEST(Status, WhatFailsIsNeverUnknown) {
+  EXPECT_EQ(ErrnoError(EIO, "read").code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(ErrnoOf(ErrnoError(EIO, "read")), EIO);
+}
+
 absl::StatusOr<int> Half(int n) {
   if (n % 2) return absl::InvalidArgumentError(absl::StrCat(n, " is odd"));
   return n / 2;

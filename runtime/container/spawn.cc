@@ -58,7 +58,9 @@ absl::Status ReceiveForked(int control, Spawned& spawned) {
   while ((n = poll(&p, 1, 10000)) < 0 && errno == EINTR) {
   }
   if (n <= 0) return absl::DeadlineExceededError("the clone helper does not answer");
-  ASSIGN_OR_RETURN(ReceivedReport received, ReceiveReport(control, MSG_DONTWAIT), "clone helper");
+  auto reported = ReceiveReport(control, MSG_DONTWAIT);
+  if (absl::IsOutOfRange(reported.status())) return absl::InternalError("the clone helper is gone");
+  ASSIGN_OR_RETURN(ReceivedReport received, std::move(reported), "clone helper");
   if (received.report.kind == ChildReport::kFailed) return StatusOf(received.report);
   if (received.report.kind != ChildReport::kForked || !received.fd) return absl::InternalError("clone helper");
   spawned.pid = received.report.pid;

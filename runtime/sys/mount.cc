@@ -98,6 +98,17 @@ absl::Status DetachMount(int mount, absl::string_view name) {
   return absl::OkStatus();
 }
 
+absl::Status UnmountPath(absl::string_view path) {
+  constexpr int kMostMounts = 100;
+  const std::string name(path);
+  for (int mounts = 0; mounts < kMostMounts; ++mounts) {
+    if (umount2(name.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) continue;
+    if (errno == EINVAL || errno == ENOENT) return absl::OkStatus();
+    break;
+  }
+  return ErrnoError(errno, absl::StrCat("umount '", path, "'"));
+}
+
 absl::Status SetMountAttrs(int mount, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive) {
   struct mount_attr attr = {};
   attr.attr_set = set;

@@ -52,6 +52,10 @@ absl::Status AttachMount(int mount, int target, absl::string_view name);
 // good.
 absl::Status DetachMount(int mount, absl::string_view name);
 
+// Takes all that is mounted at `path`, and beneath it, out of the mount table (MNT_DETACH), without following a link.
+// Several mounts may lie there, one over the other. OK when there is none.
+absl::Status UnmountPath(absl::string_view path);
+
 // mount_setattr(2) on a mount descriptor. `propagation` is 0 or one of MS_PRIVATE, MS_SLAVE, MS_SHARED.
 absl::Status SetMountAttrs(int mount, uint64_t set, uint64_t clear, uint64_t propagation, bool recursive);
 

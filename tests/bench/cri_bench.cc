@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "runtime/base/id.h"
 #include "tests/bench/report.h"
+#include "tests/bench/restart.h"
 #include "tests/bench/side.h"
 #include "tests/bench/stream_side.h"
 
@@ -21,6 +22,7 @@ volatile std::sig_atomic_t interrupted = 0;
 struct Options {
   std::vector<std::string> endpoints;
   std::vector<std::string> cgroups;
+  std::vector<std::string> daemons;
   std::string image, run_id, logs, json_file;
   std::string output = "table";
   int rounds = 30, warmup = 3;
@@ -107,6 +109,30 @@ absl::Status Memory(const Options& options, std::vector<Side>& sides) {
   return InTurn(options, sides, [&](Side& side) { return RunMemory(side, options.pods); });
 }
 
+// The pods are made once, and outlive every restart.
+absl::Status Restart(const Options& options, std::vector<Side>& sides) {
+  std::map<std::string, Restarted> daemons;
+  for (const std::string& text : options.daemons) {
+    ASSIGN_OR_RETURN(auto daemon, Split("--daemon", text));
+    daemons[daemon.first].script = daemon.second;
+  }
+  for (const std::string& text : options.endpoints) {
+    ASSIGN_OR_RETURN(auto endpoint, Split("--endpoint", text));
+    daemons[endpoint.first].endpoint = endpoint.second;
+  }
+  for (Side& side : sides) {
+    if (daemons[side.name].script.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("--daemon: none for '", side.name, "'"));
+    }
+    std::fprintf(stderr, "    %d pods on %s\n", options.pods, side.name.c_str());
+    RETURN_IF_ERROR(RunMany(side, options.pods), side.name);
+  }
+  RETURN_IF_ERROR(
+      InTurn(options, sides, [&](Side& side) { return RunRestart(side, daemons[side.name], options.pods); }));
+  for (Side& side : sides) RETURN_IF_ERROR(RemoveAll(side), side.name);
+  return absl::OkStatus();
+}
+
 absl::Status Sweep(const Options&, std::vector<Side>& sides) {
   absl::Status first;
   for (Side& side : sides) first.Update(Annotate(RemoveAll(side), side.name));
@@ -137,6 +163,10 @@ const std::vector<Measurement>& Measurements() {
        {"exec_out", "exec_out_cpu", "exec_in", "exec_in_cpu", "forward_out", "forward_out_cpu", "forward_in",
         "forward_in_cpu"}},
       {"memory", "what each of many pods costs while they run", Memory, {"pod_memory", "daemon_memory"}},
+      {"restart",
+       "a daemon that is killed while many pods run, and started again",
+       Restart,
+       {"restart", "restart_answer", "restart_cpu", "restart_memory"}},
   };
   return *all;
 }
@@ -215,10 +245,16 @@ int Main(int argc, char** argv) {
       ->add_option("--mebibytes", options.mebibytes, "in each direction of each kind of session")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  commands["memory"]
-      ->add_option("--pods", options.pods, "at the same time")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+  for (const char* name : {"memory", "restart"}) {
+    commands[name]
+        ->add_option("--pods", options.pods, "at the same time")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+  }
+  commands["restart"]
+      ->add_option("--daemon", options.daemons,
+                   "NAME=SCRIPT: the program that becomes this endpoint's daemon, and writes its pid to SCRIPT.pid")
+      ->required();
   CLI::App* sweep = app.add_subcommand("sweep", "remove what an interrupted run left at these endpoints");
   AddCommon(sweep, options);
   CLI11_PARSE(app, argc, argv);

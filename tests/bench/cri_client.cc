@@ -37,15 +37,18 @@ CriClient::CriClient(const std::string& endpoint) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // and no connection is another client's
   auto channel = grpc::CreateCustomChannel(endpoint, grpc::InsecureChannelCredentials(), arguments);
   runtime_ = v1::RuntimeService::NewStub(channel);
   image_ = v1::ImageService::NewStub(channel);
 }
 
-absl::StatusOr<std::unique_ptr<CriClient>> CriClient::Connect(const std::string& endpoint, absl::Duration patience) {
-  std::unique_ptr<CriClient> client(new CriClient(endpoint));
+absl::StatusOr<std::unique_ptr<CriClient>> CriClient::Connect(const std::string& endpoint, absl::Duration patience,
+                                                              absl::Duration pause) {
   absl::Time end = absl::Now() + patience;
   for (;;) {
+    // A channel that could not connect waits before it tries again, whoever asks.
+    std::unique_ptr<CriClient> client(new CriClient(endpoint));
     v1::VersionResponse version;
     // containerd's first answers, while its plugins load, are Unimplemented and Unavailable.
     absl::Status s = Call(*client->runtime_, "Version", &v1::RuntimeService::Stub::Version, v1::VersionRequest(),
@@ -55,7 +58,7 @@ absl::StatusOr<std::unique_ptr<CriClient>> CriClient::Connect(const std::string&
       return client;
     }
     if (absl::Now() >= end) return Annotate(s, absl::StrCat("'", endpoint, "'"));
-    absl::SleepFor(absl::Milliseconds(100));
+    absl::SleepFor(pause);
   }
 }
 
@@ -190,6 +193,21 @@ absl::StatusOr<std::vector<std::string>> CriClient::Pods(const std::string& labe
   std::vector<std::string> ids;
   for (const v1::PodSandbox& pod : response.items()) ids.push_back(pod.id());
   return ids;
+}
+
+absl::StatusOr<CriClient::Numbers> CriClient::Running(const std::string& label, const std::string& value) {
+  v1::ListPodSandboxRequest ask_pods;
+  (*ask_pods.mutable_filter()->mutable_label_selector())[label] = value;
+  ask_pods.mutable_filter()->mutable_state()->set_state(v1::SANDBOX_READY);
+  v1::ListPodSandboxResponse pods;
+  RETURN_IF_ERROR(Call(*runtime_, "ListPodSandbox", &v1::RuntimeService::Stub::ListPodSandbox, ask_pods, pods));
+  v1::ListContainersRequest ask_containers;
+  (*ask_containers.mutable_filter()->mutable_label_selector())[label] = value;
+  ask_containers.mutable_filter()->mutable_state()->set_state(v1::CONTAINER_RUNNING);
+  v1::ListContainersResponse containers;
+  RETURN_IF_ERROR(
+      Call(*runtime_, "ListContainers", &v1::RuntimeService::Stub::ListContainers, ask_containers, containers));
+  return Numbers{pods.items_size(), containers.containers_size()};
 }
 
 }  // namespace berth::bench

@@ -18,9 +18,11 @@ namespace v1 = ::runtime::v1;
 
 class CriClient {
  public:
-  // `endpoint` is a gRPC address as in "unix:///run/berth/berth.sock". Waits up to `patience` for it to answer Version.
+  // `endpoint` is a gRPC address as in "unix:///run/berth/berth.sock". Asks for Version until it answers, at most for
+  // `patience`, with `pause` in between.
   static absl::StatusOr<std::unique_ptr<CriClient>> Connect(const std::string& endpoint,
-                                                            absl::Duration patience = absl::Seconds(30));
+                                                            absl::Duration patience = absl::Seconds(30),
+                                                            absl::Duration pause = absl::Milliseconds(100));
 
   // "NAME VERSION", as the server calls itself.
   const std::string& server() const { return server_; }
@@ -50,6 +52,11 @@ class CriClient {
 
   // The ids of the pods that carry this label.
   absl::StatusOr<std::vector<std::string>> Pods(const std::string& label, const std::string& value);
+  // How many of those that carry this label are ready pods, and running containers.
+  struct Numbers {
+    int pods = 0, containers = 0;
+  };
+  absl::StatusOr<Numbers> Running(const std::string& label, const std::string& value);
 
  private:
   explicit CriClient(const std::string& endpoint);

@@ -1,6 +1,7 @@
 #include "tests/bench/side.h"
 
 #include <algorithm>
+#include <atomic>
 #include <set>
 #include <thread>
 
@@ -226,14 +227,28 @@ absl::Status RunMemory(Side& side, int count) {
   return absl::OkStatus();
 }
 
+absl::Status Together(int count, const std::function<absl::Status(int)>& work) {
+  constexpr int kAtOnce = 8;
+  std::atomic<int> next = 0;
+  std::vector<absl::Status> results(kAtOnce);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kAtOnce; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = next++; i < count; i = next++) results[t].Update(work(i));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& result : results) RETURN_IF_ERROR(result);
+  return absl::OkStatus();
+}
+
 absl::Status RemoveAll(Side& side) {
   ASSIGN_OR_RETURN(auto pods, side.client->Pods(kRunLabel, side.workload.run_id));
-  absl::Status first;
-  for (const std::string& pod : pods) {
-    first.Update(side.client->StopPodSandbox(pod));
-    first.Update(side.client->RemovePodSandbox(pod));
-  }
-  return first;
+  return Together(static_cast<int>(pods.size()), [&](int i) {
+    absl::Status first = side.client->StopPodSandbox(pods[i]);
+    first.Update(side.client->RemovePodSandbox(pods[i]));
+    return first;
+  });
 }
 
 }  // namespace berth::bench

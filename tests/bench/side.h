@@ -1,6 +1,7 @@
 // One of the two that are compared, and the measurements that are made on it.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,7 +54,11 @@ absl::Status RunConcurrentExecs(Side& side, const std::string& container, int co
 // Starts `count` pods, adds pod_memory (one pod's part) and daemon_memory (all of what serves every pod), removes them.
 absl::Status RunMemory(Side& side, int count);
 
-// Stops and removes every pod of this run. Keeps going; the first error is returned.
+// Calls `work` with 0 to `count` - 1, several at the same time: for what is not measured. Keeps going; the first error
+// is returned.
+absl::Status Together(int count, const std::function<absl::Status(int)>& work);
+
+// Stops and removes every pod of this run, several at the same time. Keeps going; the first error is returned.
 absl::Status RemoveAll(Side& side);
 
 }  // namespace berth::bench

@@ -4,7 +4,11 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+
+#include "absl/synchronization/mutex.h"
+#include "tests/bench/restart.h"
 
 namespace berth::bench {
 namespace {
@@ -12,6 +16,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 // A CRI server that does nothing but remember what it was asked for, and fails the call that it is told to.
 class FakeCri final : public v1::RuntimeService::Service {
@@ -73,9 +78,12 @@ class FakeCri final : public v1::RuntimeService::Service {
  private:
   grpc::Status Note(std::string call) {
     bool fails = !failing.empty() && call.rfind(failing, 0) == 0;
+    absl::MutexLock lock(&mutex_);
     calls.push_back(std::move(call));
     return fails ? grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "full") : grpc::Status::OK;
   }
+
+  absl::Mutex mutex_;
 };
 
 class SideTest : public ::testing::Test {
@@ -167,13 +175,28 @@ TEST_F(SideTest, ARunningPodIsRemovedAtTheEnd) {
                                       "RemovePodSandbox pod"));
 }
 
+TEST_F(SideTest, ManyPodsHaveOneContainerEach) {
+  ASSERT_TRUE(RunMany(side_, 20).ok());
+  for (const char* call : {"RunPodSandbox", "CreateContainer", "StartContainer"}) {
+    EXPECT_EQ(std::count(cri_.calls.begin(), cri_.calls.end(), call), 20) << call;
+  }
+  cri_.calls.clear();
+  cri_.failing = "CreateContainer";
+  EXPECT_EQ(RunMany(side_, 20).code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(SideTest, ADaemonWithoutAPidIsNotRestarted) {
+  absl::Status status = RunRestart(side_, {"unix:///there/is/no/such.sock", "/there/is/no/script"}, 1);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("/there/is/no/script.pid"));
+}
+
 TEST_F(SideTest, RemoveAllTakesOnlyThisRunsPodsAndGoesOnAfterAnError) {
   cri_.pods = {"one", "two"};
   cri_.failing = "RemovePodSandbox one";
   EXPECT_EQ(RemoveAll(side_).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(cri_.asked_for, "run-7");
-  EXPECT_THAT(cri_.calls,
-              ElementsAre("StopPodSandbox one", "RemovePodSandbox one", "StopPodSandbox two", "RemovePodSandbox two"));
+  EXPECT_THAT(cri_.calls, UnorderedElementsAre("StopPodSandbox one", "RemovePodSandbox one", "StopPodSandbox two",
+                                               "RemovePodSandbox two"));
 }
 
 TEST(CriClient, GivesUpOnASocketThatNobodyAnswers) {

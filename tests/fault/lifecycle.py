@@ -35,6 +35,7 @@ class Call:
 
 
 def _named(found, name):
+    """Id -> state."""
     return {i: facts[-1] for i, facts in found.items() if facts[0] == name}
 
 
@@ -58,7 +59,7 @@ def _made_once(what, end, found, good, first, retry, now):
     elif good in found.values() and retry.ok and retry.text(1) not in found:
         yield f"the retry made another {what}: {retry.text(1)[:8]}, and there was {found}"
     yield from _retry(retry)
-    if not retry.ok:
+    if not retry.ok or not end.unanswered:
         return
     # A new daemon undoes what is half made while it serves already.
     try:
@@ -97,12 +98,14 @@ def _judge_create(w, s, end):
     retry = s.create()
     yield from _made_once("container", end, found, CREATED, first, retry, now)
     if s.container_id:
-        yield from _works(s, [s.start])
+        broken = list(_works(s, [s.start]))
+        yield from [] if broken and end.in_shim and w.cri.status(s.container_id).state == EXITED else broken
 
 
 def _judge_start(w, s, end):
     status = w.cri.status(s.container_id)
-    if end.answer.ok and status.state != RUNNING:
+    # One that is killed before its program begins may be seen as a program that was killed.
+    if end.answer.ok and status.state != RUNNING and not (end.signalled and status.exit_code):
         yield f"it was started, and is in state {status.state} ({status.reason} {status.message})"
     if not end.answer.ok and not end.unanswered and status.state == RUNNING:
         yield f"the call failed ({end.answer}), and it runs"

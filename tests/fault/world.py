@@ -64,7 +64,7 @@ def alive(pid):
         return False
 
 
-def _shortened(line):
+def shortened(line):
     """For people: a cgroup is named once for all hierarchies, and ids are short."""
     return ID.sub(lambda found: found.group()[:8], HIERARCHY.sub("", line))
 
@@ -255,7 +255,7 @@ class World:
         end = time.monotonic() + 5
         while (left := [line for line in leaks.snapshot(self.daemon) if old.pod_id in line or old.container_id in line]) and time.monotonic() < end:
             time.sleep(0.05)
-        yield from (f"left: {line}" for line in sorted({_shortened(line) for line in left}))
+        yield from (f"left: {line}" for line in sorted({shortened(line) for line in left}))
         self.standing = self._ticking("standing")
         self.rebase()
 
@@ -266,16 +266,25 @@ class World:
         self.daemon.start()
 
     def leftovers(self, seconds=3):
-        """What is there that was not, and what is not that was. Without the daemon's descriptors when it is another daemon."""
-        kept = ("descriptor",) if self.new_daemon else ()
+        """What is there that was not, and what is not that was."""
+        left = self._leftovers(seconds)
+        if left and all("/images/trash/" in line for line in left):
+            # What could not be removed from the trash is tried again with the next thing that comes there.
+            for method in ("PullImage", "RemoveImage"):
+                self.cri.must(method, (1, message((1, self.small))))
+            left = self._leftovers(seconds)
+        return left
+
+    def _leftovers(self, seconds):
         end = time.monotonic() + seconds
         while True:
             now = leaks.snapshot(self.daemon)
-            new = sorted(line for line in now - self.base if not line.startswith(kept or ("\0",)))
+            # Another daemon has other descriptors.
+            new = sorted(line for line in now - self.base if not (self.new_daemon and line.startswith("descriptor")))
             # The daemon may close what it had open, and a link goes when the kernel gets to its network namespace.
             gone = sorted(line for line in self.base - now if not line.startswith(("descriptor", "link")))
             if not new and not gone or time.monotonic() > end:
-                return list(dict.fromkeys([f"left: {_shortened(line)}" for line in new] + [f"missing: {_shortened(line)}" for line in gone]))
+                return list(dict.fromkeys([f"left: {shortened(line)}" for line in new] + [f"missing: {shortened(line)}" for line in gone]))
             time.sleep(0.05)
 
     def close(self):
