@@ -10,7 +10,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "cri/pod/engine.h"
 #include "cri/pod/worker_pool.h"
@@ -26,17 +25,19 @@ inline grpc::Status ToGrpc(const absl::Status& s) {
 
 // Valid until the call is finished.
 inline pod::CallContext ContextOf(grpc::CallbackServerContext* context) {
-  const absl::Duration left = absl::FromChrono(context->deadline()) - absl::Now();
+  // By the clock that the deadline was computed from: absl's may lag behind one that was set.
+  const absl::Duration left = absl::FromChrono(context->deadline() - std::chrono::system_clock::now());
   return {Deadline::In(left), [context] { return context->IsCancelled(); }};
 }
 
 // `work` with its outcome in the log.
 template <typename Work>
 absl::Status RunLogged(const char* name, Work work) {
-  absl::Time begin = absl::Now();
+  const auto begin = std::chrono::steady_clock::now();
   absl::Status status = work();
   spdlog::log(status.ok() ? spdlog::level::debug : spdlog::level::warn, "{} {} in {:.1f} ms", name,
-              status.ok() ? "OK" : status.ToString(), absl::ToDoubleMilliseconds(absl::Now() - begin));
+              status.ok() ? "OK" : status.ToString(),
+              std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count());
   return status;
 }
 
