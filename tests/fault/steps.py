@@ -18,7 +18,6 @@ Needs root, and crictl as tests/clients/make builds it."""
 import argparse
 import collections
 import dataclasses
-import json
 import multiprocessing
 import os
 import pathlib
@@ -83,6 +82,16 @@ def perform(world, task):
     return experiment.run(world, CALL[task.call], task.step, task.fault, task.skip)
 
 
+def _renewed(world):
+    """One in which all is well again: another one, if this cannot be mended."""
+    try:
+        world.renew()
+        return world
+    except (AssertionError, OSError):
+        world.close()
+        return World(world.number)
+
+
 def worker(number, inbox, outbox, wanted):
     """Takes tasks until there is a None. `wanted`: the calls that it has to trace before, or None."""
     world = None
@@ -96,7 +105,7 @@ def worker(number, inbox, outbox, wanted):
             except (AssertionError, OSError) as error:
                 result = experiment.Result("finding", "", (f"the experiment broke off: {error}",))
             if result.outcome in ("finding", "renew"):
-                world.renew()
+                world = _renewed(world)
                 result.outcome = "ok" if result.outcome == "renew" else result.outcome
             outbox.put(("result", task, result))
         outbox.put(("end", number))
