@@ -31,8 +31,8 @@ START_SECONDS = 30
 
 @dataclasses.dataclass
 class Result:
-    outcome: str  # "ok", "finding", or "missed": the step was not passed this time
-    answer: str = ""
+    outcome: str  # "ok", "finding", or "missed": the step was not passed this time; "known": a finding that is
+    answer: str = ""  # what was answered; of a known finding, why it is so
     problems: tuple = ()
     ms: int = 0
 
