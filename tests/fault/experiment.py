@@ -27,12 +27,13 @@ IMAGE = re.compile("row of images.db|/images/")
 SETTLES = 0.05  # how long a step that is passed after the answer may take
 STOPPED_SECONDS = 3  # how long a caller waits for a process that is stopped
 START_SECONDS = 30
+LOST_SECONDS = 1
 
 
 @dataclasses.dataclass
 class Result:
-    outcome: str  # "ok", "finding", or "missed": the step was not passed this time
-    answer: str = ""
+    outcome: str  # "ok", "finding", or "missed": the step was not passed this time; "known": a finding that is
+    answer: str = ""  # what was answered; of a known finding, why it is so
     problems: tuple = ()
     ms: int = 0
 
@@ -136,8 +137,11 @@ def _is_lost(world, subject, step, fault):
         return not _alive_soon(subject.shim_pid)
     if step.file not in CONNECTION:
         return False
-    time.sleep(0.1)
-    return world.cri.pods().get(subject.pod_id, ("", READY))[1] == NOTREADY
+    # The daemon tries to connect once more before it says so.
+    end = time.monotonic() + LOST_SECONDS
+    while (ready := world.cri.pods().get(subject.pod_id, ("", READY))[1] == READY) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not ready
 
 
 def _alive_soon(pid):

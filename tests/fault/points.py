@@ -57,11 +57,11 @@ class Points:
                 found[Step("berthd" if pid == daemon_pid else "shim", name, line, words)] += 1
         return found
 
-    def arm(self, step, action, error_number=0, skip=0, repeat=False):
+    def arm(self, step, action, error_number=0, skip=0):
         """`skip`: how often it is passed before."""
         self.disarm()
         struct.pack_into("<Iii", self._map, 12, ACTIONS[action], error_number, PROGRAMS[step.program])
-        struct.pack_into("<iIiI", self._map, SKIP, skip, 0, 0, int(repeat))
+        struct.pack_into("<iIiI", self._map, SKIP, skip, 0, 0, 0)
         struct.pack_into("<i76s", self._map, LINE, step.line, step.file.encode())
         self._put(ARMED, 1)
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 COLUMNS = ("ENOSPC", "EIO", "ENOMEM", "EMFILE", "EINTR", "kill", "stop")
+FINDINGS = ("finding", "known")
 
 
 class Cell:
@@ -16,7 +17,7 @@ class Cell:
             return
         self.steps.add(step)
         self.tried += 1
-        self.findings += outcome == "finding"
+        self.findings += outcome in FINDINGS
 
     def __str__(self):
         if not self.tried:
@@ -36,10 +37,12 @@ def _findings(results):
     """One line for each step and fault, with what was wrong."""
     found = collections.defaultdict(list)
     for task, result in results:
-        if result.outcome == "finding":
+        if result.outcome in FINDINGS:
             found[task.call, task.step, task.fault].append(result)
     for (call, step, fault), them in sorted(found.items()):
-        yield f"{call}: {fault} at {step.program} {step.file}:{step.line}: {'; '.join(dict.fromkeys(p for r in them for p in r.problems))}"
+        problems = "; ".join(dict.fromkeys(p for r in them for p in r.problems))
+        known = f" (known: {them[0].answer})" if them[0].outcome == "known" else ""
+        yield f"{call}: {fault} at {step.program} {step.file}:{step.line}: {problems}{known}"
 
 
 def as_text(results):
@@ -87,14 +90,15 @@ def report(options, results, top):
     """Prints it; the exit status."""
     findings = sum(r.outcome == "finding" for _, r in results)
     missed = sum(r.outcome == "missed" for _, r in results)
+    known = sum(r.outcome == "known" for _, r in results)
     if options.output == "json":
         print(as_json(options, results))
     else:
         print(as_text(results))
         for line in _findings(results):
             print(f"finding: {line}")
-        print(f"{missed} experiments did not pass their step")
-        print(f"{len(results) - findings - missed} passed, {findings} failed")
+        print(f"{missed} experiments did not pass their step; {known} had a finding that is known")
+        print(f"{len(results) - findings - missed - known} passed, {findings} failed")
     if options.markdown:
         (top / "docs/fault-table.md").write_text("\n".join(as_markdown(results)) + "\n", encoding="utf-8")
     return 1 if findings or len(results) == missed else 0
