@@ -156,6 +156,7 @@ class Engine : public streaming::Backend {
   absl::StatusOr<state::v1::Container> RunningContainer(absl::string_view id) const;
   // All but its streams.
   absl::StatusOr<ExecLaunch> PlanExec(absl::string_view id, const std::vector<std::string>& argv, bool tty);
+  absl::Status StartFailed(const ContainerId& id, client::PodShim& shim, const absl::Status& error);
   absl::Status RemoveContainerLocked(const state::v1::Container& container);
   absl::Status RemoveEffects(const PodId& pod, const ContainerId& id, const std::string& cgroup_path);
   absl::Status ApplyUpdate(const state::v1::Container& container, const spec::ResourceUpdate& update);

@@ -179,17 +179,7 @@ absl::Status Engine::StartContainer(absl::string_view id_text) {
   timer.Begin("start");
   auto started = shim->Start(id);
   timer.End();
-  if (!started.ok()) {
-    if (!absl::IsUnavailable(started.status()) && !absl::IsFailedPrecondition(started.status())) {
-      shim::v1::ExitRecord failed;
-      failed.set_container_id(id.str());
-      failed.set_exit_code(128);
-      failed.set_error(std::string(started.status().message()));
-      failed.set_finished_at(absl::ToUnixNanos(absl::Now()));
-      MarkExited(id, failed);
-    }
-    return started.status();
-  }
+  if (!started.ok()) return StartFailed(id, *shim, started.status());
   return registry_.UpdateContainer(id, [&](Container& c) {
     // A process that is very short may have been reported as ended before this line.
     c.set_started_at(started->started_at());
@@ -197,6 +187,23 @@ absl::Status Engine::StartContainer(absl::string_view id_text) {
     AddSteps(c, timer);
     AddSteps(c, started->steps());
   });
+}
+
+// The shim is asked what became of it: an answer that was lost is no start that failed. OK when it runs.
+absl::Status Engine::StartFailed(const ContainerId& id, client::PodShim& shim, const absl::Status& error) {
+  auto facts = shim.State();
+  if (!facts.ok()) return error;  // as it was; OnShimGone sees to the rest
+  for (const shim::v1::ContainerFact& fact : *facts) {
+    if (fact.container_id() != id.str()) continue;
+    if (fact.state() == shim::v1::CONTAINER_STATE_EXITED) MarkExited(id, fact.exit());
+    if (fact.state() != shim::v1::CONTAINER_STATE_RUNNING) break;
+    return registry_.UpdateContainer(id, [&](Container& c) {
+      if (c.state() != Container::CREATED) return;
+      c.set_state(Container::RUNNING);
+      c.set_started_at(fact.started_at());
+    });
+  }
+  return error;
 }
 
 absl::Status Engine::RemoveContainer(absl::string_view id_text) {

@@ -11,7 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <thread>
+#include <mutex>
 #include <utility>
 
 #include "runtime/base/deadline.h"
@@ -102,6 +102,24 @@ class FileActions {
   posix_spawn_file_actions_t actions_;
 };
 
+// Children that did not die in time. Whoever has come back meanwhile is reaped with the next.
+class StuckChildren {
+ public:
+  void Add(pid_t pid) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    pids_.push_back(pid);
+  }
+  void Reap() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    pids_.erase(std::remove_if(pids_.begin(), pids_.end(), [](pid_t pid) { return waitpid(pid, nullptr, WNOHANG) != 0; }),
+                pids_.end());
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<pid_t> pids_;
+} stuck;
+
 // The child until it is reaped. Leaving the scope early ends it first, with all that it started.
 class Child {
  public:
@@ -114,22 +132,23 @@ class Child {
     kill(-pid_, SIGKILL);  // in case /proc could not be read
     auto pidfd = OpenPidfd(pid_);
     if (pidfd.ok() && !WaitPidfdExited(pidfd->get(), kReapMilliseconds)) {
-      // In the kernel, on a disk or a server that does not answer. Reaped whenever it comes back.
-      std::thread([pid = pid_] { (void)WaitFor(pid); }).detach();
+      // In the kernel, on a disk or a server that does not answer.
+      stuck.Add(std::exchange(pid_, 0));
       return;
     }
     (void)Reap();
   }
-  absl::StatusOr<int> Reap() { return WaitFor(std::exchange(pid_, 0)); }
-
- private:
-  static absl::StatusOr<int> WaitFor(pid_t pid) {
+  absl::StatusOr<int> Reap() {
+    stuck.Reap();
+    const pid_t pid = std::exchange(pid_, 0);
     int status = 0;
     while (waitpid(pid, &status, 0) < 0) {
       if (errno != EINTR) return ErrnoError(errno, "waitpid");
     }
     return status;
   }
+
+ private:
   pid_t pid_;
   const std::string mark_;
 };

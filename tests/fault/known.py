@@ -5,8 +5,6 @@ import re
 OPEN = [
     ("start of the daemon", r"missing: file \S+/network/\S+\.json$",
      "a lease that cannot be read when the daemon starts is dropped, also that of a pod that runs; it could be made anew from the pod's record"),
-    ("StartContainer", r"the retry: FailedPrecondition: container '\S+' is not in the state CREATED$",
-     "the shim has started it, and its answer was lost: the record still says created, and a second start is refused by the shim"),
 ]
 
 
