@@ -401,7 +401,7 @@ def test_silent_shim_pod_stop(f):
         equal(call.returncode, 0, error)
         within(time.monotonic() - started, REPORT_WAIT + KILL_WAIT + SHUTDOWN_WAIT, verb)
         wait_for("the shim is gone, and reaped", lambda: not os.path.exists(f"/proc/{shim}"))
-        equal(f.crictl.call("rmp", "-f", pod.id).status, 0)
+        pod.remove()
 
 
 # -- the calls
