@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <thread>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/synchronization/notification.h"
 #include "commit.h"  // written by the build
 #include "cri/cdi/registry.h"
@@ -144,6 +145,11 @@ absl::Status Run(const Config& config) {
                      {*store, *images, *network, *cgroups, pod_cgroups, confinement});
   ASSIGN_OR_RETURN(auto launcher, client::ShimLauncher::Start({ShimBinary(config), engine.Events()}), "shims");
   engine.UseLauncher(*launcher);
+  // Before the launcher ends, whichever way this function is left.
+  auto end = absl::MakeCleanup([&] {
+    network->Interrupt();
+    engine.End();
+  });
   RETURN_IF_ERROR(engine.Recover(), "recovery");
 
   service::DaemonInfo info{
@@ -174,12 +180,13 @@ absl::Status Run(const Config& config) {
   sd_notify(0, "STOPPING=1");
   absl::Notification shut_down;
   std::thread impatient([&] {
-    if (!shut_down.WaitForNotificationWithTimeout(kShutdownGrace)) network->Interrupt();
+    if (shut_down.WaitForNotificationWithTimeout(kShutdownGrace)) return;
+    network->Interrupt();
+    engine.Interrupt();
   });
   server->Shutdown(kShutdownGrace);
   shut_down.Notify();
   impatient.join();
-  network->Interrupt();  // what nobody waits for
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 // records. It decides and orders; the shims act (runtime/client), the store has the images, the network attaches.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -98,6 +99,11 @@ class Engine : public streaming::Backend {
   // What the launcher has to call, and then the launcher itself: before anything else.
   client::ShimEvents Events();
   void UseLauncher(client::ShimLauncher& launcher) { launcher_ = &launcher; }
+  // The daemon ends: calls that wait for a container to stop give up, with Cancelled.
+  void Interrupt() { ending_ = true; }
+  // The last thing before the launcher ends: nothing is done in the background any more, and what is owed is left to
+  // the next daemon.
+  void End();
   // Takes up what a former daemon left: reads the records and connects to the shims that live. What was half done, and
   // what no record speaks of, is finished or undone in the background. What is damaged is logged and set aside.
   absl::Status Recover();
@@ -194,6 +200,8 @@ class Engine : public streaming::Backend {
                         const std::vector<shim::v1::ExitRecord>& exits, const Loss& loss);
   absl::Status UndoPod(const PodId& id);
   absl::Status UndoPodLocked(const PodId& id);
+  void UseShim(const PodId& id, const std::shared_ptr<client::PodShim>& shim);
+  void OweTakeUp(const PodId& id, absl::Duration delay);
   void OweUndo(const PodId& id, absl::Duration delay);
   void FinishUndo(const PodId& id, const std::string& name);
 
@@ -224,7 +232,8 @@ class Engine : public streaming::Backend {
   NameTable pod_names_, container_names_;
   std::unique_ptr<spec::LaunchPlanner> planner_;
   StopSet stopping_;
-  bool recovered_ = false;            // the records have been read
+  bool recovered_ = false;  // the records have been read
+  std::atomic<bool> ending_{false};
   CallLimit ends_{8};                 // stops and removals of one pod or container
   WorkerPool background_{2, 100000};  // what nobody waits for
   DetachDebts debts_{parts_.store, parts_.network, janitor_};

@@ -1,6 +1,7 @@
 // What happens without being asked: exits, shims that vanish, and a new daemon that takes up what the last one left.
 #include <spdlog/spdlog.h>
 
+#include <cerrno>
 #include <csignal>
 #include <map>
 
@@ -70,11 +71,28 @@ void Engine::OnExit(const PodId& pod, const shim::v1::ExitRecord& record) {
 // The connection is lost. A shim that lives is connected to again; a pod whose shim died is lost with it.
 void Engine::OnShimGone(const PodId& pod) {
   registry_.SetShim(pod, nullptr);
-  janitor_.Owe(absl::StrCat("pod ", pod.str(), ": taking it up again"), [this, pod] { return TakeUp(pod); });
+  OweTakeUp(pod, absl::ZeroDuration());
 }
 
-// Brings the record in step with the pod's shim. DeadlineExceeded when one lives and does not answer: all stays as it
-// is on record then, and it is to be tried again.
+// One that was lost before it was known here is lost now.
+void Engine::UseShim(const PodId& id, const std::shared_ptr<client::PodShim>& shim) {
+  registry_.SetShim(id, shim);
+  if (shim->lost()) OnShimGone(id);
+}
+
+void Engine::OweTakeUp(const PodId& id, absl::Duration delay) {
+  janitor_.Owe(
+      absl::StrCat("pod ", id.str(), ": taking it up"), [this, id] { return TakeUp(id); }, delay);
+}
+
+void Engine::End() {
+  ending_ = true;
+  janitor_.End();
+  if (absl::Status s = registry_.SaveUnsaved(); !s.ok()) spdlog::error("state: {}", s.ToString());
+}
+
+// Brings the record in step with the pod's shim. An error when it is not known whether one lives (it does not answer,
+// there are no descriptors): all stays as it is on record then, and it is to be tried again.
 absl::Status Engine::TakeUp(const PodId& id) {
   auto pod = registry_.Pod(id);
   if (!pod.ok() || registry_.Shim(id).ok()) return absl::OkStatus();
@@ -85,28 +103,32 @@ absl::Status Engine::TakeUp(const PodId& id) {
   }
   absl::StatusOr<std::shared_ptr<client::PodShim>> shim;
   absl::StatusOr<std::vector<shim::v1::ContainerFact>> facts;
-  // A connection may be lost, but not twice: a pod is not given up for that.
+  // One that breaks while it is made is tried once more: a pod is not given up for that.
   for (int attempt = 0; attempt < 2 && !facts.ok(); ++attempt) {
     shim = launcher_->Reconnect(id, PodDir(id.str()), kShimPatience);
-    facts = shim.ok() ? (*shim)->State() : shim.status();
-    if (absl::IsDeadlineExceeded(facts.status())) return facts.status();
+    facts = shim.ok() ? (*shim)->State(kShimPatience) : shim.status();
+    const bool gone = absl::IsNotFound(facts.status()) || absl::IsUnavailable(facts.status());
+    if (!facts.ok() && (!gone || ErrnoOf(facts.status()) == EAGAIN)) return facts.status();
   }
   if (!facts.ok()) {
     if (pod->state() == Pod::READY) spdlog::error("pod {}: {}", id.str(), facts.status().ToString());
     LosePod(id, {"ShimLost", "the pod's shim ended unexpectedly, and its containers were killed", 137});
     return absl::OkStatus();
   }
-  registry_.SetShim(id, *shim);
+  // Before anybody can have a container made by it, which these facts do not name.
   TakeUpContainers(id, *facts, {}, {"Unknown", "its process was not found again", 255});
   for (const shim::v1::ContainerFact& fact : *facts) {
     const ContainerId container(fact.container_id());
     if (registry_.Container(container).ok()) continue;
     auto remove = [this, id, container, shim = *shim, cgroup = pod->cgroup_path()]() -> absl::Status {
-      RETURN_IF_ERROR(shim->Signal(container, SIGKILL, true));
+      absl::Status ended = shim->Signal(container, SIGKILL, true);
+      if (ended.ok()) ended = shim->Remove(container);
+      if (!ended.ok() && !absl::IsNotFound(ended) && !absl::IsUnavailable(ended)) return ended;
       return RemoveEffects(id, container, cgroup::PathOfContainer(cgroup, container.str()));
     };
     janitor_.Owe(absl::StrCat("container ", container.str(), ", made for a call that was never answered"), remove);
   }
+  UseShim(id, *shim);
   if (pod->state() == Pod::NOT_READY && !pod->unfinished()) OweStop(id);
   return absl::OkStatus();
 }
@@ -172,18 +194,15 @@ absl::Status Engine::UndoPodLocked(const PodId& id) {
   return ForgetPodLocked(*pod);
 }
 
-// In the background. Until it was tried, a retry of the call that was cut short waits: what is undone may hold its
+// In the background. Until it was tried once, a retry of the call that was cut short waits: what is undone may hold its
 // ports.
 void Engine::FinishUndo(const PodId& id, const std::string& name) {
-  const bool held = pod_names_.Hold(name);
-  auto undo = [this, id, name, held] {
+  auto held = std::make_shared<std::atomic<bool>>(pod_names_.Hold(name));
+  janitor_.Owe(absl::StrCat("pod ", id.str(), ": undoing its start"), [this, id, name, held] {
     const absl::Status undone = UndoPod(id);
-    if (held) pod_names_.Release(name);
-    if (!undone.ok()) OweUndo(id, absl::Seconds(1));
-  };
-  if (background_.Post(undo).ok()) return;
-  if (held) pod_names_.Release(name);
-  OweUndo(id, absl::Seconds(1));
+    if (held->exchange(false)) pod_names_.Release(name);
+    return undone;
+  });
 }
 
 void Engine::OweUndo(const PodId& id, absl::Duration delay) {
@@ -218,8 +237,7 @@ absl::Status Engine::Recover() {
         const PodId id(pod.id());
         if (absl::Status s = TakeUp(id); !s.ok()) {
           spdlog::error("pod {}: {}; will be tried again", id.str(), s.ToString());
-          janitor_.Owe(
-              absl::StrCat("pod ", id.str(), ": taking it up"), [this, id] { return TakeUp(id); }, absl::Seconds(1));
+          OweTakeUp(id, absl::Seconds(1));
         }
         if (pod.unfinished()) FinishUndo(id, NameOf(pod.spec()));
       };

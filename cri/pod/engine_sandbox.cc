@@ -169,7 +169,7 @@ absl::Status Engine::LaunchShim(const Pod& pod) {
   std::vector<int> fds;
   cgroup.shim.AddTo(&fds, plan.mutable_cgroup());
   ASSIGN_OR_RETURN(auto shim, launcher_->Launch(plan, PodDir(pod.id()), fds), "pod sandbox process");
-  registry_.SetShim(PodId(pod.id()), std::move(shim));
+  UseShim(PodId(pod.id()), shim);
   parts_.pod_cgroups.Finish(pod.cgroup_path(), std::move(cgroup));
   return absl::OkStatus();
 }
@@ -201,6 +201,7 @@ absl::Status Engine::StopPod(absl::string_view id_text) {
 absl::Status Engine::StopPodLocked(const PodId& id) {
   auto pod = registry_.Pod(id);
   if (!pod.ok()) return absl::OkStatus();
+  if (pod->unfinished()) return UndoPodLocked(id);
   RETURN_IF_ERROR(registry_.UpdatePod(id, [](Pod& record) { record.set_state(Pod::NOT_READY); }));
   if (absl::Status s = TearDownSandbox(*pod); !s.ok()) {
     OweStop(id);
@@ -257,6 +258,7 @@ absl::Status Engine::RemovePod(absl::string_view id_text) {
   auto pod = registry_.Pod(*id);
   if (!pod.ok()) return absl::OkStatus();
   RETURN_IF_ERROR(StopPodLocked(*id));
+  if (!registry_.Pod(*id).ok()) return absl::OkStatus();  // it was never ready, and is undone
   for (const state::v1::Container& c : registry_.ContainersOf(*id)) RETURN_IF_ERROR(RemoveContainerLocked(c));
   return ForgetPodLocked(*pod);
 }

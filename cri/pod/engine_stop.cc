@@ -57,12 +57,18 @@ bool Engine::AwaitEnd(const Container& container, const Deadline& deadline, cons
   Deadline report;
   for (;;) {
     if (registry_.AwaitExit(id, Deadline::Earlier(deadline, Deadline::In(kLook)))) return true;
-    if (deadline.Passed()) return false;
+    if (deadline.Passed() || ending_) return false;
     auto shim = registry_.Shim(pod_id);
+    if (!shim.ok()) OweTakeUp(pod_id, absl::ZeroDuration());  // which says how its containers ended
     const bool was_ended =
         std::exchange(ended, shim.ok() && absl::IsNotFound(OpenFirst(container, (*shim)->pid()).status()));
     if (ended && !was_ended) report = Deadline::In(kReportWait);
     if (ended && report.Passed()) {
+      // It may have been us who did not listen: its record is written before it reports.
+      for (const shim::v1::ExitRecord& record : client::ShimLauncher::ReadExitRecords(PodDir(pod_id.str()))) {
+        if (record.container_id() == id.str()) OnExit(pod_id, record);
+      }
+      if (registry_.AwaitExit(id, Deadline::In(absl::ZeroDuration()))) return true;
       EndSilentShim(pod_id);
       report = Deadline::In(kReportWait);
     }
@@ -99,6 +105,7 @@ absl::Status Engine::StopContainer(absl::string_view id_text, absl::Duration gra
       }
     }
     if (AwaitEnd(*container, Deadline::In(grace), [] {})) return absl::OkStatus();
+    if (ending_) return absl::CancelledError("the daemon ends");
   }
   return KillAndWait(*container);
 }

@@ -75,8 +75,13 @@ absl::Status Engine::RemoveStrayPod(const PodId& id) {
     cgroup = CgroupOfPod((*shim)->pid(), id);
     if (auto facts = (*shim)->State(); facts.ok()) containers = *std::move(facts);
     RETURN_IF_ERROR((*shim)->Shutdown());
-  } else if (!absl::IsNotFound(shim.status())) {
+  } else if (!absl::IsNotFound(shim.status()) && !absl::IsUnavailable(shim.status())) {
     return shim.status();
+  }
+  // The parent of pods that name none is all that can be tried when the shim does not say.
+  if (cgroup.empty()) {
+    ASSIGN_OR_RETURN(cgroup, cgroup::PathOfPod(cgroup_driver(), options_.cgroup_parent, id.str()));
+    RETURN_IF_ERROR(parts_.cgroups.Kill(cgroup));
   }
   network::PodRequest request;
   request.pod = id;
@@ -84,13 +89,11 @@ absl::Status Engine::RemoveStrayPod(const PodId& id) {
   RETURN_IF_ERROR(parts_.network.Detach(request), "pod network");
   RETURN_IF_ERROR(UnpinNetns(netns));
   RETURN_IF_ERROR(UnmountShm(dir));
-  if (!cgroup.empty()) {
-    for (const auto& c : containers) {
-      RETURN_IF_ERROR(
-          RemoveEffects(id, ContainerId(c.container_id()), cgroup::PathOfContainer(cgroup, c.container_id())));
-    }
-    RETURN_IF_ERROR(parts_.pod_cgroups.Remove(cgroup));
+  for (const auto& c : containers) {
+    RETURN_IF_ERROR(
+        RemoveEffects(id, ContainerId(c.container_id()), cgroup::PathOfContainer(cgroup, c.container_id())));
   }
+  RETURN_IF_ERROR(parts_.pod_cgroups.Remove(cgroup));
   return sys::RemoveTreeAt(AT_FDCWD, dir);
 }
 

@@ -8,15 +8,19 @@
 
 namespace berth::pod {
 
-Janitor::Janitor(Options options) : options_(options), workers_(options.threads, 100000), thread_([this] { Loop(); }) {}
+Janitor::Janitor(Options options)
+    : options_(options),
+      workers_(std::make_unique<WorkerPool>(options.threads, 100000, "chores")),
+      thread_([this] { Loop(); }) {}
 
-Janitor::~Janitor() {
+void Janitor::End() {
   {
     absl::MutexLock lock(&mu_);
     ending_ = true;
   }
   wake_.NotifyAll();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
+  workers_.reset();
 }
 
 void Janitor::Owe(absl::string_view key, std::function<absl::Status()> chore, absl::Duration delay) {
@@ -27,13 +31,9 @@ void Janitor::Owe(absl::string_view key, std::function<absl::Status()> chore, ab
     it->second.wait = options_.first;
   }
   it->second.due = Deadline::In(delay);
+  it->second.again = it->second.at_work;
   changed_ = true;
   wake_.NotifyAll();
-}
-
-void Janitor::Forget(absl::string_view key) {
-  absl::MutexLock lock(&mu_);
-  chores_.erase(std::string(key));
 }
 
 std::map<std::string, std::string> Janitor::Owed() const {
@@ -60,7 +60,7 @@ void Janitor::Loop() {
     if (ending_) return;
     for (auto& [key, chore] : chores_) {
       if (chore.at_work || !chore.due.Passed()) continue;
-      absl::Status posted = workers_.Post([this, key = key, run = chore.run] { Run(key, run); });
+      absl::Status posted = workers_->Post([this, key = key, run = chore.run] { Run(key, run); });
       chore.at_work = posted.ok();
       if (!posted.ok()) chore.due = Deadline::In(chore.wait);  // no thread to be had
     }
@@ -68,17 +68,25 @@ void Janitor::Loop() {
 }
 
 void Janitor::Run(const std::string& key, const std::function<absl::Status()>& chore) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (ending_) return;
+  }
   const absl::Status done = chore();
   absl::MutexLock lock(&mu_);
-  auto it = chores_.find(key);
-  if (it == chores_.end()) return;
+  Chore& c = chores_.at(key);
+  c.at_work = false;
+  const bool again = std::exchange(c.again, false);
   if (done.ok() || absl::IsCancelled(done)) {
-    if (!it->second.error.empty()) spdlog::info("{}: done at last", key);
-    chores_.erase(it);
+    if (!c.error.empty()) spdlog::info("{}: done at last", key);
+    if (!again) {
+      chores_.erase(key);
+      return;
+    }
+    changed_ = true;  // due as it was owed
+    wake_.NotifyAll();
     return;
   }
-  Chore& c = it->second;
-  c.at_work = false;
   const bool is_new = c.error != done.message();
   c.error = std::string(done.message());
   if (++c.failures; is_new || std::has_single_bit(c.failures)) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <thread>
 
@@ -24,21 +25,22 @@ class Janitor {
   struct Options {
     absl::Duration first = absl::Seconds(1);  // until the second attempt; doubled with each
     absl::Duration longest = absl::Minutes(1);
-    int threads = 4;  // how many chores may be at work: one that hangs holds up no other
+    int threads = 64;  // how many chores may be at work: those that hang hold up no others, as long as they are fewer
   };
   explicit Janitor(Options options);
   Janitor() : Janitor(Options{}) {}
-  // Waits for the chores that are at work; the others are dropped.
-  ~Janitor();
+  ~Janitor() { End(); }
   Janitor(const Janitor&) = delete;
   Janitor& operator=(const Janitor&) = delete;
 
+  // Waits for the chores that are at work; the others, and what is owed from now on, are dropped. For an owner whose
+  // chores need what ends before it.
+  void End();
+
   // Calls `chore` in a thread of its own, first at `delay` from now, until it returns OK or Cancelled. One that is owed
-  // under that key already stays, and its turn comes at `delay`. Failures are logged with `key`: each new error, and
-  // the same one after 2, 4, 8, … attempts.
+  // under that key already stays, and its turn comes at `delay`: once more when it is at work just now. Failures are
+  // logged with `key`: each new error, and the same one after 2, 4, 8, … attempts.
   void Owe(absl::string_view key, std::function<absl::Status()> chore, absl::Duration delay = absl::ZeroDuration());
-  // What is owed under it is not any more. One that is at work is finished, and not called again.
-  void Forget(absl::string_view key);
   // key and the last error, empty before the first attempt.
   std::map<std::string, std::string> Owed() const;
 
@@ -48,12 +50,12 @@ class Janitor {
     Deadline due;
     absl::Duration wait;
     bool at_work = false;
+    bool again = false;  // owed anew since it began
     uint64_t failures = 0;
     std::string error;
   };
   void Loop();
   void Run(const std::string& key, const std::function<absl::Status()>& chore);
-  bool Due() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Deadline Next() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
@@ -62,7 +64,7 @@ class Janitor {
   std::map<std::string, Chore> chores_ ABSL_GUARDED_BY(mu_);
   bool ending_ ABSL_GUARDED_BY(mu_) = false;
   bool changed_ ABSL_GUARDED_BY(mu_) = false;
-  WorkerPool workers_;
+  std::unique_ptr<WorkerPool> workers_;  // null after End
   std::thread thread_;
 };
 

@@ -74,12 +74,13 @@ absl::StatusOr<ContainerId> Registry::ResolveContainer(absl::string_view id) con
 }
 
 absl::StatusOr<std::shared_ptr<PodEntry>> Registry::AddPod(const state::v1::Pod& pod) {
-  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString())));
+  RETURN_IF_ERROR(Stored([&] { return store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()); }, [] {}));
   return RestorePod(pod);
 }
 
 absl::Status Registry::AddContainer(const state::v1::Container& container) {
-  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kContainer, container.id(), container.SerializeAsString())));
+  RETURN_IF_ERROR(Stored(
+      [&] { return store_.Put(state::Kind::kContainer, container.id(), container.SerializeAsString()); }, [] {}));
   RestoreContainer(container);
   return absl::OkStatus();
 }
@@ -97,13 +98,16 @@ void Registry::RestoreContainer(const state::v1::Container& container) {
   containers_of_[container.pod_id()].insert(container.id());
 }
 
-absl::Status Registry::Noted(absl::Status answer) {
-  if (!absl::IsDataLoss(answer)) return answer;
+absl::Status Registry::Stored(const std::function<absl::Status()>& store, const std::function<void()>& then) {
+  absl::Status answer;
   {
     absl::MutexLock lock(&mu_);
-    AllUnsaved();
+    answer = store();
+    if (answer.ok()) then();
+    // What a store that was damaged may have lost: all of it.
+    if (absl::IsDataLoss(answer)) AllUnsaved();
   }
-  on_unsaved_();
+  if (absl::IsDataLoss(answer)) on_unsaved_();
   return answer;
 }
 
@@ -154,10 +158,11 @@ absl::Status Registry::UpdateContainer(const ContainerId& id,
 
 absl::Status Registry::ReplacePod(const state::v1::Pod& pod) {
   RETURN_IF_ERROR(Pod(PodId(pod.id())).status());
-  RETURN_IF_ERROR(Noted(store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString())));
-  absl::MutexLock lock(&mu_);
-  if (auto it = pods_.find(pod.id()); it != pods_.end()) it->second.record = pod;
-  return absl::OkStatus();
+  return Stored([&] { return store_.Put(state::Kind::kPod, pod.id(), pod.SerializeAsString()); },
+                [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+                  if (auto it = pods_.find(pod.id()); it != pods_.end()) it->second.record = pod;
+                  unsaved_.erase({state::Kind::kPod, pod.id()});
+                });
 }
 
 absl::Status Registry::SaveUnsaved() {
@@ -175,27 +180,29 @@ absl::Status Registry::SaveUnsaved() {
 }
 
 absl::Status Registry::ForgetPod(const PodId& id) {
-  RETURN_IF_ERROR(Noted(store_.Delete(state::Kind::kPod, id.str())));
   PodSlot gone;  // its shim connection is closed outside the lock
-  absl::MutexLock lock(&mu_);
-  if (auto it = pods_.find(id.str()); it != pods_.end()) {
-    gone = std::move(it->second);
-    pods_.erase(it);
-  }
-  return absl::OkStatus();
+  return Stored([&] { return store_.Delete(state::Kind::kPod, id.str()); },
+                [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+                  unsaved_.erase({state::Kind::kPod, id.str()});
+                  auto it = pods_.find(id.str());
+                  if (it == pods_.end()) return;
+                  gone = std::move(it->second);
+                  pods_.erase(it);
+                });
 }
 
 absl::Status Registry::ForgetContainer(const ContainerId& id) {
-  RETURN_IF_ERROR(Noted(store_.Delete(state::Kind::kContainer, id.str())));
-  absl::MutexLock lock(&mu_);
-  auto it = containers_.find(id.str());
-  if (it == containers_.end()) return absl::OkStatus();
-  auto siblings = containers_of_.find(it->second.pod_id());
-  siblings->second.erase(id.str());
-  if (siblings->second.empty()) containers_of_.erase(siblings);
-  containers_.erase(it);
-  changed_.NotifyAll();
-  return absl::OkStatus();
+  return Stored([&] { return store_.Delete(state::Kind::kContainer, id.str()); },
+                [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+                  unsaved_.erase({state::Kind::kContainer, id.str()});
+                  auto it = containers_.find(id.str());
+                  if (it == containers_.end()) return;
+                  auto siblings = containers_of_.find(it->second.pod_id());
+                  siblings->second.erase(id.str());
+                  if (siblings->second.empty()) containers_of_.erase(siblings);
+                  containers_.erase(it);
+                  changed_.NotifyAll();
+                });
 }
 
 absl::StatusOr<state::v1::Pod> Registry::Pod(const PodId& id) const {

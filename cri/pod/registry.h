@@ -86,8 +86,8 @@ class Registry {
   };
 
   using Key = std::pair<state::Kind, std::string>;
-  // What a store that was damaged may have lost: all of it. `answer` is the store's, and is given back.
-  absl::Status Noted(absl::Status answer);
+  // `store` and, when it is OK, `then` under the lock: so SaveUnsaved never writes what was there before.
+  absl::Status Stored(const std::function<absl::Status()>& store, const std::function<void()>& then);
   void AllUnsaved() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // When the store does not take it, the key is unsaved.
   absl::Status Save(const Key& key, const std::string& data) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -100,7 +100,9 @@ class PodShim {
   // then.
   virtual absl::Status ReopenLog(const ContainerId& id, int directory) = 0;
   virtual absl::Status Remove(const ContainerId& id) = 0;
-  virtual absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() = 0;
+  virtual absl::StatusOr<std::vector<shim::v1::ContainerFact>> State(absl::Duration patience = absl::Seconds(30)) = 0;
+  // Whether the connection has ended: on_shim_gone has been called, or will be at once.
+  virtual bool lost() const = 0;
   // Kills what still runs, waits for it, and ends the shim. OK when it is gone already. Bounded: 10 s, after which
   // the shim itself is killed.
   virtual absl::Status Shutdown() = 0;

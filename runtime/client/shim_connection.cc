@@ -368,10 +368,10 @@ absl::Status ShimConnection::Remove(const ContainerId& id) {
   return Ask(std::move(request));
 }
 
-absl::StatusOr<std::vector<shim::v1::ContainerFact>> ShimConnection::State() {
+absl::StatusOr<std::vector<shim::v1::ContainerFact>> ShimConnection::State(absl::Duration patience) {
   shim::v1::Request request;
   request.mutable_state();
-  ASSIGN_OR_RETURN(Answer answer, Call(std::move(request), {}, call_timeout_));
+  ASSIGN_OR_RETURN(Answer answer, Call(std::move(request), {}, patience));
   auto& facts = *answer.reply.mutable_state()->mutable_containers();
   return std::vector<shim::v1::ContainerFact>(facts.begin(), facts.end());
 }

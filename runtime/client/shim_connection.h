@@ -46,7 +46,11 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
   absl::Status Detach(uint64_t attach_id) override;
   absl::Status ReopenLog(const ContainerId& id, int directory) override;
   absl::Status Remove(const ContainerId& id) override;
-  absl::StatusOr<std::vector<shim::v1::ContainerFact>> State() override;
+  absl::StatusOr<std::vector<shim::v1::ContainerFact>> State(absl::Duration patience) override;
+  bool lost() const override ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return closed_;
+  }
   absl::Status Shutdown() override;
 
   // Fails what waits and stops delivering. Called by the launcher when it ends.
@@ -103,7 +107,7 @@ class ShimConnection final : public PodShim, public std::enable_shared_from_this
 
   // Taken before mutex_, never the other way round.
   absl::Mutex send_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);  // packets of one message stay together
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   TimedCondition answered_;
   const sys::UniqueFd socket_;
   uint64_t next_seq_ ABSL_GUARDED_BY(mutex_) = 2;

@@ -179,7 +179,7 @@ absl::Status Shim::Remove(PendingReply to, const std::string& id, bool* answered
     case PodContainer::State::kCreating:
     case PodContainer::State::kCreated:
       c->remove_when_dead = true;
-      c->remove_reply = to;
+      Answer(std::exchange(c->remove_reply, to), absl::AbortedError("another call removes it too"));
       *answered = true;
       Kill(*c);
       return absl::OkStatus();
