@@ -114,10 +114,10 @@ absl::Status Engine::KillAndWait(const Container& container, const Deadline& dea
   };
   kill();
   if (AwaitEnd(container, deadline, kill)) return absl::OkStatus();
-  return absl::DeadlineExceededError(absl::StrCat(
-      "container '", container.id(), "' did not end within ", absl::FormatDuration(kKillWait), " after SIGKILL: ",
-      WhatIsLeft(container.cgroup_path(), container.pid()), UnreportedBy(container), killed.ok() ? "" : "; ",
-      killed.message()));
+  return absl::DeadlineExceededError(
+      absl::StrCat("container '", container.id(), "' did not end within ", absl::FormatDuration(kKillWait),
+                   " after SIGKILL: ", WhatIsLeft(container.cgroup_path(), container.pid()), UnreportedBy(container),
+                   killed.ok() ? "" : "; ", killed.message()));
 }
 
 std::string Engine::UnreportedBy(const Container& container) {
