@@ -123,7 +123,8 @@ absl::Status Engine::KillAndWait(const Container& container, const Deadline& dea
 std::string Engine::UnreportedBy(const Container& container) {
   auto shim = registry_.Shim(PodId(container.pod_id()));
   if (!shim.ok() || !absl::IsNotFound(OpenFirst(container, (*shim)->pid()).status())) return "";
-  return absl::StrCat("; its shim has not reported its end: ", sys::DescribeProcesses({(*shim)->pid()}));
+  const std::string state = sys::DescribeProcesses({(*shim)->pid()});
+  return state.empty() ? "" : absl::StrCat("; its shim has not reported its end: ", state);
 }
 
 std::string Engine::WhatIsLeft(const std::string& cgroup_path, int64_t also) {

@@ -109,9 +109,9 @@ class Fixture:
     def nothing_left(self):
         """Fails unless all is as before the case; what ends asynchronously gets some seconds."""
         end = time.monotonic() + 5
-        while any(self._changed()) and time.monotonic() < end:
+        while any(changed := self._changed()) and time.monotonic() < end:
             time.sleep(0.1)
-        new, gone = self._changed()
+        new, gone = changed
         assert not new and not gone, "left behind: " + "\n  ".join([""] + new) + "\nmissing: " + "\n  ".join([""] + gone)
 
     def _changed(self):
