@@ -29,18 +29,15 @@ absl::StatusOr<std::vector<std::string>> NamesIn(const std::string& path) {
 
 absl::Status VerifyArchive(const std::string& path, const LayerInfo& info) {
   ASSIGN_OR_RETURN(sys::UniqueFd file, sys::Open(path, O_RDONLY));
-  Hasher archive(info.diff_id), index;
-  auto into = [](Hasher& hasher) {
-    return [&hasher](absl::string_view bytes) {
-      hasher.Update(bytes);
-      return absl::OkStatus();
-    };
+  Hasher archive(info.diff_id);
+  auto hash = [&archive](absl::string_view bytes) {
+    archive.Update(bytes);
+    return absl::OkStatus();
   };
-  RETURN_IF_ERROR(ReadRange(file.get(), kArchiveAt, info.archive_size, path, into(archive)));
+  RETURN_IF_ERROR(ReadRange(file.get(), kArchiveAt, info.archive_size, path, hash));
   if (archive.Finish() != info.diff_id) return absl::DataLossError("its archive does not have the digest");
-  RETURN_IF_ERROR(ReadRange(file.get(), 0, kArchiveAt, path, into(index)));
-  RETURN_IF_ERROR(ReadRange(file.get(), info.index.at, info.index.size, path, into(index)));
-  if (index.Finish() != info.index.digest) return absl::DataLossError("its index does not have the digest");
+  ASSIGN_OR_RETURN(std::string index, ErofsIndexDigest(file.get(), info.index.at, info.index.size));
+  if (index != info.index.digest) return absl::DataLossError("its index does not have the digest");
   return absl::OkStatus();
 }
 

@@ -116,7 +116,7 @@ absl::Status CheckImages(const daemon::Config& config, bool digests, std::vector
     out.push_back({"images", Severity::kProblem, damage, damage, "remove and pull again the images that have it"});
   }
   AddUntroubled("images",
-                absl::StrCat(found.layers, " layers, ", found.documents, " documents",
+                absl::StrCat("layers: ", found.layers, ", documents: ", found.documents,
                              digests ? ", whole by their digests" : "; not read (--images)"),
                 out);
   return absl::OkStatus();
@@ -168,17 +168,17 @@ class Examination {
   }
 
   std::vector<Finding> Finish(std::vector<Finding> findings) const {
-    auto all_have = [](size_t n, const char* what) { return absl::StrCat(n, " ", what, ", each with a record"); };
-    AddUntroubled("records", absl::StrCat(records_.pods.size(), " pods, ", records_.containers.size(), " containers"),
+    auto all_have = [](size_t n) { return n == 0 ? "none" : absl::StrCat(n, ", each with a record"); };
+    AddUntroubled("records", absl::StrCat("pods: ", records_.pods.size(), ", containers: ", records_.containers.size()),
                   findings);
     AddUntroubled("pods", "those that are ready have a shim", findings);
-    AddUntroubled("shims", all_have(world_.shims.size(), "shims"), findings);
-    AddUntroubled("directories", all_have(world_.directories.size(), "directories"), findings);
-    AddUntroubled("namespaces", all_have(world_.pins.size(), "network namespaces"), findings);
-    AddUntroubled("cgroups", all_have(world_.cgroups.size(), "cgroups"), findings);
-    AddUntroubled("mounts", all_have(world_.mounts.size(), "mounts"), findings);
-    AddUntroubled("network", all_have(world_.network.size(), "leases, links and CNI results"), findings);
-    AddUntroubled("layers", all_have(world_.snapshots.size(), "writable layers"), findings);
+    AddUntroubled("shims", all_have(world_.shims.size()), findings);
+    AddUntroubled("directories", all_have(world_.directories.size()), findings);
+    AddUntroubled("namespaces", all_have(world_.pins.size()), findings);
+    AddUntroubled("cgroups", all_have(world_.cgroups.size()), findings);
+    AddUntroubled("mounts", all_have(world_.mounts.size()), findings);
+    AddUntroubled("network", "leases, links and CNI results: " + all_have(world_.network.size()), findings);
+    AddUntroubled("layers", "writable layers: " + all_have(world_.snapshots.size()), findings);
     return findings;
   }
 

@@ -1,12 +1,21 @@
 // What is decided: from records and a world that are written down here, without a machine in that state.
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <csignal>
+
+#include "absl/cleanup/cleanup.h"
 #include "cri/doctor/judge.h"
 #include "cri/doctor/machine.h"
 #include "cri/doctor/records.h"
 #include "cri/doctor/world.h"
 #include "cri/state/state_store.h"
+#include "runtime/sys/file.h"
 
 namespace berth::doctor {
 namespace {
@@ -259,6 +268,41 @@ TEST(WorldTest, NamesOnTheMachine) {
   EXPECT_EQ(OwnerOfPath("/var/lib/berth/images/snapshots/" + Id('c') + "/upper", config), Id('c'));
   EXPECT_EQ(OwnerOfPath("/run/berth/" + Id('a'), config), "");
   EXPECT_EQ(OwnerOfPath("/run/berth/pods/x", config), "");
+}
+
+TEST(WorldTest, AShimIsFoundWithWhatDescendsFromIt) {
+  char state[] = "/tmp/berth-doctor-test-XXXXXX";
+  ASSERT_NE(mkdtemp(state), nullptr);
+  auto clean = absl::MakeCleanup([&] { (void)sys::RemoveTreeAt(AT_FDCWD, state); });
+  const std::string pods = absl::StrCat(state, "/pods"), pod = absl::StrCat(pods, "/", Id('a'));
+  ASSERT_EQ(mkdir(pods.c_str(), 0700), 0);
+  ASSERT_EQ(mkdir(pod.c_str(), 0700), 0);
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t shim = fork();
+  if (shim == 0) {
+    prctl(PR_SET_NAME, "berth-shim");
+    const bool is_open = open(pod.c_str(), O_RDONLY | O_DIRECTORY) >= 0;
+    if (fork() == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      prctl(PR_SET_NAME, "a b) c");
+      (void)!write(ready[1], is_open ? "y" : "n", 1);
+    }
+    for (;;) pause();
+  }
+  char is_ready = 0;
+  EXPECT_EQ(read(ready[0], &is_ready, 1), 1);
+  EXPECT_EQ(is_ready, 'y');
+  const std::vector<Shim> shims = FindShims(state);
+  kill(shim, SIGKILL);
+  waitpid(shim, nullptr, 0);
+  close(ready[0]);
+  close(ready[1]);
+  // The child bears another name, though it has the directory open too.
+  ASSERT_EQ(shims.size(), 1u);
+  EXPECT_EQ(shims[0].pid, shim);
+  EXPECT_EQ(shims[0].pod, Id('a'));
+  EXPECT_EQ(shims[0].processes, 1u);
 }
 
 Machine GoodMachine() {

@@ -47,7 +47,8 @@ pid_t ParentOf(pid_t pid) {
   const std::string stat = ReadProc(pid, "stat");
   const size_t name_end = stat.rfind(')');  // the name may hold anything
   if (name_end == std::string::npos) return 0;
-  const std::vector<absl::string_view> fields = absl::StrSplit(stat.substr(name_end + 1), ' ', absl::SkipEmpty());
+  const std::vector<absl::string_view> fields =
+      absl::StrSplit(absl::string_view(stat).substr(name_end + 1), ' ', absl::SkipEmpty());
   int parent = 0;
   return fields.size() > 1 && absl::SimpleAtoi(fields[1], &parent) ? parent : 0;
 }

@@ -309,7 +309,7 @@ TEST_F(V2Test, ChildrenAreBornInItAndKilledAtOnce) {
   EXPECT_EQ(h_->Open(path_).status().code(), absl::StatusCode::kNotFound);
 }
 
-// FALLBACK(linux<5.14) of runtime/cgroup/v2.cc
+// FALLBACK(linux<5.14) of runtime/cgroup/kill.cc
 TEST_F(V2Test, WithoutCgroupKillMembersAreSignalled) {
   auto cgroup = h_->Create(path_, {});
   ASSERT_TRUE(cgroup.ok()) << cgroup.status();

@@ -103,7 +103,8 @@ TEST_F(ShimFiguresTest, DISABLED_Figures) {
 // User and system time of a process, in seconds.
 double CpuSeconds(int pid) {
   const std::string text = sys::ReadFile(absl::StrCat("/proc/", pid, "/stat")).value_or("");
-  const std::vector<absl::string_view> words = absl::StrSplit(text.substr(text.rfind(')') + 1), ' ', absl::SkipEmpty());
+  const std::vector<absl::string_view> words =
+      absl::StrSplit(absl::string_view(text).substr(text.rfind(')') + 1), ' ', absl::SkipEmpty());
   double ticks = 0, user = 0, system = 0;
   if (words.size() > 12 && absl::SimpleAtod(words[11], &user) && absl::SimpleAtod(words[12], &system))
     ticks = user + system;

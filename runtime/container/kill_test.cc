@@ -73,7 +73,7 @@ TEST(Kill, TheTreeGoesWithWhatDetachedItself) {
   close(pipes[0]);
 }
 
-// FALLBACK(linux<5.14) of runtime/container/kill.cc
+// FALLBACK(linux<5.14) of runtime/cgroup/kill.cc
 TEST(Kill, MembersAreSignalledWhereThereIsNoCgroupKill) {
   const std::string path = absl::StrCat("/sys/fs/cgroup/unified/berth-kill-test-", getpid());
   if (mkdir(path.c_str(), 0755) != 0) GTEST_SKIP() << "no cgroup v2 at /sys/fs/cgroup/unified, or no root";

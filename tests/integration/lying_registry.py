@@ -282,7 +282,9 @@ class LyingRegistry:
         self.server.release.set()
         self.server.shutdown()
         self.server.server_close()
-        # A daemon that was asked to wait shuns this address for minutes: bound as long as the program runs, it is nobody else's.
+        if not self.host.startswith("127."):
+            return  # the address goes with its interface
+        # A daemon that was asked to wait shuns it for minutes: bound as long as the program runs, it is nobody else's.
         held = socket.socket()
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(self.server.server_address)

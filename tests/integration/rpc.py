@@ -62,7 +62,7 @@ def answer(socket, method, request=b"", package="runtime.v1"):
         body.write(b"\0" + len(request).to_bytes(4, "big") + request)
         body.flush()
         # A server may refuse a call, and close its stream, before it has read all of it; curl may then drop the answer.
-        for _ in range(10):
+        for _ in range(100):
             done = _post(socket, f"{package}.{method}", body.name, out.name)
             headers = dict(line.split(": ", 1) for line in done.stdout.splitlines() if ": " in line)
             if "grpc-status" in headers:
@@ -70,7 +70,7 @@ def answer(socket, method, request=b"", package="runtime.v1"):
                 found = dict(fields(data[5:5 + int.from_bytes(data[1:5], "big")])) if code == "OK" else {}
                 return code, urllib.parse.unquote(headers.get("grpc-message", "")), found
             assert done.returncode == 92, f"no gRPC answer: {done.stdout}{done.stderr}"
-    raise AssertionError(f"no gRPC answer in ten calls: {done.stderr}")
+    raise AssertionError(f"no gRPC answer in a hundred calls: {done.stderr}")
 
 
 def call(socket, method, request=b"", package="runtime.v1"):
