@@ -90,19 +90,18 @@ class CniDaemon(daemon.Daemon):
             return []
         return [c for c in calls if command in (None, c["command"]) and container in (None, c["container"])]
 
-    @staticmethod
-    def hanging():
-        """The plugins that hang, and what they started."""
-        return [pid for pid in os.listdir("/proc") if pid.isdigit() and CniDaemon._hangs(pid)]
+    def hanging(self):
+        """The plugins of this daemon that hang, and what they started."""
+        return [pid for pid in os.listdir("/proc") if pid.isdigit() and self._hangs(pid)]
 
-    @staticmethod
-    def _hangs(pid):
+    def _hangs(self, pid):
         try:
             argv = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            order = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+            environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
-        return FOREVER.encode() in argv or (b"CNI_COMMAND=" in order and any(a.endswith(b"/fickle") for a in argv))
+        # CNI_PATH, which what they start inherits.
+        return self.bin.encode() in environment and (FOREVER.encode() in argv or any(a.endswith(b"/fickle") for a in argv))
 
     # -- what may be left behind
 

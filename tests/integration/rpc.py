@@ -1,4 +1,4 @@
-"""Calls that crictl would not make, by curl: gRPC is HTTP/2 with a length before each message."""
+"""Calls that crictl would not make: gRPC is HTTP/2 with a length before each message. By curl, but for those that are to wait."""
 import socket as sockets
 import subprocess
 import tempfile
