@@ -183,6 +183,8 @@ class Engine : public streaming::Backend {
   // Kills what is left in it first. DeadlineExceeded naming what does not die.
   absl::Status RemoveCgroup(const std::string& path);
   std::string WhatIsLeft(const std::string& cgroup_path, int64_t also);
+  // For a container whose first process has ended: the shim that does not say so, and its state; else "".
+  std::string UnreportedBy(const state::v1::Container& container);
   void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record);
   void MarkExited(const ContainerId& id, const shim::v1::ExitRecord& record, absl::string_view reason);
   void OnExit(const PodId& pod, const shim::v1::ExitRecord& record);

@@ -121,16 +121,24 @@ absl::Status Engine::KillAndWait(const Container& container, const Deadline& dea
   };
   kill();
   if (AwaitEnd(container, deadline, kill)) return absl::OkStatus();
-  return absl::DeadlineExceededError(absl::StrCat(
-      "container '", container.id(), "' did not end within ", absl::FormatDuration(kKillWait), " after SIGKILL: ",
-      WhatIsLeft(container.cgroup_path(), container.pid()), killed.ok() ? "" : "; ", killed.message()));
+  return absl::DeadlineExceededError(
+      absl::StrCat("container '", container.id(), "' did not end within ", absl::FormatDuration(kKillWait),
+                   " after SIGKILL: ", WhatIsLeft(container.cgroup_path(), container.pid()), UnreportedBy(container),
+                   killed.ok() ? "" : "; ", killed.message()));
+}
+
+std::string Engine::UnreportedBy(const Container& container) {
+  auto shim = registry_.Shim(PodId(container.pod_id()));
+  if (!shim.ok() || !absl::IsNotFound(OpenFirst(container, (*shim)->pid()).status())) return "";
+  const std::string state = sys::DescribeProcesses({(*shim)->pid()});
+  return state.empty() ? "" : absl::StrCat("; its shim has not reported its end: ", state);
 }
 
 std::string Engine::WhatIsLeft(const std::string& cgroup_path, int64_t also) {
   std::vector<pid_t> pids = parts_.cgroups.Pids(cgroup_path).value_or(std::vector<pid_t>());
   if (also > 0 && std::find(pids.begin(), pids.end(), also) == pids.end()) pids.push_back(static_cast<pid_t>(also));
   std::string left = sys::DescribeProcesses(pids);
-  return left.empty() ? "no process of it is left, but its shim has not reported that" : left;
+  return left.empty() ? "no process of it is left" : left;
 }
 
 absl::Status Engine::KillContainers(const PodId& id) {

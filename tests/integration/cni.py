@@ -23,7 +23,7 @@ KEPT = ("-P ", "-N CNI-HOSTPORT", "-A PREROUTING", "-A OUTPUT", "-A POSTROUTING 
 class CniDaemon(daemon.Daemon):
     embedded = False
     # Seconds.
-    plugin_timeout, patience = 4, 6
+    plugin_timeout, patience = 3, 3
 
     def __init__(self, settings=None):
         if not os.path.exists(f"{DEBIAN}/portmap"):
@@ -71,10 +71,16 @@ class CniDaemon(daemon.Daemon):
 
     # -- the plugin
 
-    def order(self, **orders):
-        with open(f"{self.orders}/orders.new", "w", encoding="utf-8") as f:
+    def order(self, pod=None, **orders):
+        """For the pod of that name, else for all pods that have no orders of their own."""
+        path = f"{self.orders}/orders.{pod}" if pod else f"{self.orders}/orders"
+        with open(f"{path}.new", "w", encoding="utf-8") as f:
             json.dump(orders, f)
-        os.rename(f"{self.orders}/orders.new", f"{self.orders}/orders")
+        os.rename(f"{path}.new", path)
+
+    def no_orders(self):
+        for path in glob.glob(f"{self.orders}/orders*"):
+            os.unlink(path)
 
     def calls(self, command=None, container=None):
         try:
@@ -84,19 +90,18 @@ class CniDaemon(daemon.Daemon):
             return []
         return [c for c in calls if command in (None, c["command"]) and container in (None, c["container"])]
 
-    @staticmethod
-    def hanging():
-        """The plugins that hang, and what they started."""
-        return [pid for pid in os.listdir("/proc") if pid.isdigit() and CniDaemon._hangs(pid)]
+    def hanging(self):
+        """The plugins of this daemon that hang, and what they started."""
+        return [pid for pid in os.listdir("/proc") if pid.isdigit() and self._hangs(pid)]
 
-    @staticmethod
-    def _hangs(pid):
+    def _hangs(self, pid):
         try:
             argv = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            order = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+            environment = pathlib.Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             return False
-        return FOREVER.encode() in argv or (b"CNI_COMMAND=" in order and any(a.endswith(b"/fickle") for a in argv))
+        # CNI_PATH, which what they start inherits.
+        return self.bin.encode() in environment and (FOREVER.encode() in argv or any(a.endswith(b"/fickle") for a in argv))
 
     # -- what may be left behind
 
@@ -140,7 +145,7 @@ class CniFixture(fixture.Fixture):
         self.run_pod().remove()  # makes what is made once
 
     def begin(self):
-        self.daemon.order()
+        self.daemon.no_orders()
         super().begin()
 
     def end(self):

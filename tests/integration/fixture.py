@@ -1,4 +1,5 @@
 """What the cases of one program share: a daemon, a registry with test images, and pods and containers made in one line."""
+import itertools
 import json
 import os
 import subprocess
@@ -52,7 +53,7 @@ class Fixture:
         need_root()
         self.daemon = self.new_daemon(settings) if settings else self.new_daemon()
         self.registry = None
-        self._undo, self._before, self._count, self._pod, self._container = [], None, 0, None, None
+        self._undo, self._before, self._count, self._pod, self._container = [], None, itertools.count(1), None, None
         try:
             self.registry = Registry(f"{self.daemon.files}/registry", [*pulled, *pushed])
             self.daemon.start()
@@ -108,13 +109,16 @@ class Fixture:
     def nothing_left(self):
         """Fails unless all is as before the case; what ends asynchronously gets some seconds."""
         end = time.monotonic() + 5
-        while (now := leaks.snapshot(self.daemon)) != self._before and time.monotonic() < end:
+        while any(changed := self._changed()) and time.monotonic() < end:
             time.sleep(0.1)
-        new, gone = sorted(now - self._before), sorted(self._before - now)
-        # The daemon may close what it had opened, and a link of a pod that was removed before the case goes when the kernel
-        # gets to its network namespace: neither is a leak.
-        gone = [line for line in gone if not line.startswith(("descriptor", "link"))]
+        new, gone = changed
         assert not new and not gone, "left behind: " + "\n  ".join([""] + new) + "\nmissing: " + "\n  ".join([""] + gone)
+
+    def _changed(self):
+        """What is new since before the case, and what is gone. The daemon may close what it had opened, and a link of a pod that
+        was removed before the case goes when the kernel gets to its network namespace: neither is a leak."""
+        now = leaks.snapshot(self.daemon)
+        return sorted(now - self._before), sorted(line for line in self._before - now if not line.startswith(("descriptor", "link")))
 
     @staticmethod
     def gone(removal):
@@ -148,8 +152,7 @@ class Fixture:
         return path
 
     def fresh(self, kind):
-        self._count += 1
-        return f"{kind}{self._count}"
+        return f"{kind}{next(self._count)}"
 
     def pod_config(self, name=None, namespaces=None, linux=None, **more):
         """As the kubelet makes them: process ids are each container's own unless the case says otherwise."""

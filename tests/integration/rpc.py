@@ -1,4 +1,5 @@
-"""Calls that crictl would not make, by curl: gRPC is HTTP/2 with a length before each message."""
+"""Calls that crictl would not make: gRPC is HTTP/2 with a length before each message. By curl, but for those that are to wait."""
+import socket as sockets
 import subprocess
 import tempfile
 import urllib.parse
@@ -75,3 +76,42 @@ def answer(socket, method, request=b"", package="runtime.v1"):
 def call(socket, method, request=b"", package="runtime.v1"):
     """(code, words) of the same."""
     return answer(socket, method, request, package)[:2]
+
+
+class Waiting:
+    """A call on a connection of its own that is not waited for: without a process or thread, so that there can be hundreds."""
+
+    def __init__(self, socket, method, request, package="runtime.v1"):
+        def literal(text):
+            return bytes([len(text)]) + text.encode()
+
+        def frame(kind, flags, stream, data=b""):
+            return len(data).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + data
+        # HPACK without a table: POST, http, :path, :authority, content-type, te.
+        headers = (b"\x83\x86\x04" + literal(f"/{package}.{method}") + b"\x01" + literal("localhost") + b"\x0f\x10" + literal("application/grpc")
+                   + b"\x00" + literal("te") + literal("trailers"))
+        self._connection = sockets.socket(sockets.AF_UNIX)
+        self._connection.connect(socket)
+        self._connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0) + frame(1, 4, 1, headers)
+                                 + frame(0, 1, 1, b"\0" + len(request).to_bytes(4, "big") + request))
+        self._got = b""
+
+    def wait(self, seconds):
+        """Returns when the call was answered, in whichever way."""
+        self._connection.settimeout(seconds)
+        while not self._answered():
+            data = self._connection.recv(1 << 16)
+            assert data, "the connection was closed before the answer"
+            self._got += data
+
+    def _answered(self):
+        """Whether there is a frame of the stream that ends it."""
+        at, ended = 0, False
+        while len(self._got) >= at + 9 and not ended:
+            size, kind, flags = int.from_bytes(self._got[at:at + 3], "big"), self._got[at + 3], self._got[at + 4]
+            ended = kind == 3 or (kind in (0, 1) and flags & 1 == 1)
+            at += 9 + size
+        return ended
+
+    def close(self):
+        self._connection.close()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 
@@ -44,6 +45,23 @@ def equal(got, want, what=""):
 
 def contains(text, part, what=""):
     assert part in text, f"{what or 'text'}: no {part!r} in {text!r}"
+
+
+def side_by_side(**calls):
+    """Makes all the calls at once, each in a thread, and fails with the names and errors of those that fail."""
+    failed = []
+
+    def run(name, call):
+        try:
+            call()
+        except BaseException:
+            failed.append(f"{name}: {traceback.format_exc()}")
+    threads = [threading.Thread(target=run, args=item) for item in calls.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed, "\n".join(failed)
 
 
 def _elapsed(started):

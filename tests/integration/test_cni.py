@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import cni
-from suite import contains, equal, main, wait_for
+from suite import contains, equal, main, side_by_side, wait_for
 
 # How the plugin fails an ADD, the code of RunPodSandbox, and what its message says.
 LIES = [
@@ -22,13 +22,17 @@ LIES = [
     ("print a list", "Internal", "a CNI result is an object"),
     ("print an address that is none", "Internal", "'300.1.2.3/24' is not an address"),
     ("print another version", "Internal", "field 'cniVersion': unknown version '9.9.9'"),
-    ("hang", "DeadlineExceeded", "did not end within 4s"),
+    ("hang", "DeadlineExceeded", "did not end within 3s"),
 ]
 
 
 def port(f):
     """A pod with a published port, so that every plugin of the chain has something to do."""
     return f.pod_config(port_mappings=[{"protocol": 0, "container_port": 80, "host_port": 8080}])
+
+
+def name_of(config):
+    return config["metadata"]["name"]
 
 
 def try_run(f, config):
@@ -53,7 +57,7 @@ def removed_at_last(f, pod):
     """StopPodSandbox fails for a while, then it works, and so does RemovePodSandbox."""
     wait_for("the pod can be stopped", lambda: f.crictl.call("stopp", pod.id).status == 0, 60, 0.5)
     f.crictl("rmp", pod.id)
-    equal(pods(f), [])
+    assert pod.id not in [p["id"] for p in pods(f)]
 
 
 def test_the_chain_works(f):
@@ -64,36 +68,44 @@ def test_the_chain_works(f):
     f.daemon.clean()
 
 
+def lie(f, order, code, text):
+    config = port(f)
+    f.daemon.order(name_of(config), ADD=order)
+    try_run(f, config).refused(code, "CNI plugin fickle failed (ADD)", text)
+    assert name_of(config) not in [p["metadata"]["name"] for p in pods(f)], order
+
+
 def test_lies(f):
-    for order, code, text in LIES:
-        f.daemon.order(ADD=order)
-        try_run(f, port(f)).refused(code, "CNI plugin fickle failed (ADD)", text)
-        equal(pods(f), [], order)
-        equal((f.daemon.world(), f.daemon.debts()), ([], []), order)
-        nothing_hangs(f)
+    side_by_side(**{order: lambda case=(order, code, text): lie(f, *case) for order, code, text in LIES})
+    equal((f.daemon.world(), f.daemon.debts()), ([], []))
+    nothing_hangs(f)
+
+
+def lie_that_cannot_be_undone(f, order):
+    config = port(f)
+    f.daemon.order(name_of(config), ADD=order, DEL=order)
+    try_run(f, config).refused("DeadlineExceeded" if order == "hang" else "Internal", "CNI plugin fickle failed (ADD)")
 
 
 def test_lies_that_cannot_be_undone_at_once(f):
     """DEL fails as well: the pod is no more, and what is left of its network goes when the plugin works again."""
-    for order in ("fail", "hang"):
-        f.daemon.order(ADD=order, DEL=order)
-        try_run(f, port(f)).refused("DeadlineExceeded" if order == "hang" else "Internal", "CNI plugin fickle failed (ADD)")
-        equal(pods(f), [], order)
-        equal(len(f.daemon.debts()), 1, order)
-        f.daemon.order()
-        f.daemon.clean(20)
+    side_by_side(**{order: lambda order=order: lie_that_cannot_be_undone(f, order) for order in ("fail", "hang")})
+    equal(pods(f), [])
+    equal(len(f.daemon.debts()), 2)
+    f.daemon.no_orders()
+    f.daemon.clean(20)
 
 
 def test_while_one_hangs_others_go_on(f):
     config = port(f)
-    f.daemon.order(ADD="hang", only=config["metadata"]["name"])
+    f.daemon.order(name_of(config), ADD="hang")
     hanging = in_background(f, "runp", f.write("hangs.json", config))
     wait_for("the plugin hangs", f.daemon.hanging)
     for _ in range(2):
         pod = f.run_pod()
         pod.remove()
     assert hanging.poll() is None, "others waited until the plugin was killed"
-    contains(hanging.communicate()[1], "did not end within 4s")
+    contains(hanging.communicate()[1], "did not end within 3s")
 
 
 def test_a_slow_plugin_and_one_that_leaves_a_daemon(f):
@@ -118,37 +130,52 @@ def test_the_first_del_fails(f):
     equal(len(f.daemon.calls("DEL", pod.id)), 3)
 
 
-def test_every_del_fails(f):
-    """After a while the pod goes without its network, which is owed from then on: by the next daemon, too."""
-    pod = f.run_pod(port(f))
-    f.daemon.order(DEL="fail with an error", only=pod.config["metadata"]["name"])
+def every_del_fails(f, pod):
+    """After a while the pod goes without its network, which is owed from then on."""
+    f.daemon.order(name_of(pod.config), DEL="fail with an error")
     f.crictl.call("stopp", pod.id).refused("Internal", "CNI plugin fickle failed (DEL): no luck; none at all")
-    assert f.daemon.debts() == [] and len(pods(f)) == 1
+    assert pod.id not in f.daemon.debts() and pod.id in [p["id"] for p in pods(f)]
     removed_at_last(f, pod)
-    equal(f.daemon.debts(), [pod.id])
+    assert pod.id in f.daemon.debts()
     assert not os.path.exists(f"{f.daemon.state}/netns/{pod.id}"), "its namespace is gone"
     f.run_pod().remove()
-    f.daemon.kill()
-    f.daemon.start()
-    f.rebase_descriptors()
-    before = len(f.daemon.calls("DEL", pod.id))
-    wait_for("the new daemon tries", lambda: len(f.daemon.calls("DEL", pod.id)) > before)
-    f.daemon.order()
-    f.daemon.clean(20)
-    equal(pods(f), [])
 
 
-def test_nobody_asks_and_every_del_fails(f):
-    pod = f.run_pod(port(f))
-    f.daemon.order(DEL="fail")
+def nobody_asks_and_every_del_fails(f, pod):
+    f.daemon.order(name_of(pod.config), DEL="fail")
     f.crictl.call("stopp", pod.id).refused("Internal")
-    wait_for("the debt is taken", lambda: f.daemon.debts() == [pod.id], 30)
+    wait_for("the debt is taken", lambda: pod.id in f.daemon.debts(), 30)
     before = len(f.daemon.calls("DEL", pod.id))
     f.crictl("stopp", pod.id)
     f.crictl("rmp", pod.id)
     assert len(f.daemon.calls("DEL", pod.id)) <= before + 1, "the kubelet's calls make none"
-    f.daemon.order()
-    f.daemon.clean(20)
+
+
+def every_del_hangs(f, pod):
+    f.daemon.order(name_of(pod.config), DEL="hang")
+    stop = in_background(f, "stopp", pod.id)
+    wait_for("the plugin hangs", f.daemon.hanging)
+    f.run_pod().remove()
+    assert stop.poll() is None, "another pod's calls waited"
+    contains(stop.communicate()[1], "CNI plugin fickle failed (DEL)")
+    removed_at_last(f, pod)
+
+
+def test_dels_that_never_work(f):
+    failing, unasked, hanging = (f.run_pod(port(f)) for _ in range(3))
+    side_by_side(failing=lambda: every_del_fails(f, failing), unasked=lambda: nobody_asks_and_every_del_fails(f, unasked),
+                 hanging=lambda: every_del_hangs(f, hanging))
+    equal(set(f.daemon.debts()), {failing.id, unasked.id, hanging.id})
+    # What is owed is so for the next daemon, too.
+    f.daemon.kill()
+    f.daemon.start()
+    f.rebase_descriptors()
+    before = len(f.daemon.calls("DEL", failing.id))
+    wait_for("the new daemon tries", lambda: len(f.daemon.calls("DEL", failing.id)) > before)
+    f.daemon.no_orders()
+    f.daemon.clean(30)
+    equal(pods(f), [])
+    nothing_hangs(f)
 
 
 def test_the_first_failure_counts_for_the_next_daemon_too(f):
@@ -164,20 +191,6 @@ def test_the_first_failure_counts_for_the_next_daemon_too(f):
     equal(f.daemon.debts(), [pod.id])
     f.daemon.order()
     f.daemon.clean(20)
-
-
-def test_del_hangs(f):
-    pod = f.run_pod(port(f))
-    f.daemon.order(DEL="hang", only=pod.config["metadata"]["name"])
-    stop = in_background(f, "stopp", pod.id)
-    wait_for("the plugin hangs", f.daemon.hanging)
-    f.run_pod().remove()
-    assert stop.poll() is None, "another pod's calls waited"
-    contains(stop.communicate()[1], "CNI plugin fickle failed (DEL)")
-    removed_at_last(f, pod)
-    f.daemon.order()
-    f.daemon.clean(30)
-    nothing_hangs(f)
 
 
 def test_the_plugin_is_removed_after_add(f):
@@ -207,22 +220,24 @@ def test_the_configuration_is_changed_or_removed_after_add(f):
 
 
 def test_killed_during_add(f):
-    for order in ("hang", "take a while"):
-        config = port(f)
-        f.daemon.order(ADD=order)
-        call = in_background(f, "runp", f.write("killed.json", config))
-        before = len(f.daemon.calls("ADD"))
-        wait_for("ADD is at work", lambda before=before: len(f.daemon.calls("ADD")) > before)
-        f.daemon.kill()
+    configs = {order: port(f) for order in ("hang", "take a while")}
+    before, calls = len(f.daemon.calls("ADD")), []
+    for order, config in configs.items():
+        f.daemon.order(name_of(config), ADD=order)
+        calls.append(in_background(f, "runp", f.write(f"killed-{name_of(config)}.json", config)))
+    wait_for("both ADDs are at work", lambda: len(f.daemon.calls("ADD")) == before + 2)
+    f.daemon.kill()
+    for call in calls:
         call.wait()
-        f.daemon.order()
-        f.daemon.start()
-        f.rebase_descriptors()
-        wait_for("the pod is undone", lambda: not pods(f))
-        f.daemon.clean()
-        nothing_hangs(f)
+    f.daemon.no_orders()
+    f.daemon.start()
+    f.rebase_descriptors()
+    wait_for("the pods are undone", lambda: not pods(f))
+    f.daemon.clean()
+    nothing_hangs(f)
+    for config in configs.values():
         equal(try_run(f, config).status, 0)
-        f.crictl("rmp", "-f", "-a")
+    f.crictl("rmp", "-f", "-a")
 
 
 def test_killed_during_del(f):
