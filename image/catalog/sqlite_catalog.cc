@@ -220,8 +220,10 @@ absl::StatusOr<std::vector<ImageRow>> SqliteCatalog::ListImages() const {
     auto row = ReadImage(id);
     if (row.ok()) {
       rows.push_back(*std::move(row));
-    } else {
+    } else if (absl::IsDataLoss(row.status())) {
       Note(std::string(row.status().message()));
+    } else {
+      return row.status();  // it cannot be read now, and is not gone
     }
   }
   return rows;
