@@ -283,8 +283,8 @@ struct Inspection {
   std::vector<std::string> damage;  // one line for each thing that is not sound
 };
 // Changes nothing and needs nothing of it to be sound: records are read and, with `digests`, every document and every
-// layer that is kept as one file, to its end. Beside a process that has the store open, what it removes meanwhile counts
-// as never seen. Errors are those of directories that cannot be read.
+// layer that is kept as one file, to its end. Beside a process that has the store open, what it removes meanwhile
+// counts as never seen. Errors are those of directories that cannot be read.
 absl::StatusOr<Inspection> Inspect(const std::string& root, bool digests);
 
 // "busybox" → "docker.io/library/busybox:latest". InvalidArgument names what is wrong.

@@ -111,8 +111,9 @@ class StuckChildren {
   }
   void Reap() {
     std::lock_guard<std::mutex> lock(mutex_);
-    pids_.erase(std::remove_if(pids_.begin(), pids_.end(), [](pid_t pid) { return waitpid(pid, nullptr, WNOHANG) != 0; }),
-                pids_.end());
+    pids_.erase(
+        std::remove_if(pids_.begin(), pids_.end(), [](pid_t pid) { return waitpid(pid, nullptr, WNOHANG) != 0; }),
+        pids_.end());
   }
 
  private:
