@@ -196,6 +196,28 @@ def test_shim_that_does_not_answer_at_the_start(f):
     f.rebase()
 
 
+def test_end_while_shims_are_silent(f):
+    """What is owed is left to the next daemon: an orderly end is one, whatever is under way in the background."""
+    pods = [f.run_pod() for _ in range(8)]
+    shims = [shim_of(f, pod) for pod in pods]
+    for shim in shims:
+        os.kill(shim, signal.SIGSTOP)
+    try:
+        f.daemon.kill()
+        f.daemon.start()
+        time.sleep(1.6)  # it asks them again after a second, for two
+        equal(f.daemon.stop(), 0)
+    finally:
+        for shim in shims:
+            os.kill(shim, signal.SIGCONT)
+    f.daemon.start()
+    for pod in pods:
+        equal(pod.inspect()["status"]["state"], "SANDBOX_READY")
+        pod.remove()
+    f.nothing_left_but_descriptors()
+    f.rebase()
+
+
 def test_pods_whose_records_are_lost(f):
     """What no record speaks of is killed and removed."""
     pod, kept = f.run_pod(), f.run_pod()
