@@ -139,6 +139,9 @@ absl::StatusOr<ContainerId> Engine::MakeContainer(const Pod& pod, const Containe
     ASSIGN_OR_RETURN(spec::Launch launch, planner_->Plan(std::move(input)));
     timer.Begin("shim");
     auto made = shim->Create(launch.plan, launch.fds.Get());
+    if (ErrnoOf(made.status()) == ENOSPC) {
+      return Annotate(made.status(), absl::StrCat("the pod's shim, whose files are in '", PodDir(pod.id()), "'"));
+    }
     RETURN_IF_ERROR(made);
     timer.End();
     container.set_pid(made->pid());

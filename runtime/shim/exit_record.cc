@@ -15,13 +15,6 @@ namespace {
 constexpr off_t kRoom = 4096;
 constexpr size_t kMostMessage = 3072;
 
-// For messages.
-std::string PathOf(int dir) {
-  char path[4096];
-  const ssize_t n = readlink(absl::StrCat("/proc/self/fd/", dir).c_str(), path, sizeof path);
-  return std::string(path, n > 0 ? static_cast<size_t>(n) : 0);
-}
-
 std::string RecordName(absl::string_view id) { return absl::StrCat(id, ".exit"); }
 std::string RoomName(absl::string_view id) { return absl::StrCat(".", id, ".exit.new"); }
 
@@ -35,7 +28,7 @@ absl::Status ReserveExitRecord(int dir, absl::string_view id) {
   if (fallocate(fd->get(), FALLOC_FL_KEEP_SIZE, 0, kRoom) == 0 || errno == EOPNOTSUPP) return absl::OkStatus();
   const int why = errno;
   unlinkat(dir, name.c_str(), 0);
-  return ErrnoError(why, absl::StrCat("exit record: allocate '", PathOf(dir), "/", name, "'"));
+  return ErrnoError(why, absl::StrCat("exit record: allocate '", name, "'"));
 }
 
 absl::Status WriteExitRecord(int dir, v1::ExitRecord record) {

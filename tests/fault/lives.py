@@ -176,11 +176,15 @@ class Lives:
         self.call(facts, "CreateContainer", facts.subject.create, lambda a: setattr(facts, "container", 0))
 
     def start(self, facts):
-        """A start that was not answered may have been done: a second one is refused then."""
+        """A start that was not answered may have been done: a second one is refused then. One that failed is the container's end."""
         def perform():
             answer = facts.subject.start()
-            if answer.code == "FailedPrecondition" and self.world.cri.status(facts.subject.container_id).state == RUNNING:
-                answer.code = "OK"
+            if answer.code == "FailedPrecondition":
+                status = self.world.cri.status(facts.subject.container_id)
+                if status.state == RUNNING:
+                    answer.code = "OK"
+                elif self.errors and status.state == EXITED and status.reason == "StartError":
+                    raise GaveUp
             return answer
         self.call(facts, "StartContainer", perform, lambda a: setattr(facts, "container", RUNNING))
 
