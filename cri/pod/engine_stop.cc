@@ -160,7 +160,8 @@ absl::Status Engine::KillContainers(const PodId& id) {
 absl::Status Engine::EndShim(const Pod& pod) {
   const PodId id(pod.id());
   auto shim = registry_.Shim(id);
-  // One that was started and could not be spoken to lives all the same.
+  // One that was started and could not be spoken to lives all the same, and may not even be in its cgroup yet.
+  if (!shim.ok()) shim = launcher_->Reconnect(id, PodDir(id.str()), kReportWait);
   if (!shim.ok()) return parts_.cgroups.Kill(pod.cgroup_path());
   parts_.cgroups.Thaw(pod.cgroup_path());
   if (absl::Status ended = (*shim)->Shutdown(); !ended.ok()) {

@@ -103,7 +103,7 @@ class Launcher final : public ShimLauncher {
       last = shim.status();
       if (!absl::IsUnavailable(last) || !ZygoteDied(generation)) break;
     }
-    unlinkat(dir.get(), kSocketName, 0);
+    // The socket stays, for whoever wants to end a shim that was started and is not known here.
     return Annotate(last, "start the pod's shim");
   }
 

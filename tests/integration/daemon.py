@@ -1,6 +1,7 @@
 """A private berthd: its directories, its configuration, its processes, and everything needed to be rid of it."""
 import os
 import pathlib
+import secrets
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ def crictl_program():
 def free_subnet():
     """A /16 of 10.x.0.0 that no route of this host touches."""
     routes = subprocess.run(["ip", "-4", "route", "show", "table", "all"], capture_output=True, text=True, check=True).stdout
-    start = os.getpid() % 40
+    start = secrets.randbelow(40)
     for i in range(40):
         octet = 210 - (start + i) % 40
         if f"10.{octet}." not in routes:
@@ -45,7 +46,7 @@ class Daemon:
         for program in ("berthd", "berth-shim"):
             if not (BIN / program).exists():
                 raise Skip(f"missing program: {BIN / program}")
-        name = f"bi{os.getpid()}"
+        name = f"bi{secrets.token_hex(3)}"  # a pid may be another's in another namespace
         self.bridge, self.subnet = name, free_subnet()
         self.cgroup_driver = os.environ.get("BERTH_TEST_CGROUP_DRIVER") or "auto"
         # As the configuration spells it, and as a path beneath the cgroup trees.
