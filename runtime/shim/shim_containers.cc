@@ -191,7 +191,8 @@ absl::Status Shim::Remove(PendingReply to, const std::string& id, bool* answered
 void Shim::OnControl(PodContainer& c) {
   while (c.control) {
     auto received = container::ReceiveReport(c.control.get(), MSG_DONTWAIT);
-    if (received.status().code() == absl::StatusCode::kUnavailable) return;
+    // Nothing is there, or it cannot be had for want of memory: there will be another event.
+    if (!received.ok() && !absl::IsOutOfRange(received.status())) return;
     if (received.ok()) {
       OnReport(c, *std::move(received));
       continue;
