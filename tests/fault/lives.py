@@ -183,8 +183,9 @@ class Lives:
                 status = self.world.cri.status(facts.subject.container_id)
                 if status.state == RUNNING:
                     answer.code = "OK"
-                elif self.errors and status.state == EXITED and status.reason == "StartError":
+                elif self.errors and status.state == EXITED:
                     raise GaveUp
+                answer.words += f" (state {status.state}, {status.reason} {status.message})"
             return answer
         self.call(facts, "StartContainer", perform, lambda a: setattr(facts, "container", RUNNING))
 

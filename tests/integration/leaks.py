@@ -74,7 +74,7 @@ def _descendants(pid):
 def _rows(path):
     if not os.path.exists(path):
         return
-    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
     try:
         for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall():
             columns = [c[1] for c in db.execute(f"PRAGMA table_info({table})")]
