@@ -237,7 +237,7 @@ class Engine : public streaming::Backend {
   bool recovered_ = false;  // the records have been read
   std::atomic<bool> ending_{false};
   CallLimit ends_{8};                 // stops and removals of one pod or container
-  WorkerPool background_{2, 100000};  // what nobody waits for
+  WorkerPool background_{2, 100000};  // hang-ups and ends of streams, which nobody waits for
   DetachDebts debts_{parts_.store, parts_.network, janitor_};
   Janitor janitor_;  // last: what it calls uses all of the above
 };

@@ -19,6 +19,8 @@ using state::v1::Pod;
 constexpr absl::Duration kShimPatience = absl::Seconds(2);
 constexpr int kTakingUp = 16;  // threads
 
+std::string UndoKey(const PodId& id) { return absl::StrCat("pod ", id.str(), ": undoing its start"); }
+
 absl::string_view ReasonOf(const shim::v1::ExitRecord& record) {
   if (!record.error().empty()) return "StartError";
   if (record.oom_killed()) return "OOMKilled";
@@ -68,7 +70,7 @@ void Engine::OnExit(const PodId& pod, const shim::v1::ExitRecord& record) {
   MarkExited(id, record);
 }
 
-// The connection is lost. A shim that lives is connected to again; a pod whose shim died is lost with it.
+// The connection is lost, and the shim dead or killed for that; whether it is so is seen by whether one answers.
 void Engine::OnShimGone(const PodId& pod) {
   registry_.SetShim(pod, nullptr);
   OweTakeUp(pod, absl::ZeroDuration());
@@ -198,7 +200,7 @@ absl::Status Engine::UndoPodLocked(const PodId& id) {
 // ports.
 void Engine::FinishUndo(const PodId& id, const std::string& name) {
   auto held = std::make_shared<std::atomic<bool>>(pod_names_.Hold(name));
-  janitor_.Owe(absl::StrCat("pod ", id.str(), ": undoing its start"), [this, id, name, held] {
+  janitor_.Owe(UndoKey(id), [this, id, name, held] {
     const absl::Status undone = UndoPod(id);
     if (held->exchange(false)) pod_names_.Release(name);
     return undone;
@@ -207,7 +209,7 @@ void Engine::FinishUndo(const PodId& id, const std::string& name) {
 
 void Engine::OweUndo(const PodId& id, absl::Duration delay) {
   janitor_.Owe(
-      absl::StrCat("pod ", id.str(), ": undoing its start"), [this, id] { return UndoPod(id); }, delay);
+      UndoKey(id), [this, id] { return UndoPod(id); }, delay);
 }
 
 void Engine::RestoreRecords(const Records& records) {

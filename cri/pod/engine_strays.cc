@@ -60,7 +60,7 @@ void Engine::RemoveStrays() {
 // The snapshot is the first that is made of a container, and the last that is removed.
 absl::Status Engine::RemoveStrayContainer(const ContainerId& id) {
   for (const state::v1::Pod& pod : registry_.Pods()) {
-    RETURN_IF_ERROR(parts_.cgroups.Remove(cgroup::PathOfContainer(pod.cgroup_path(), id.str())));
+    RETURN_IF_ERROR(RemoveCgroup(cgroup::PathOfContainer(pod.cgroup_path(), id.str())));
   }
   return parts_.images.RemoveSnapshot(id);
 }

@@ -64,6 +64,15 @@ bool FrozenFromAbove(int dir) {
 
 }  // namespace
 
+std::vector<pid_t> ParsePids(absl::string_view procs) {
+  std::vector<pid_t> pids;
+  for (absl::string_view line : absl::StrSplit(procs, '\n', absl::SkipWhitespace())) {
+    pid_t pid = 0;
+    if (absl::SimpleAtoi(line, &pid) && pid > 0) pids.push_back(pid);
+  }
+  return pids;
+}
+
 absl::StatusOr<std::vector<pid_t>> ReadPids(int dir) {
   std::vector<pid_t> pids;
   RETURN_IF_ERROR(ForEachChild(dir, [&](int child) -> absl::Status {
@@ -74,11 +83,8 @@ absl::StatusOr<std::vector<pid_t>> ReadPids(int dir) {
   auto procs = sys::ReadFileAt(dir, "cgroup.procs", 16 << 20);
   if (ErrnoOf(procs.status()) == EOPNOTSUPP) return pids;  // a threaded cgroup's processes are listed above it
   RETURN_IF_ERROR(procs);
-  for (absl::string_view line : absl::StrSplit(*procs, '\n', absl::SkipEmpty())) {
-    pid_t pid = 0;
-    // 0 is a process of another pid namespace.
-    if (absl::SimpleAtoi(line, &pid) && pid > 0) pids.push_back(pid);
-  }
+  const std::vector<pid_t> own = ParsePids(*procs);
+  pids.insert(pids.end(), own.begin(), own.end());
   return pids;
 }
 

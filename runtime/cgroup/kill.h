@@ -9,10 +9,13 @@
 #include <set>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "runtime/base/status.h"
 
 namespace berth::cgroup {
 
+// The numbers in a cgroup.procs. 0, a process of another pid namespace, is left out.
+std::vector<pid_t> ParsePids(absl::string_view procs);
 // The processes of `dir` and of the cgroups beneath it, as this process's pid namespace numbers them.
 absl::StatusOr<std::vector<pid_t>> ReadPids(int dir);
 

@@ -194,5 +194,11 @@ TEST(KillAllInTest, ARemovedCgroupHasNobodyToKill) {
   EXPECT_TRUE(KillAllIn(dir.get(), signalled).ok());
 }
 
+TEST(ParsePids, PidsOfACgroup) {
+  EXPECT_THAT(ParsePids("12\n7\n"), testing::ElementsAre(12, 7));
+  EXPECT_THAT(ParsePids(""), testing::ElementsAre());
+  EXPECT_THAT(ParsePids("0\n-3\nx\n99999999999\n5"), testing::ElementsAre(5));
+}
+
 }  // namespace
 }  // namespace berth::cgroup

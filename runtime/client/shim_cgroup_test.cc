@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/cgroup/kill.h"
 #include "runtime/client/pod_fixture.h"
-#include "runtime/container/kill.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/pidfd.h"
 
@@ -97,7 +97,7 @@ TEST_F(ShimCgroupTest, Version1IsJoinedWithItsExecsAndKilledAsAWhole) {
   for (const char* hierarchy : kV1) EXPECT_THAT(Log("c"), HasSubstr(absl::StrCat(hierarchy, ":/", name_)));
   EXPECT_THAT(Exec(*pod, "c", "cat /proc/self/cgroup").out, HasSubstr("memory:/" + name_));
   const std::string dir = absl::StrCat(kRoot, "/freezer/", name_);
-  EXPECT_GE(container::ParsePids(Members(dir)).size(), 7u);
+  EXPECT_GE(cgroup::ParsePids(Members(dir)).size(), 7u);
   ASSERT_TRUE(pod->Signal(ContainerId("c"), SIGKILL, true).ok());
   EXPECT_EQ(AwaitExit("c").exit_code(), 137);
   absl::SleepFor(absl::Milliseconds(50));
@@ -116,7 +116,7 @@ TEST_F(ShimCgroupTest, Version2IsJoinedAndKilledAsAWhole) {
   EXPECT_THAT(Log("c"), HasSubstr("0::/" + name_ + "\n"));
   EXPECT_THAT(Exec(*pod, "c", "cat /proc/self/cgroup").out, HasSubstr("0::/" + name_ + "\n"));
   const std::string dir = absl::StrCat(V2Root(), "/", name_);
-  EXPECT_GE(container::ParsePids(Members(dir)).size(), 7u);
+  EXPECT_GE(cgroup::ParsePids(Members(dir)).size(), 7u);
   ASSERT_TRUE(pod->Signal(ContainerId("c"), SIGKILL, true).ok());
   EXPECT_EQ(AwaitExit("c").exit_code(), 137);
   absl::SleepFor(absl::Milliseconds(50));

@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <set>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
 #include "runtime/cgroup/kill.h"
 #include "runtime/container/step_timer.h"
 #include "runtime/sys/file.h"
@@ -35,7 +33,7 @@ std::vector<pid_t> Members(const CgroupFds& cgroup) {
   }
   if (cgroup.v1_procs < 0) return {};
   auto text = ReadAgain(cgroup.v1_procs, "cgroup.procs");
-  return text.ok() ? ParsePids(*text) : std::vector<pid_t>();
+  return text.ok() ? cgroup::ParsePids(*text) : std::vector<pid_t>();
 }
 
 void SetFreezer(int fd, absl::string_view state) {
@@ -56,15 +54,6 @@ void Collect(int procfs, pid_t parent, std::set<pid_t>& seen, std::vector<std::p
 }
 
 }  // namespace
-
-std::vector<pid_t> ParsePids(absl::string_view text) {
-  std::vector<pid_t> pids;
-  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipWhitespace())) {
-    int pid = 0;
-    if (absl::SimpleAtoi(line, &pid) && pid > 0) pids.push_back(pid);
-  }
-  return pids;
-}
 
 bool CanKillCgroup(const CgroupFds& cgroup) { return cgroup.kill >= 0 || cgroup.v1_procs >= 0 || cgroup.v2_dir >= 0; }
 

@@ -31,7 +31,4 @@ bool KillTree(int procfs, pid_t leader);
 // Another signal to all of them. One that is born meanwhile may miss it.
 void SignalTree(int procfs, pid_t leader, int signal);
 
-// The numbers in cgroup.procs.
-std::vector<pid_t> ParsePids(absl::string_view text);
-
 }  // namespace berth::container

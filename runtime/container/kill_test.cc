@@ -1,7 +1,6 @@
 #include "runtime/container/kill.h"
 
 #include <fcntl.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -19,14 +18,6 @@
 
 namespace berth::container {
 namespace {
-
-using testing::ElementsAre;
-
-TEST(Kill, PidsOfACgroup) {
-  EXPECT_THAT(ParsePids("12\n7\n"), ElementsAre(12, 7));
-  EXPECT_THAT(ParsePids(""), ElementsAre());
-  EXPECT_THAT(ParsePids("0\n-3\nx\n99999999999\n5"), ElementsAre(5));
-}
 
 TEST(Oom, TheCounterIsFoundInBothFormats) {
   EXPECT_EQ(ParseOomKills("low 0\nhigh 0\nmax 4\noom 2\noom_kill 3\noom_group_kill 0\n"), 3u);

@@ -1,12 +1,10 @@
 #include "runtime/sys/family.h"
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -16,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "runtime/sys/file.h"
 #include "runtime/sys/pidfd.h"
+#include "runtime/sys/procfs.h"
 #include "runtime/sys/unique_fd.h"
 
 namespace berth::sys {
@@ -29,39 +28,24 @@ struct Process {
   bool marked = false;
 };
 
-std::vector<pid_t> AllPids() {
-  std::vector<pid_t> pids;
-  std::unique_ptr<DIR, int (*)(DIR*)> proc(opendir("/proc"), closedir);
-  while (dirent* entry = proc ? readdir(proc.get()) : nullptr) {
-    pid_t pid = 0;
-    if (absl::SimpleAtoi(entry->d_name, &pid)) pids.push_back(pid);
-  }
-  return pids;
-}
-
 // False for what is gone, or dead and not reaped yet.
-bool Look(pid_t pid, absl::string_view mark, Process* out) {
-  const std::string dir = absl::StrCat("/proc/", pid);
-  auto stat = ReadFile(absl::StrCat(dir, "/stat"));
-  if (!stat.ok()) return false;
-  const size_t name_end = stat->rfind(')');  // the name may hold anything
-  char state = 0;
-  if (name_end == std::string::npos ||
-      sscanf(stat->c_str() + name_end + 1, " %c %d %d", &state, &out->parent, &out->group) != 3) {
-    return false;
-  }
-  if (state == 'Z' || state == 'X') return false;
-  auto environment = ReadFile(absl::StrCat(dir, "/environ"), kEnvironmentLimit);
+bool Look(int procfs, pid_t pid, absl::string_view mark, Process* out) {
+  ProcessStat stat;
+  if (!ReadStat(procfs, pid, &stat) || stat.state == 'Z' || stat.state == 'X') return false;
+  *out = {stat.parent, stat.group};
+  auto environment = ReadFileAt(procfs, absl::StrCat(pid, "/environ"), kEnvironmentLimit);
   if (!environment.ok()) return true;
   for (absl::string_view entry : absl::StrSplit(*environment, '\0')) out->marked |= entry == mark;
   return true;
 }
 
-std::map<pid_t, Process> Snapshot(absl::string_view mark) {
+std::map<pid_t, Process> Snapshot(int procfs, absl::string_view mark) {
   std::map<pid_t, Process> found;
-  for (pid_t pid : AllPids()) {
+  auto names = ListDir(procfs);
+  if (!names.ok()) return found;
+  for (const std::string& name : *names) {
     Process process;
-    if (Look(pid, mark, &process)) found.emplace(pid, process);
+    if (pid_t pid = 0; absl::SimpleAtoi(name, &pid) && Look(procfs, pid, mark, &process)) found.emplace(pid, process);
   }
   return found;
 }
@@ -72,10 +56,11 @@ bool IsMember(pid_t leader, pid_t pid, const Process& process, const std::set<pi
 }
 
 // Stops the process, if the number still means the one that was looked at.
-UniqueFd Stop(pid_t pid, const Process& seen, absl::string_view mark) {
+UniqueFd Stop(int procfs, pid_t pid, const Process& seen, absl::string_view mark) {
   auto pidfd = OpenPidfd(pid);
   Process now;
-  if (!pidfd.ok() || !Look(pid, mark, &now) || now.group != seen.group || now.marked != seen.marked) return UniqueFd();
+  if (!pidfd.ok() || !Look(procfs, pid, mark, &now) || now.group != seen.group || now.marked != seen.marked)
+    return UniqueFd();
   (void)SignalPidfd(pidfd->get(), SIGSTOP);
   return *std::move(pidfd);
 }
@@ -83,17 +68,19 @@ UniqueFd Stop(pid_t pid, const Process& seen, absl::string_view mark) {
 }  // namespace
 
 void KillFamily(pid_t leader, absl::string_view mark) {
+  auto procfs = Open("/proc", O_RDONLY | O_DIRECTORY);
+  if (!procfs.ok()) return;
   std::set<pid_t> members;
   std::vector<UniqueFd> stopped;
   for (int round = 0; round < kMostRounds; ++round) {
-    const std::map<pid_t, Process> all = Snapshot(mark);
+    const std::map<pid_t, Process> all = Snapshot(procfs->get(), mark);
     const size_t before = members.size();
     for (bool grew = true; grew;) {  // a child may have a lower number than its parent
       grew = false;
       for (const auto& [pid, process] : all) {
         if (members.count(pid) != 0 || !IsMember(leader, pid, process, members)) continue;
         members.insert(pid);
-        if (UniqueFd pidfd = Stop(pid, process, mark)) stopped.push_back(std::move(pidfd));
+        if (UniqueFd pidfd = Stop(procfs->get(), pid, process, mark)) stopped.push_back(std::move(pidfd));
         grew = true;
       }
     }

@@ -87,13 +87,13 @@ bool ReadStat(int procfs, pid_t pid, ProcessStat* out) {
   if (!file.ok()) return false;
   auto text = ReadFd(file->get(), 4096, "stat");
   if (!text.ok()) return false;
-  // "PID (COMM) S PPID ...": the command may hold anything, also ")".
+  // "PID (COMM) S PPID PGRP ...": the command may hold anything, also ")".
   const size_t end = text->rfind(") ");
   if (end == std::string::npos) return false;
   std::vector<absl::string_view> fields = absl::StrSplit(absl::string_view(*text).substr(end + 2), ' ');
-  if (fields.size() < 2 || fields[0].empty()) return false;
+  if (fields.size() < 3 || fields[0].empty()) return false;
   out->state = fields[0][0];
-  return absl::SimpleAtoi(fields[1], &out->parent);
+  return absl::SimpleAtoi(fields[1], &out->parent) && absl::SimpleAtoi(fields[2], &out->group);
 }
 
 }  // namespace berth::sys

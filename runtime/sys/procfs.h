@@ -29,10 +29,10 @@ absl::Status SetOomScoreAdj(int procfs, int value);
 // Direct children of a process, those of each of its threads. Empty when it is gone.
 std::vector<pid_t> ChildrenOf(int procfs, pid_t pid);
 
-// State letter and parent from /proc/PID/stat; false when it is gone.
+// State letter, parent and process group from /proc/PID/stat; false when it is gone.
 struct ProcessStat {
   char state = '?';
-  pid_t parent = 0;
+  pid_t parent = 0, group = 0;
 };
 bool ReadStat(int procfs, pid_t pid, ProcessStat* out);
 

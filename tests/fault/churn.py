@@ -21,7 +21,7 @@ import experiment
 import namespaces
 from lifecycle import CALLS
 from lives import Lives
-from suite import Skip, need_programs, need_root
+from suite import Skip
 from world import World
 
 SKIPPED = 77  # what ctest is told
@@ -122,9 +122,7 @@ def parse():
 def main():
     options = parse()
     try:
-        need_root()
-        need_programs("unshare", "ip", "nft", "skopeo", "docker-registry")
-        namespaces.enter()
+        namespaces.enter("nft", "skopeo", "docker-registry")
         print(f"seed {options.seed}", flush=True)
         world = World()
     except Skip as reason:

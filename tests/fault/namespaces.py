@@ -4,10 +4,14 @@ import signal
 import sys
 
 import disk
+from suite import need_programs, need_root
 
 
-def enter():
-    """Goes on in namespaces of its own: when it ends, whatever way, so does all that it started, and nothing is left mounted."""
+def enter(*programs):
+    """Goes on in namespaces of its own: when it ends, whatever way, so does all that it started, and nothing is left mounted. Skips
+    without root, or without one of the programs that it needs."""
+    need_root()
+    need_programs("unshare", "ip", *programs)
     if "BERTH_FAULT_INSIDE" not in os.environ:
         os.environ["BERTH_FAULT_INSIDE"] = "1"
         # A shell is the first process there, and buries those that nobody waits for.

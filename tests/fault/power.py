@@ -35,7 +35,7 @@ from history import History
 from node import Node
 from peer import Containerd
 from prefixes import cut_prefixes
-from suite import Skip, need_programs, need_root
+from suite import Skip
 
 SKIPPED = 77  # what ctest is told
 
@@ -153,9 +153,7 @@ def parse():
 def main():
     options = parse()
     try:
-        need_root()
-        need_programs("losetup", "mkfs.xfs", "mkfs.ext4", "unshare", "ip", "curl")
-        namespaces.enter()
+        namespaces.enter("losetup", "mkfs.xfs", "mkfs.ext4", "curl")
         print(f"seed {options.seed}", flush=True)
         with disk.stage() as top:
             run = Run(options, top)

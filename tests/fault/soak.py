@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 import leaks
 import namespaces
 from lives import Lives
-from suite import Skip, need_programs, need_root
+from suite import Skip
 from world import World
 
 SKIPPED = 77  # what ctest is told
@@ -175,9 +175,7 @@ def parse():
 def main():
     options = parse()
     try:
-        need_root()
-        need_programs("unshare", "ip", "nft", "skopeo", "docker-registry")
-        namespaces.enter()
+        namespaces.enter("nft", "skopeo", "docker-registry")
         print(f"seed {options.seed}", flush=True)
         world = World(with_points=False)
     except Skip as reason:

@@ -26,7 +26,7 @@ from daemon import BIN
 from disk import attached
 from power import SKIPPED, Tally
 from prefixes import Rebuilder, RecordedDisk, read_log
-from suite import Skip, need_programs, need_root
+from suite import Skip
 
 STORY = BIN / "state_story"
 PAGE = 4096
@@ -112,9 +112,7 @@ def parse():
 def main():
     options = parse()
     try:
-        need_root()
-        need_programs("losetup", "mkfs.xfs", "mkfs.ext4", "unshare", "ip")
-        namespaces.enter()
+        namespaces.enter("losetup", "mkfs.xfs", "mkfs.ext4")
         print(f"seed {options.seed}", flush=True)
         counts = []
         with disk.stage() as top:

@@ -38,7 +38,7 @@ import table
 from daemon import TOP
 from lifecycle import CALLS
 from points import Step
-from suite import Skip, need_programs, need_root
+from suite import Skip
 from world import World
 
 SKIPPED = 77  # what ctest is told
@@ -214,9 +214,7 @@ def parse():
 def main():
     options = parse()
     try:
-        need_root()
-        need_programs("unshare", "ip", "nft", "skopeo", "docker-registry")
-        namespaces.enter()
+        namespaces.enter("nft", "skopeo", "docker-registry")
         if options.spoil:
             return spoil.main(World())
         print(f"seed {options.seed}", file=sys.stderr if options.output == "json" else sys.stdout, flush=True)
